@@ -1,0 +1,15 @@
+//! The vocabulary of footplate: units, readings and the run log's records with their versioned format.
+//!
+//! This crate opens no file, starts no thread and reads no clock: everything in it is a value or a pure
+//! function of values.
+
+pub mod reading;
+pub mod record;
+pub mod runlog;
+pub mod stats;
+pub mod summary;
+pub mod units;
+
+pub use reading::Reading;
+pub use record::Record;
+pub use units::{Bytes, Joules};

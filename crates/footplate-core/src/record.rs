@@ -1,0 +1,259 @@
+//! The records of a run log: what the training loop says happened, for every view that wants to know.
+//!
+//! Times are nanoseconds on one monotonic clock that starts at 0 with the process that wrote them
+//! (`t_ns`); durations end in `_ns`, sizes in `_bytes`. `docs/run-log.md` describes each field.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reading::Reading;
+use crate::units::{Bytes, Joules};
+
+/// One entry of a run log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    /// A process begins to train: at the start of a run and at each resume.
+    RunStart(RunStart),
+    /// One step of training has ended.
+    Minibatch(MinibatchRecord),
+    /// One epoch of training has ended.
+    Epoch(EpochRecord),
+    /// The model was evaluated on the validation split.
+    Validation(ValidationRecord),
+    /// A checkpoint is safely on disk.
+    Checkpoint(CheckpointRecord),
+    /// A sample was left out.
+    BadSample(BadSampleRecord),
+    /// Something the user should know.
+    Warning(WarningRecord),
+    /// The process has stopped training.
+    RunEnd(RunEnd),
+}
+
+/// Where and with what a run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStart {
+    /// Wall-clock time, RFC 3339 in UTC, so that runs can be told apart.
+    pub started_at: String,
+    /// footplate's version.
+    pub version: String,
+    /// The network's name in the registry.
+    pub model: String,
+    /// The device's name and why it was chosen.
+    pub device: String,
+    /// What the data set is, in words.
+    pub data: String,
+    /// Operating system, architecture and core count of the host.
+    pub host: String,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// Samples in the training split.
+    pub train_items: u64,
+    /// Samples in the validation split.
+    pub validation_items: u64,
+    /// Samples per step (before accumulation).
+    pub batch_size: u64,
+    /// Epochs asked for.
+    pub epochs: u32,
+    /// Steps in one epoch.
+    pub steps_per_epoch: u64,
+    /// Steps of the whole run; less than `epochs` × `steps_per_epoch` if `--max-steps` says so.
+    pub steps_total: u64,
+    /// The step to begin with; more than 0 after a resume.
+    pub first_step: u64,
+    /// The memory plan's total.
+    pub planned_memory_bytes: Bytes,
+    /// All settings of the run, as TOML.
+    pub settings_toml: String,
+}
+
+/// One step of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MinibatchRecord {
+    /// When the step ended.
+    pub t_ns: u64,
+    /// From 0.
+    pub epoch: u32,
+    /// From 0, over the whole run.
+    pub step: u64,
+    /// Samples that were trained on (less than the batch size where samples were bad or the epoch ended).
+    pub items: u32,
+    /// What the pipeline's worker spent to read this minibatch's bytes. Not a wait of the loop.
+    pub fetch_ns: u64,
+    /// What the pipeline's worker spent to decode, augment and collate. Not a wait of the loop.
+    pub prep_ns: u64,
+    /// What the loop waited for the minibatch to be on the device.
+    pub transfer_ns: u64,
+    /// Data stall: what the loop waited for the pipeline, plus `transfer_ns`.
+    pub stall_ns: u64,
+    /// Forward, backward and update.
+    pub compute_ns: u64,
+    /// From the end of the step before to the end of this one: stall, compute and the loop's own work.
+    pub step_ns: u64,
+    /// Learning rate of the update.
+    pub learning_rate: f64,
+    /// Mean loss over the items, where it was fetched from the device.
+    pub loss: Option<f32>,
+    /// Whether the device had finished the step when the time was taken.
+    pub synced: bool,
+}
+
+impl MinibatchRecord {
+    /// The part of the stall that is put down to storage: the wait for the pipeline is split in the
+    /// proportion of the worker's time on this minibatch.
+    pub fn fetch_stall_ns(&self) -> u64 {
+        let worked = self.fetch_ns + self.prep_ns;
+        if worked == 0 {
+            return 0;
+        }
+        let wait = self.stall_ns.saturating_sub(self.transfer_ns);
+        (wait as f64 * (self.fetch_ns as f64 / worked as f64)) as u64
+    }
+
+    /// The part of the stall that is put down to decode, augmentation and collation.
+    pub fn prep_stall_ns(&self) -> u64 {
+        self.stall_ns.saturating_sub(self.transfer_ns).saturating_sub(self.fetch_stall_ns())
+    }
+
+    /// What is neither stall nor compute: bookkeeping, and copying state for a checkpoint.
+    pub fn other_ns(&self) -> u64 {
+        self.step_ns.saturating_sub(self.stall_ns).saturating_sub(self.compute_ns)
+    }
+}
+
+/// One epoch of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// When it ended.
+    pub t_ns: u64,
+    /// From 0.
+    pub epoch: u32,
+    /// Samples seen in this epoch by this process.
+    pub items: u64,
+    /// Mean loss over those samples; `None` if the epoch had no good sample.
+    pub train_loss: Option<f64>,
+    /// Duration of the training part of this epoch in this process.
+    pub duration_ns: u64,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationRecord {
+    /// When it ended.
+    pub t_ns: u64,
+    /// The epoch after which it ran, from 0.
+    pub epoch: u32,
+    /// Samples (for a language model: predicted characters).
+    pub items: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of items whose true class has the highest score, 0 to 1.
+    pub top1: f64,
+    /// Share of items whose true class is among the five highest scores; `None` with five classes or fewer.
+    pub top5: Option<f64>,
+    /// Whether this is the best validation loss or accuracy of the run so far.
+    pub best: bool,
+    /// How long it took.
+    pub duration_ns: u64,
+}
+
+/// A checkpoint that was written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// When it was complete on disk.
+    pub t_ns: u64,
+    /// Steps done at the moment it describes.
+    pub step: u64,
+    /// Name inside the run's `checkpoints` folder.
+    pub file: String,
+    /// Its size.
+    pub size_bytes: Bytes,
+    /// What the loop paid: copying the state out of the model.
+    pub snapshot_ns: u64,
+    /// What the writer paid beside the loop.
+    pub write_ns: u64,
+}
+
+/// A sample that was left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BadSampleRecord {
+    /// Its file or its name in the archive.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Something the user should know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarningRecord {
+    /// The text.
+    pub message: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// All steps were done.
+    Completed,
+    /// Validation stopped improving.
+    EarlyStopped,
+    /// Interrupted; a checkpoint was written.
+    Interrupted,
+    /// An error ended it.
+    Failed,
+}
+
+/// The end of a process's training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// When.
+    pub t_ns: u64,
+    /// How.
+    pub status: RunStatus,
+    /// Steps done over the whole run.
+    pub steps: u64,
+    /// Samples that were left out.
+    pub bad_samples: u64,
+    /// Records that did not fit the queue to the log's writer and are missing from it.
+    pub dropped_records: u64,
+    /// Largest resident memory of the process, where the system tells.
+    pub peak_memory_bytes: Reading<Bytes>,
+    /// Energy over the run, where a sensor exists.
+    pub energy_j: Reading<Joules>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minibatch(fetch_ns: u64, prep_ns: u64, transfer_ns: u64, stall_ns: u64) -> MinibatchRecord {
+        MinibatchRecord {
+            t_ns: 0,
+            epoch: 0,
+            step: 0,
+            items: 1,
+            fetch_ns,
+            prep_ns,
+            transfer_ns,
+            stall_ns,
+            compute_ns: 500,
+            step_ns: 1000,
+            learning_rate: 0.1,
+            loss: None,
+            synced: true,
+        }
+    }
+
+    #[test]
+    fn a_wait_is_split_in_the_proportion_of_the_workers_time() {
+        let record = minibatch(300, 900, 20, 120);
+        assert_eq!((record.fetch_stall_ns(), record.prep_stall_ns(), record.other_ns()), (25, 75, 380));
+    }
+
+    #[test]
+    fn a_wait_of_which_nothing_is_known_counts_as_prep() {
+        let record = minibatch(0, 0, 0, 70);
+        assert_eq!((record.fetch_stall_ns(), record.prep_stall_ns()), (0, 70));
+    }
+}

@@ -1,0 +1,157 @@
+//! The run log's text format: one record a line, each with a version and a checksum.
+//!
+//! A line is `{"v":1,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
+//! tool can read, and a torn or altered line is told from a whole one.
+
+use thiserror::Error;
+
+use crate::record::Record;
+
+/// The version that this program writes.
+pub const VERSION: u32 = 1;
+
+/// Why a line is not a record.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum LineError {
+    /// It does not have the form of a line of this format.
+    #[error("not a line of a run log")]
+    Malformed,
+    /// A newer program wrote it.
+    #[error("run log version {found}; this program reads up to {VERSION}")]
+    Version {
+        /// The line's version.
+        found: u32,
+    },
+    /// The bytes are not the ones that were written.
+    #[error("checksum {found:08x} does not match the line's {expected:08x}")]
+    Checksum {
+        /// The line's own.
+        expected: u32,
+        /// Computed from its bytes.
+        found: u32,
+    },
+    /// The checksum is right and the record is not one of ours.
+    #[error("unknown record: {0}")]
+    Record(String),
+}
+
+/// A record as one line, with its newline. Fails only for a value that JSON cannot hold.
+pub fn encode(record: &Record) -> Result<String, LineError> {
+    let body = serde_json::to_string(record).map_err(|e| LineError::Record(e.to_string()))?;
+    let crc = crc32fast::hash(body.as_bytes());
+    Ok(format!("{{\"v\":{VERSION},\"crc32\":\"{crc:08x}\",\"record\":{body}}}\n"))
+}
+
+/// The record in `line` (with or without its newline).
+pub fn decode(line: &str) -> Result<Record, LineError> {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let (version, rest) =
+        line.strip_prefix("{\"v\":").and_then(|rest| rest.split_once(',')).ok_or(LineError::Malformed)?;
+    let found: u32 = version.parse().map_err(|_| LineError::Malformed)?;
+    if found != VERSION {
+        return Err(LineError::Version { found });
+    }
+    let rest = rest.strip_prefix("\"crc32\":\"").ok_or(LineError::Malformed)?;
+    let (crc, rest) = rest.split_once("\",\"record\":").ok_or(LineError::Malformed)?;
+    let body = rest.strip_suffix('}').ok_or(LineError::Malformed)?;
+    let expected = u32::from_str_radix(crc, 16).map_err(|_| LineError::Malformed)?;
+    let found = crc32fast::hash(body.as_bytes());
+    if found != expected {
+        return Err(LineError::Checksum { expected, found });
+    }
+    serde_json::from_str(body).map_err(|e| LineError::Record(e.to_string()))
+}
+
+/// What could be read of a log.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The good records, in order.
+    pub records: Vec<Record>,
+    /// Lines that are damaged, with their number from 1. A torn last line is not among them.
+    pub damaged: Vec<(usize, LineError)>,
+    /// Bytes of the log up to the end of its last whole line: where an appender must go on.
+    pub whole_bytes: u64,
+}
+
+/// Reads a whole log. A last line without its newline was cut off while being written: it is left out.
+/// Damage elsewhere costs the damaged lines only.
+pub fn decode_all(log: &[u8]) -> Decoded {
+    let mut decoded = Decoded::default();
+    for (number, line) in log.split_inclusive(|b| *b == b'\n').enumerate() {
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        decoded.whole_bytes += line.len() as u64;
+        match std::str::from_utf8(line).map_err(|_| LineError::Malformed).and_then(decode) {
+            Ok(record) => decoded.records.push(record),
+            Err(error) => decoded.damaged.push((number + 1, error)),
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BadSampleRecord, WarningRecord};
+    use proptest::prelude::*;
+
+    fn warning(message: &str) -> Record {
+        Record::Warning(WarningRecord { message: message.into() })
+    }
+
+    /// The golden line: a change here is a change of the format and needs a new version.
+    #[test]
+    fn golden_line() {
+        let line = encode(&warning("clock not set")).unwrap();
+        assert_eq!(
+            line,
+            "{\"v\":1,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+        );
+        assert_eq!(decode(&line), Ok(warning("clock not set")));
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":1", "{\"v\":2");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 2 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(message in ".*", name in ".*") {
+            for record in [warning(&message), Record::BadSample(BadSampleRecord { name: name.clone(), reason: message.clone() })] {
+                let line = encode(&record).unwrap();
+                prop_assert_eq!(line.matches('\n').count(), 1);
+                prop_assert_eq!(decode(&line), Ok(record));
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_costs_one_record(at in 0usize..10_000, bit in 0u8..8) {
+            let lines: Vec<String> = (0..5).map(|i| encode(&warning(&format!("message {i}"))).unwrap()).collect();
+            let mut log = lines.concat().into_bytes();
+            let at = at % log.len();
+            log[at] ^= 1 << bit;
+            let decoded = decode_all(&log);
+            // A flip may make a newline (two damaged lines) or unmake one (two lines become one).
+            prop_assert!(decoded.records.len() >= 3);
+            for record in &decoded.records {
+                let is_original = lines.iter().any(|l| decode(l).as_ref() == Ok(record));
+                prop_assert!(is_original);
+            }
+        }
+
+        #[test]
+        fn a_log_cut_anywhere_keeps_its_whole_lines(cut in 0usize..10_000) {
+            let lines: Vec<String> = (0..5).map(|i| encode(&warning(&format!("message {i}"))).unwrap()).collect();
+            let log = lines.concat().into_bytes();
+            let cut = cut % (log.len() + 1);
+            let decoded = decode_all(&log[..cut]);
+            let whole = log[..cut].iter().filter(|b| **b == b'\n').count();
+            prop_assert_eq!(decoded.records.len(), whole);
+            prop_assert!(decoded.damaged.is_empty());
+        }
+    }
+}

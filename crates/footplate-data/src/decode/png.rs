@@ -1,0 +1,54 @@
+//! PNG, by the `png` crate. Alpha is left out and 16 bits give their upper 8, as Pillow's `convert("RGB")`
+//! does for colour images.
+
+use std::io::Cursor;
+
+use png::{ColorType, Decoder, Limits, Transformations};
+
+use super::{DecodeError, ImageInfo, damaged, spread_gray};
+
+/// Bytes that the decoder may hold besides the pixels (chunks, inflate state).
+const LIMIT_BYTES: usize = 64 << 20;
+
+fn decoder(bytes: &[u8]) -> Decoder<Cursor<&[u8]>> {
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: LIMIT_BYTES });
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    decoder
+}
+
+pub(super) fn info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
+    let mut decoder = decoder(bytes);
+    let header = decoder.read_header_info().map_err(damaged)?;
+    // PNG has an eXIf chunk for an orientation; viewers and Pillow's loader pay it no heed.
+    Ok(ImageInfo { width: header.width, height: header.height, orientation: 1 })
+}
+
+pub(super) fn decode(bytes: &[u8], info: &ImageInfo, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let mut reader = decoder(bytes).read_info().map_err(damaged)?;
+    let size = reader.output_buffer_size().ok_or_else(|| damaged("too large"))?;
+    out.resize(size, 0);
+    reader.next_frame(out).map_err(damaged)?;
+    let (color, _) = reader.output_color_type();
+    let count = info.width as usize * info.height as usize;
+    match color {
+        ColorType::Rgb => {}
+        ColorType::Grayscale => spread_gray(out, count),
+        ColorType::GrayscaleAlpha => {
+            keep_first(out, 2, 1);
+            spread_gray(out, count);
+        }
+        ColorType::Rgba => keep_first(out, 4, 3),
+        ColorType::Indexed => return Err(damaged("a palette that is not there")),
+    }
+    Ok(())
+}
+
+/// Of each group of `group` bytes keeps the first `kept`, in place.
+fn keep_first(pixels: &mut Vec<u8>, group: usize, kept: usize) {
+    let count = pixels.len() / group;
+    for i in 0..count {
+        pixels.copy_within(i * group..i * group + kept, i * kept);
+    }
+    pixels.truncate(count * kept);
+}

@@ -1,0 +1,28 @@
+//! Bytes to host minibatches: sources, decode, augmentation, and a pipeline that is parallel, ordered and
+//! bounded.
+//!
+//! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
+//! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
+
+pub mod augment;
+mod batch;
+mod dataset;
+pub mod decode;
+mod error;
+pub mod generated;
+mod order;
+mod pipeline;
+mod pool;
+pub mod rng;
+mod source;
+mod split;
+mod text;
+pub mod transform;
+
+pub use augment::Normalize;
+pub use batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
+pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
+pub use error::DataError;
+pub use pipeline::{Pipeline, Position};
+pub use pool::Pooled;
+pub use text::TextDataset;

@@ -1,0 +1,211 @@
+//! Folders of images: `ROOT/CLASS/…`, or `ROOT/train/CLASS/…` and `ROOT/val/CLASS/…`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{Found, Store, is_image_name};
+use crate::error::DataError;
+
+const TRAIN: &str = "train";
+const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
+/// Folders inside folders, at most: a bound on what a loop of links can do.
+const DEPTH_MAX: usize = 16;
+/// An encoded image of more bytes is refused.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// Files below a root. Folder names are kept once.
+#[derive(Debug)]
+pub(crate) struct FolderStore {
+    root: PathBuf,
+    folders: Vec<PathBuf>,
+    files: Vec<(u32, OsString)>,
+}
+
+impl FolderStore {
+    /// A sample's path below the root.
+    pub(crate) fn relative(&self, index: usize) -> PathBuf {
+        let (folder, name) = &self.files[index];
+        self.folders[*folder as usize].join(name)
+    }
+
+    pub(crate) fn path(&self, index: usize) -> PathBuf {
+        self.root.join(self.relative(index))
+    }
+
+    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        let file = File::open(self.path(index))?;
+        let size = file.metadata()?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes")));
+        }
+        buffer.reserve(size as usize + 1);
+        file.take(FILE_BYTES_MAX).read_to_end(buffer)?;
+        Ok(())
+    }
+}
+
+/// Images of one class.
+struct Class {
+    name: String,
+    files: Vec<PathBuf>,
+}
+
+/// Finds the images below `root`.
+pub(crate) fn open(root: &Path) -> Result<Found, DataError> {
+    let subfolders = subfolders(root)?;
+    let train = subfolders.iter().find(|(name, _)| name == TRAIN);
+    let validation = VALIDATION.iter().find_map(|v| subfolders.iter().find(|(name, _)| name == v));
+    let mut builder = Builder::new(root);
+    match train {
+        Some((_, train)) => {
+            builder.add(train, None)?;
+            let from = builder.store.files.len();
+            if let Some((_, validation)) = validation {
+                let classes = builder.classes.clone();
+                builder.add(validation, Some(&classes))?;
+                builder.validation_from = Some(from);
+            }
+        }
+        None => builder.add(root, None)?,
+    }
+    builder.finish()
+}
+
+struct Builder {
+    store: FolderStore,
+    labels: Vec<u32>,
+    classes: Vec<String>,
+    validation_from: Option<usize>,
+    warnings: Vec<String>,
+    folder_numbers: BTreeMap<PathBuf, u32>,
+}
+
+impl Builder {
+    fn new(root: &Path) -> Self {
+        Self {
+            store: FolderStore { root: root.to_owned(), folders: Vec::new(), files: Vec::new() },
+            labels: Vec::new(),
+            classes: Vec::new(),
+            validation_from: None,
+            warnings: Vec::new(),
+            folder_numbers: BTreeMap::new(),
+        }
+    }
+
+    /// Adds all classes below `folder`; where the classes are known already, no other may come.
+    fn add(&mut self, folder: &Path, known: Option<&[String]>) -> Result<(), DataError> {
+        for class in self.classes_in(folder)? {
+            let label = match known {
+                None => {
+                    self.classes.push(class.name);
+                    self.classes.len() - 1
+                }
+                Some(known) => known.iter().position(|name| *name == class.name).ok_or_else(|| {
+                    DataError::UnknownClass { path: folder.to_owned(), class: class.name.clone() }
+                })?,
+            };
+            for path in class.files {
+                self.add_file(&path, label as u32);
+            }
+        }
+        Ok(())
+    }
+
+    fn classes_in(&mut self, folder: &Path) -> Result<Vec<Class>, DataError> {
+        let mut classes = Vec::new();
+        for (name, path) in subfolders(folder)? {
+            let mut files = Vec::new();
+            let mut others = 0;
+            collect_images(&path, 0, &mut files, &mut others)?;
+            files.sort();
+            if others > 0 {
+                self.warnings.push(format!("{}: {others} files that are not .jpg, .jpeg or .png are left out", path.display()));
+            }
+            if files.is_empty() {
+                self.warnings.push(format!("{}: a class folder without images is left out", path.display()));
+                continue;
+            }
+            classes.push(Class { name, files });
+        }
+        Ok(classes)
+    }
+
+    fn add_file(&mut self, path: &Path, label: u32) {
+        let relative = path.strip_prefix(&self.store.root).unwrap_or(path);
+        let (Some(folder), Some(name)) = (relative.parent(), relative.file_name()) else { return };
+        let number = match self.folder_numbers.get(folder) {
+            Some(number) => *number,
+            None => {
+                let number = self.store.folders.len() as u32;
+                self.store.folders.push(folder.to_owned());
+                self.folder_numbers.insert(folder.to_owned(), number);
+                number
+            }
+        };
+        self.store.files.push((number, name.to_owned()));
+        self.labels.push(label);
+    }
+
+    fn finish(self) -> Result<Found, DataError> {
+        if self.labels.is_empty() {
+            return Err(DataError::Empty { path: self.store.root });
+        }
+        Ok(Found {
+            store: Store::Folder(self.store),
+            labels: self.labels,
+            classes: self.classes,
+            validation_from: self.validation_from,
+            warnings: self.warnings,
+        })
+    }
+}
+
+/// Folders in `folder` that are not hidden, in the byte order of their names.
+fn subfolders(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let mut found = Vec::new();
+    for entry in entries(folder)? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What is in `folder` besides hidden files, among them macOS's `._*`.
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, DataError> {
+    let list = fs::read_dir(folder).map_err(DataError::io(folder))?;
+    let entries: io::Result<Vec<DirEntry>> = list.collect();
+    let mut entries = entries.map_err(DataError::io(folder))?;
+    entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    Ok(entries)
+}
+
+fn collect_images(
+    folder: &Path,
+    depth: usize,
+    files: &mut Vec<PathBuf>,
+    others: &mut usize,
+) -> Result<(), DataError> {
+    if depth > DEPTH_MAX {
+        return Ok(());
+    }
+    for entry in entries(folder)? {
+        let path = entry.path();
+        // What an entry is follows from its directory record; only a link needs another look.
+        let kind = entry.file_type().map_err(DataError::io(&path))?;
+        if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
+            collect_images(&path, depth + 1, files, others)?;
+        } else if is_image_name(&entry.file_name().to_string_lossy()) {
+            files.push(path);
+        } else {
+            *others += 1;
+        }
+    }
+    Ok(())
+}

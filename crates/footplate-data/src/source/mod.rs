@@ -1,0 +1,108 @@
+//! Where images come from. A source knows its samples' labels and splits, and reads one sample's bytes.
+
+pub(crate) mod cifar;
+pub(crate) mod folder;
+pub(crate) mod idx;
+pub(crate) mod tar;
+
+use std::io;
+
+use crate::transform::Encoded;
+
+/// What a source found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) store: Store,
+    /// Each sample's class, by number.
+    pub(crate) labels: Vec<u32>,
+    pub(crate) classes: Vec<String>,
+    /// Samples from this number on are for validation, if the data has a split of its own.
+    pub(crate) validation_from: Option<usize>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// How samples are read.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Folder(folder::FolderStore),
+    Tar(tar::TarStore),
+    Pixels(PixelStore),
+}
+
+/// The form of what was read into the caller's buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    File,
+    Raw { width: u32, height: u32, channels: u32 },
+}
+
+impl Form {
+    pub(crate) fn encoded(self, bytes: &[u8]) -> Encoded<'_> {
+        match self {
+            Self::File => Encoded::File(bytes),
+            Self::Raw { width, height, channels } => Encoded::Raw { pixels: bytes, width, height, channels },
+        }
+    }
+}
+
+impl Store {
+    /// Reads a sample's bytes into `buffer`, in place of what it holds.
+    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
+        match self {
+            Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
+            Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
+            Self::Pixels(store) => Ok(store.read(index, buffer)),
+        }
+    }
+
+    /// A sample's name for people.
+    pub(crate) fn name(&self, index: usize) -> String {
+        match self {
+            Self::Folder(store) => store.path(index).display().to_string(),
+            Self::Tar(store) => store.name(index),
+            Self::Pixels(store) => format!("{} #{index}", store.name),
+        }
+    }
+
+    /// A number that tells a sample's identity, for the data set's fingerprint.
+    pub(crate) fn identity(&self, index: usize) -> u32 {
+        match self {
+            Self::Folder(store) => crc32fast::hash(store.relative(index).as_os_str().as_encoded_bytes()),
+            Self::Tar(store) => store.identity(index),
+            Self::Pixels(store) => crc32fast::hash(store.pixels(index)),
+        }
+    }
+}
+
+/// Images of one size that are held in memory as pixels.
+#[derive(Debug)]
+pub(crate) struct PixelStore {
+    pub(crate) name: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) channels: u32,
+    /// All images, each row by row with its channels together.
+    pub(crate) data: Vec<u8>,
+}
+
+impl PixelStore {
+    fn size(&self) -> usize {
+        self.width as usize * self.height as usize * self.channels as usize
+    }
+
+    fn pixels(&self, index: usize) -> &[u8] {
+        &self.data[index * self.size()..(index + 1) * self.size()]
+    }
+
+    fn read(&self, index: usize, buffer: &mut Vec<u8>) -> Form {
+        buffer.clear();
+        buffer.extend_from_slice(self.pixels(index));
+        Form::Raw { width: self.width, height: self.height, channels: self.channels }
+    }
+}
+
+/// Whether a file's name is that of an image.
+pub(crate) fn is_image_name(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ["jpg", "jpeg", "png"].contains(&ending.as_str()))
+}

@@ -1,0 +1,165 @@
+//! Text for a character language model.
+
+use std::fs;
+use std::path::Path;
+
+use crate::dataset::Split;
+use crate::error::DataError;
+use crate::rng::{SampleKey, SampleRng};
+
+/// Texts of more bytes are refused: they are held in memory, with four bytes for each character.
+const BYTES_MAX: u64 = 1 << 30;
+/// Index that no sample has.
+const OFFSET_INDEX: u64 = u64::MAX - 1;
+
+/// A text, cut into windows. Each window has one character more than the sequence length: inputs and targets
+/// overlap by all but one.
+#[derive(Debug)]
+pub struct TextDataset {
+    vocabulary: Vec<char>,
+    tokens: Vec<i32>,
+    /// Tokens before this are for training.
+    train_end: usize,
+    sequence_length: usize,
+}
+
+impl TextDataset {
+    pub(crate) fn open(path: &Path, validation_fraction: f64, sequence_length: usize) -> Result<Self, DataError> {
+        let malformed = |reason: String| DataError::Malformed { path: path.to_owned(), reason };
+        let size = fs::metadata(path).map_err(DataError::io(path))?.len();
+        if size > BYTES_MAX {
+            return Err(malformed(format!("{size} bytes of text are more than the limit of {BYTES_MAX}")));
+        }
+        let bytes = fs::read(path).map_err(DataError::io(path))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| malformed(format!("not UTF-8 text: byte {}", e.utf8_error().valid_up_to())))?;
+        let dataset = Self::new(&text, validation_fraction, sequence_length);
+        if dataset.windows(Split::Train) < 1 {
+            let needed = 2 * (sequence_length + 1);
+            let found = dataset.tokens.len();
+            return Err(malformed(format!("{found} characters are too few for sequences of {sequence_length}: at least {needed} are needed")));
+        }
+        if dataset.vocabulary.len() < 2 {
+            return Err(malformed("the text has only one different character".to_owned()));
+        }
+        Ok(dataset)
+    }
+
+    fn new(text: &str, validation_fraction: f64, sequence_length: usize) -> Self {
+        let mut vocabulary: Vec<char> = text.chars().collect();
+        vocabulary.sort_unstable();
+        vocabulary.dedup();
+        let number = |c: char| vocabulary.binary_search(&c).map_or(-1, |i| i as i32);
+        let tokens: Vec<i32> = text.chars().map(number).collect();
+        let train_end = tokens.len() - (tokens.len() as f64 * validation_fraction) as usize;
+        Self { vocabulary, tokens, train_end, sequence_length }
+    }
+
+    /// The different characters of the text, sorted; a token is a place in it.
+    pub fn vocabulary(&self) -> &[char] {
+        &self.vocabulary
+    }
+
+    /// Characters that are predicted in one window.
+    pub fn sequence_length(&self) -> usize {
+        self.sequence_length
+    }
+
+    /// All characters of the text.
+    pub fn characters(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn part(&self, split: Split) -> &[i32] {
+        match split {
+            Split::Train => &self.tokens[..self.train_end],
+            Split::Validation => &self.tokens[self.train_end..],
+        }
+    }
+
+    /// Windows of an epoch. Training leaves one out, so that the others can be moved from epoch to epoch.
+    pub(crate) fn windows(&self, split: Split) -> usize {
+        let windows = self.part(split).len().saturating_sub(1) / self.sequence_length;
+        match split {
+            Split::Train => windows.saturating_sub(1),
+            Split::Validation => windows,
+        }
+    }
+
+    /// Writes a window's `sequence_length + 1` tokens. In training all windows of an epoch are moved by the
+    /// same number of characters, a pure function of (seed, epoch).
+    pub(crate) fn window(&self, split: Split, seed: u64, epoch: u32, index: u64, out: &mut [i32]) {
+        let offset = match split {
+            Split::Validation => 0,
+            Split::Train => {
+                let key = SampleKey { seed, epoch, index: OFFSET_INDEX };
+                SampleRng::new(key, 0).below(self.sequence_length as u64) as usize
+            }
+        };
+        let start = offset + index as usize * self.sequence_length;
+        out.copy_from_slice(&self.part(split)[start..start + out.len()]);
+    }
+
+    /// Of the text and how it is cut.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut crc = crc32fast::Hasher::new();
+        for token in &self.tokens {
+            crc.update(&token.to_le_bytes());
+        }
+        for c in &self.vocabulary {
+            crc.update(&u32::from(*c).to_le_bytes());
+        }
+        u64::from(crc.finalize()) << 32 | ((self.train_end as u64) << 8 ^ self.sequence_length as u64) & 0xffff_ffff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset() -> TextDataset {
+        let text: String = (0..100).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+        TextDataset::new(&text, 0.2, 8)
+    }
+
+    #[test]
+    fn windows_follow_each_other_and_stay_in_their_part() {
+        let text = dataset();
+        assert_eq!((text.windows(Split::Train), text.windows(Split::Validation)), (8, 2));
+        let mut window = [0; 9];
+        for epoch in 0..20 {
+            let mut next = None;
+            for index in 0..8 {
+                text.window(Split::Train, 1, epoch, index, &mut window);
+                assert!(next.is_none_or(|n| n == window[0]));
+                next = Some(window[8]);
+            }
+        }
+        text.window(Split::Validation, 1, 0, 1, &mut window);
+        assert_eq!(window[0], (88 % 26));
+    }
+
+    #[test]
+    fn epochs_are_cut_at_different_places() {
+        let text = dataset();
+        let firsts: std::collections::BTreeSet<i32> = (0..40)
+            .map(|epoch| {
+                let mut window = [0; 9];
+                text.window(Split::Train, 1, epoch, 0, &mut window);
+                window[0]
+            })
+            .collect();
+        assert_eq!(firsts.len(), 8);
+    }
+
+    #[test]
+    fn a_text_that_is_none_and_one_that_is_too_short_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        fs::write(&path, b"good \xff bad").unwrap();
+        let error = TextDataset::open(&path, 0.1, 4).unwrap_err().to_string();
+        assert!(error.contains("not UTF-8 text: byte 5"), "{error}");
+        fs::write(&path, "too short").unwrap();
+        assert!(TextDataset::open(&path, 0.1, 8).unwrap_err().to_string().contains("too few"));
+    }
+}

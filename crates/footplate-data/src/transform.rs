@@ -1,0 +1,327 @@
+//! From an encoded image to the pixels of one training or validation sample.
+//!
+//! The crop is known before an image is decoded: it follows from the sample's key and the header's size.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
+use crate::decode::{DecodeError, ImageInfo, decode_rgb};
+use crate::rng::{SampleKey, SampleRng};
+
+/// More pixels than that (a 10,000 × 10,000 image) are refused unless the caller says otherwise.
+const MAX_PIXELS: u64 = 100_000_000;
+/// Streams of a sample's randomness.
+const CROP_STREAM: u64 = 1;
+const FLIP_STREAM: u64 = 2;
+const JITTER_STREAM: u64 = 3;
+
+/// What is done to an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transform {
+    /// Height and width of the result in pixels.
+    pub image_size: u32,
+    /// For training or for validation.
+    pub mode: TransformMode,
+    /// What an EXIF orientation does.
+    pub exif: ExifPolicy,
+    /// Images with more pixels than that are refused by their header.
+    pub max_pixels: u64,
+}
+
+/// For training or for validation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TransformMode {
+    /// A random crop, resized.
+    Train {
+        /// Least and most share of the image's area.
+        scale: [f64; 2],
+        /// Least and most width to height.
+        ratio: [f64; 2],
+        /// Whether half of the images are mirrored.
+        flip: bool,
+        /// Random colour changes.
+        jitter: Option<ColorJitter>,
+    },
+    /// The centre.
+    Eval {
+        /// The shorter side before the centre is cut out, in pixels.
+        resize_to: u32,
+    },
+}
+
+/// What an EXIF orientation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExifPolicy {
+    /// The image is turned upright, as viewers show it. torchvision and Pillow's loader do not do this.
+    Apply,
+    /// The pixels are taken as they are stored.
+    Ignore,
+}
+
+/// An image as a source gives it.
+#[derive(Clone, Copy, Debug)]
+pub enum Encoded<'a> {
+    /// The bytes of a JPEG or PNG file.
+    File(&'a [u8]),
+    /// Pixels.
+    Raw {
+        /// `height * width * channels` bytes, row by row.
+        pixels: &'a [u8],
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// 1 (gray) or 3 (RGB).
+        channels: u32,
+    },
+}
+
+/// One worker's buffers, used again for each sample.
+#[derive(Default)]
+pub struct Scratch {
+    rgb: Vec<u8>,
+    resizer: Resizer,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Transform {
+    /// torchvision's reference transform for training.
+    pub fn train(image_size: u32) -> Self {
+        let mode = TransformMode::Train {
+            scale: [0.08, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip: true,
+            jitter: None,
+        };
+        Self { mode, ..Self::eval(image_size) }
+    }
+
+    /// torchvision's reference transform for validation: the shorter side to 256/224 of the size, then the
+    /// centre.
+    pub fn eval(image_size: u32) -> Self {
+        let resize_to = (f64::from(image_size) * 256.0 / 224.0).round() as u32;
+        Self {
+            image_size,
+            mode: TransformMode::Eval { resize_to },
+            exif: ExifPolicy::Apply,
+            max_pixels: MAX_PIXELS,
+        }
+    }
+
+    /// Writes the sample's `image_size * image_size` RGB pixels to `out`, row by row: a pure function of the
+    /// image and `key`.
+    pub fn apply(
+        &self,
+        image: Encoded<'_>,
+        key: SampleKey,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<(), DecodeError> {
+        let mut info = load(image, self.max_pixels, &mut scratch.rgb)?;
+        if self.exif == ExifPolicy::Ignore {
+            info.orientation = 1;
+        }
+        let (width, height) = info.upright();
+        let crop = as_stored(self.crop(width, height, key), &info);
+        resize(&scratch.rgb, &info, crop, self.image_size, &mut scratch.resizer, out)?;
+        let size = self.image_size as usize;
+        turn_upright(out, size, info.orientation, &mut scratch.rgb);
+        if let TransformMode::Train { flip, jitter, .. } = &self.mode {
+            if *flip && SampleRng::new(key, FLIP_STREAM).below(2) == 1 {
+                mirror(out, size);
+            }
+            if let Some(jitter) = jitter {
+                jitter.apply(out, &mut SampleRng::new(key, JITTER_STREAM));
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of an upright image of this size that the sample shows.
+    fn crop(&self, width: u32, height: u32, key: SampleKey) -> CropBox {
+        match &self.mode {
+            TransformMode::Eval { resize_to } => eval_crop(width, height, *resize_to, self.image_size),
+            TransformMode::Train { scale, ratio, .. } => {
+                random_crop(width, height, *scale, *ratio, &mut SampleRng::new(key, CROP_STREAM))
+            }
+        }
+    }
+}
+
+/// The image's pixels as RGB in `rgb`.
+fn load(image: Encoded<'_>, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<ImageInfo, DecodeError> {
+    match image {
+        Encoded::File(bytes) => decode_rgb(bytes, max_pixels, rgb),
+        Encoded::Raw { pixels, width, height, channels } => {
+            let count = width as usize * height as usize;
+            if count == 0 || pixels.len() != count * channels as usize || ![1, 3].contains(&channels) {
+                let reason = format!("{} bytes for {width} x {height} x {channels}", pixels.len());
+                return Err(DecodeError::Damaged { reason });
+            }
+            rgb.clear();
+            match channels {
+                1 => rgb.extend(pixels.iter().flat_map(|gray| [*gray; 3])),
+                _ => rgb.extend_from_slice(pixels),
+            }
+            Ok(ImageInfo { width, height, orientation: 1 })
+        }
+    }
+}
+
+/// A part of the upright image as the part of the stored one that becomes it.
+fn as_stored(crop: CropBox, info: &ImageInfo) -> CropBox {
+    let (width, height) = (f64::from(info.width), f64::from(info.height));
+    // For orientations 5 to 8 the upright image's x runs along the stored image's y.
+    let CropBox { left, top, width: w, height: h } = match info.orientation {
+        5..=8 => CropBox { left: crop.top, top: crop.left, width: crop.height, height: crop.width },
+        _ => crop,
+    };
+    let from_right = matches!(info.orientation, 2 | 3 | 7 | 8);
+    let from_below = matches!(info.orientation, 3 | 4 | 6 | 7);
+    CropBox {
+        left: if from_right { width - left - w } else { left }.max(0.0),
+        top: if from_below { height - top - h } else { top }.max(0.0),
+        width: w,
+        height: h,
+    }
+}
+
+/// Antialiased bilinear resampling, as Pillow's.
+fn resize(
+    rgb: &[u8],
+    info: &ImageInfo,
+    crop: CropBox,
+    size: u32,
+    resizer: &mut Resizer,
+    out: &mut [u8],
+) -> Result<(), DecodeError> {
+    let failed = |e: &dyn std::fmt::Display| DecodeError::Damaged { reason: format!("resize: {e}") };
+    let source = ImageRef::new(info.width, info.height, rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
+    let mut target = Image::from_slice_u8(size, size, out, PixelType::U8x3).map_err(|e| failed(&e))?;
+    // Rounding may have put an edge a hair outside.
+    let width = crop.width.min(f64::from(info.width) - crop.left);
+    let height = crop.height.min(f64::from(info.height) - crop.top);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(crop.left, crop.top, width, height)
+        .use_alpha(false);
+    resizer.resize(&source, &mut target, &options).map_err(|e| failed(&e))
+}
+
+/// Turns a square image of RGB pixels so that its EXIF orientation becomes 1.
+fn turn_upright(pixels: &mut [u8], size: usize, orientation: u8, scratch: &mut Vec<u8>) {
+    if orientation <= 1 {
+        return;
+    }
+    scratch.clear();
+    scratch.extend_from_slice(pixels);
+    let last = size - 1;
+    for (i, pixel) in pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        let (x, y) = (i % size, i / size);
+        // Where the pixel that belongs at (x, y) is stored.
+        let (from_x, from_y) = match orientation {
+            2 => (last - x, y),
+            3 => (last - x, last - y),
+            4 => (x, last - y),
+            5 => (y, x),
+            6 => (y, last - x),
+            7 => (last - y, last - x),
+            _ => (last - y, x),
+        };
+        let from = (from_y * size + from_x) * 3;
+        pixel.copy_from_slice(&scratch[from..from + 3]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::tests::{jpeg, picture};
+
+    const KEY: SampleKey = SampleKey { seed: 1, epoch: 2, index: 3 };
+
+    fn sample(transform: &Transform, image: Encoded<'_>, key: SampleKey) -> Vec<u8> {
+        let size = transform.image_size as usize;
+        let mut out = vec![0; size * size * 3];
+        transform.apply(image, key, &mut Scratch::new(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn an_image_of_the_size_wanted_stays_as_it_is() {
+        let pixels = picture(16, 16);
+        let raw = Encoded::Raw { pixels: &pixels, width: 16, height: 16, channels: 3 };
+        let transform = Transform { mode: TransformMode::Eval { resize_to: 16 }, ..Transform::eval(16) };
+        assert_eq!(sample(&transform, raw, KEY), pixels);
+    }
+
+    #[test]
+    fn a_training_sample_follows_from_its_key_alone() {
+        let bytes = jpeg(90, 60);
+        let transform = Transform::train(32);
+        let mut scratch = Scratch::new();
+        let mut again = vec![0; 32 * 32 * 3];
+        // A scratch that has seen another image makes no difference.
+        transform.apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, &mut again).unwrap();
+        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, &mut again).unwrap();
+        let first = sample(&transform, Encoded::File(&bytes), KEY);
+        assert_eq!(first, again);
+        let other = sample(&transform, Encoded::File(&bytes), SampleKey { epoch: 3, ..KEY });
+        assert_ne!(first, other);
+    }
+
+    /// Stores an upright picture as a camera with the given orientation would, and looks at both.
+    #[test]
+    fn every_orientation_is_turned_upright() {
+        let (width, height) = (24u32, 16u32);
+        let upright = picture(width as usize, height as usize);
+        let at = |x: u32, y: u32| {
+            let i = ((y * width + x) * 3) as usize;
+            [upright[i], upright[i + 1], upright[i + 2]]
+        };
+        let (right, below) = (width - 1, height - 1);
+        for orientation in 1..=8u8 {
+            let swapped = orientation >= 5;
+            let (w, h) = if swapped { (height, width) } else { (width, height) };
+            // The upright pixel that a camera stores at (x, y), by the table of EXIF 2.3.
+            let stored = |x: u32, y: u32| match orientation {
+                1 => at(x, y),
+                2 => at(right - x, y),
+                3 => at(right - x, below - y),
+                4 => at(x, below - y),
+                5 => at(y, x),
+                6 => at(right - y, x),
+                7 => at(right - y, below - x),
+                _ => at(y, below - x),
+            };
+            let pixels: Vec<u8> = (0..w * h).flat_map(|i| stored(i % w, i / w)).collect();
+            let info = ImageInfo { width: w, height: h, orientation };
+            let transform = Transform::eval(8);
+            let (up_w, up_h) = info.upright();
+            assert_eq!((up_w, up_h), (width, height));
+            let crop = transform.crop(up_w, up_h, KEY);
+            let mut got = vec![0; 8 * 8 * 3];
+            resize(&pixels, &info, as_stored(crop, &info), 8, &mut Resizer::new(), &mut got).unwrap();
+            turn_upright(&mut got, 8, orientation, &mut Vec::new());
+            let raw = Encoded::Raw { pixels: &upright, width, height, channels: 3 };
+            let expected = sample(&transform, raw, KEY);
+            let difference = got.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(difference <= Some(1), "orientation {orientation}: {difference:?}");
+        }
+    }
+
+    #[test]
+    fn raw_pixels_of_a_wrong_length_are_an_error() {
+        let raw = Encoded::Raw { pixels: &[1, 2, 3], width: 2, height: 2, channels: 1 };
+        let mut out = vec![0; 3 * 4 * 4];
+        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), &mut out);
+        assert!(matches!(result, Err(DecodeError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,116 @@
+//! Writes checkpoints on a thread of its own while training goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use footplate_core::Bytes;
+use footplate_core::record::{CheckpointRecord, Record, WarningRecord};
+
+use super::{Checkpoint, CheckpointError, CheckpointStore};
+use crate::records::{RecordSink, RunClock};
+
+/// A checkpoint on its way to the disk.
+struct Job {
+    checkpoint: Checkpoint,
+    snapshot_ns: u64,
+    /// Also keep it as the best model.
+    best: bool,
+}
+
+/// What the thread says when it ends: how the last write went.
+type LastWrite = Result<(), CheckpointError>;
+
+/// The writing thread. One checkpoint is in memory at a time.
+pub(crate) struct CheckpointWriter {
+    jobs: Option<SyncSender<Job>>,
+    busy: Arc<AtomicBool>,
+    thread: Option<JoinHandle<LastWrite>>,
+}
+
+impl CheckpointWriter {
+    pub(crate) fn start(store: CheckpointStore, sink: RecordSink, clock: RunClock) -> std::io::Result<Self> {
+        // A rendezvous: a job is accepted only when the thread is idle, so that memory holds one copy.
+        let (jobs, receiver) = sync_channel(0);
+        let busy = Arc::new(AtomicBool::new(false));
+        let thread_busy = busy.clone();
+        let thread = thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || write_all(&store, &receiver, &sink, clock, &thread_busy))?;
+        Ok(Self { jobs: Some(jobs), busy, thread: Some(thread) })
+    }
+
+    /// Whether the thread has nothing to do: a checkpoint would be written at once.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.busy.load(Ordering::Acquire)
+    }
+
+    /// Hands over a checkpoint, waiting for the thread if it is busy.
+    pub(crate) fn write(&self, checkpoint: Checkpoint, snapshot_ns: u64, best: bool) {
+        if let Some(jobs) = &self.jobs {
+            self.busy.store(true, Ordering::Release);
+            // A thread that is gone is reported by `finish`.
+            let _ = jobs.send(Job { checkpoint, snapshot_ns, best });
+        }
+    }
+
+    /// Waits until all is on the disk, and tells how the last write went.
+    pub(crate) fn finish(mut self) -> LastWrite {
+        self.jobs = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(last)) => last,
+            Some(Err(_)) => Err(CheckpointError::Malformed("the checkpoint thread panicked".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(
+    store: &CheckpointStore,
+    jobs: &Receiver<Job>,
+    sink: &RecordSink,
+    clock: RunClock,
+    busy: &AtomicBool,
+) -> LastWrite {
+    let mut last = Ok(());
+    while let Ok(job) = jobs.recv() {
+        last = write_one(store, &job, sink, clock);
+        if let Err(error) = &last {
+            // Training goes on: the disk may have space again before the next checkpoint.
+            let message = format!("no checkpoint at step {}: {error}", job.checkpoint.progress.steps);
+            sink.send(Record::Warning(WarningRecord { message }));
+        }
+        busy.store(false, Ordering::Release);
+    }
+    last
+}
+
+fn write_one(store: &CheckpointStore, job: &Job, sink: &RecordSink, clock: RunClock) -> LastWrite {
+    let begun = clock.now_ns();
+    let (file, size) = store.write(&job.checkpoint)?;
+    if job.best {
+        let mut best = job.checkpoint.clone();
+        best.optimizer.clear();
+        store.write_best(&best)?;
+    }
+    let t_ns = clock.now_ns();
+    sink.send(Record::Checkpoint(CheckpointRecord {
+        t_ns,
+        step: job.checkpoint.progress.steps,
+        file,
+        size_bytes: Bytes(size),
+        snapshot_ns: job.snapshot_ns,
+        write_ns: t_ns - begun,
+    }));
+    Ok(())
+}

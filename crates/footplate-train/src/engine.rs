@@ -1,0 +1,526 @@
+//! The training loop.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use burn::tensor::Tensor;
+use footplate_core::record::{
+    BadSampleRecord, EpochRecord, MinibatchRecord, Record, ValidationRecord, WarningRecord,
+};
+use footplate_data::{BadSample, DataError, Dataset, HostBatch, Pipeline, Position, Split};
+
+use crate::checkpoint::{Best, Checkpoint, CheckpointError, CheckpointStore, CheckpointWriter};
+use crate::error::TrainError;
+use crate::evaluate::{Evaluation, evaluate, scalar};
+use crate::feed::Feed;
+use crate::job::Job;
+use crate::loss::cross_entropy_sum;
+use crate::model::Task;
+use crate::optimizer::{GradientMap, clip_norm};
+use crate::records::{RecordSink, RunClock};
+use crate::schedule::learning_rate;
+
+/// On a device that computes behind the loop's back the loss is fetched once in so many steps.
+const ASYNC_LOSS_EVERY: u64 = 16;
+
+/// What the loop is given by the program around it.
+pub struct Surroundings<'a> {
+    /// Where checkpoints go.
+    pub store: CheckpointStore,
+    /// Where records go.
+    pub sink: RecordSink,
+    /// The clock of the records.
+    pub clock: RunClock,
+    /// Set by whoever wants the run to stop after the present step.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps were done.
+    Completed,
+    /// Validation stopped improving.
+    EarlyStopped,
+    /// It was asked to stop, and wrote a checkpoint.
+    Interrupted,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Steps done over the whole run.
+    pub steps: u64,
+    /// The best validation.
+    pub best: Option<Best>,
+    /// Samples that were left out.
+    pub bad_samples: u64,
+}
+
+/// Times of a step's parts, in nanoseconds.
+#[derive(Default)]
+struct StepTimes {
+    fetch: u64,
+    prep: u64,
+    wait: u64,
+    transfer: u64,
+    compute: u64,
+}
+
+/// A job while it runs.
+struct Loop<'a> {
+    job: Job,
+    around: Surroundings<'a>,
+    feed: Feed,
+    writer: CheckpointWriter,
+    bad: BTreeSet<u64>,
+    bad_named: Vec<BadSample>,
+    steps_total: u64,
+    steps_per_epoch: u64,
+    /// When the step before ended.
+    step_ended_ns: u64,
+    epoch_began_ns: u64,
+    checkpoint_at_ns: u64,
+    /// Summed loss of steps whose loss is still on the device.
+    loss_on_device: Option<Tensor<1>>,
+}
+
+/// Trains until the job's end or until it is asked to stop.
+pub fn run(job: Job, around: Surroundings<'_>) -> Result<Outcome, TrainError> {
+    let writer = CheckpointWriter::start(around.store.clone(), around.sink.clone(), around.clock)
+        .map_err(|source| CheckpointError::Io {
+            action: "start the writer of",
+            path: around.store.folder().to_owned(),
+            source,
+        })?;
+    let now = around.clock.now_ns();
+    let mut this = Loop {
+        feed: Feed::new(job.device.device.clone().autodiff(), job.loader_settings(Split::Train).normalize),
+        steps_total: job.steps_total(),
+        steps_per_epoch: job.steps_per_epoch(),
+        bad: job.progress.bad_samples.iter().copied().collect(),
+        bad_named: Vec::new(),
+        writer,
+        job,
+        around,
+        step_ended_ns: now,
+        epoch_began_ns: now,
+        checkpoint_at_ns: now,
+        loss_on_device: None,
+    };
+    let ending = this.train()?;
+    this.finish(ending)
+}
+
+impl Loop<'_> {
+    fn train(&mut self) -> Result<Ending, TrainError> {
+        if self.job.progress.finished {
+            return Ok(Ending::Completed);
+        }
+        let from = Position { epoch: self.job.progress.epoch, batch: self.job.progress.batch };
+        let settings = self.job.loader_settings(Split::Train);
+        let epochs = self.job.settings.epochs;
+        let mut pipeline = Pipeline::start(self.job.dataset.clone(), Split::Train, settings, from, epochs)?;
+        self.checkpoint_due_next();
+        self.step_ended_ns = self.around.clock.now_ns();
+        self.epoch_began_ns = self.step_ended_ns;
+        loop {
+            if self.job.progress.epoch > self.job.progress.validated_epochs {
+                match self.finish_epoch()? {
+                    Some(Ending::Interrupted) => return Ok(Ending::Interrupted),
+                    Some(ending) => return Ok(ending),
+                    None => {}
+                }
+            }
+            if self.job.progress.steps >= self.steps_total {
+                return self.last_validation();
+            }
+            if self.around.stop.load(Ordering::Relaxed) {
+                return Ok(Ending::Interrupted);
+            }
+            if !self.step(&mut pipeline)? {
+                return Ok(Ending::Completed);
+            }
+            self.checkpoint_if_due()?;
+        }
+    }
+
+    /// One step: the gradients of `accumulate` minibatches (fewer at the end of an epoch) and one update.
+    /// `false`: the pipeline has come to its end.
+    fn step(&mut self, pipeline: &mut Pipeline) -> Result<bool, TrainError> {
+        let mut times = StepTimes::default();
+        let mut gradients = GradientMap::new();
+        let (mut rows, mut items) = (0usize, 0usize);
+        let mut loss_sum: Option<Tensor<1>> = None;
+        let epoch = self.job.progress.epoch;
+        for _ in 0..self.job.settings.accumulate {
+            let Some(batch) = self.next_batch(pipeline, &mut times)? else { return Ok(false) };
+            items += batch.items;
+            if batch.items > 0 {
+                let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times);
+                loss_sum = Some(match loss_sum {
+                    Some(sum) => sum + loss,
+                    None => loss,
+                });
+            }
+            if self.advance() {
+                break;
+            }
+        }
+        let rate = self.update(gradients, rows, &mut times);
+        self.job.progress.steps += 1;
+        self.record_step(epoch, items, rows, rate, loss_sum, &times)?;
+        Ok(true)
+    }
+
+    /// Waits for the next minibatch.
+    fn next_batch(
+        &mut self,
+        pipeline: &mut Pipeline,
+        times: &mut StepTimes,
+    ) -> Result<Option<HostBatch>, TrainError> {
+        let begun = self.around.clock.now_ns();
+        let batch = pipeline.next();
+        times.wait += self.around.clock.now_ns() - begun;
+        let Some(batch) = batch else { return Ok(None) };
+        let mut batch = batch?;
+        times.fetch += batch.times.fetch_ns;
+        times.prep += batch.times.prep_ns;
+        self.note_bad(std::mem::take(&mut batch.bad))?;
+        Ok(Some(batch))
+    }
+
+    /// Adds a minibatch's gradients (of its summed loss) to `gradients`; returns its summed loss.
+    fn forward_backward(
+        &mut self,
+        batch: HostBatch,
+        gradients: &mut GradientMap,
+        rows: &mut usize,
+        times: &mut StepTimes,
+    ) -> Tensor<1> {
+        let begun = self.around.clock.now_ns();
+        let seed = step_seed(self.job.settings.seed, batch.epoch, batch.batch);
+        let batch = self.feed.upload(batch);
+        let uploaded = self.around.clock.now_ns();
+        times.transfer += uploaded - begun;
+        // Dropout draws from the device's generator, whose state cannot be saved: each minibatch sets it.
+        self.job.device.device.seed(seed);
+        *rows += batch.rows;
+        let logits = self.job.net.forward(batch.input);
+        let loss = cross_entropy_sum(logits, batch.targets, self.job.settings.label_smoothing);
+        let value = loss.clone().inner();
+        for (path, gradient) in self.job.net.gradients(loss) {
+            let sum = match gradients.remove(&path) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            gradients.insert(path, sum);
+        }
+        times.compute += self.around.clock.now_ns() - uploaded;
+        value
+    }
+
+    /// Updates the parameters by the mean of the gradients; returns the learning rate.
+    fn update(&mut self, mut gradients: GradientMap, rows: usize, times: &mut StepTimes) -> f64 {
+        let begun = self.around.clock.now_ns();
+        let settings = &self.job.settings;
+        let steps = self.job.progress.steps;
+        let rate = learning_rate(&settings.schedule, steps, self.steps_total, self.steps_per_epoch);
+        if rows > 0 {
+            for gradient in gradients.values_mut() {
+                *gradient = gradient.clone().div_scalar(rows as f64);
+            }
+            if let Some(norm_max) = settings.clip_norm {
+                clip_norm(&mut gradients, norm_max);
+            }
+            let optimizer = &mut self.job.optimizer;
+            optimizer.begin_step();
+            // As is usual, biases and normalisation parameters (one dimension) do not decay.
+            self.job.net.update(gradients, &mut |path, rank, value, gradient| {
+                optimizer.update(path, rank > 1, value, gradient, rate)
+            });
+        }
+        times.compute += self.around.clock.now_ns() - begun;
+        rate
+    }
+
+    /// Moves on by one minibatch; `true` at the end of an epoch.
+    fn advance(&mut self) -> bool {
+        let progress = &mut self.job.progress;
+        progress.batch += 1;
+        let at_end = progress.batch >= self.job.dataset.len(Split::Train).div_ceil(self.job.settings.batch_size) as u64;
+        if at_end {
+            progress.epoch += 1;
+            progress.batch = 0;
+        }
+        at_end
+    }
+
+    fn record_step(
+        &mut self,
+        epoch: u32,
+        items: usize,
+        rows: usize,
+        learning_rate: f64,
+        loss_sum: Option<Tensor<1>>,
+        times: &StepTimes,
+    ) -> Result<(), TrainError> {
+        let step = self.job.progress.steps - 1;
+        let begun = self.around.clock.now_ns();
+        let synced = self.job.device.synchronous || step.is_multiple_of(ASYNC_LOSS_EVERY);
+        let loss = self.take_loss(loss_sum, rows, synced);
+        let t_ns = self.around.clock.now_ns();
+        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
+            return Err(TrainError::Diverged { loss, step });
+        }
+        self.job.progress.epoch_items += rows as u64;
+        self.around.sink.send(Record::Minibatch(MinibatchRecord {
+            t_ns,
+            epoch,
+            step,
+            items: u32::try_from(items).unwrap_or(u32::MAX),
+            fetch_ns: times.fetch,
+            prep_ns: times.prep,
+            transfer_ns: times.transfer,
+            stall_ns: times.wait + times.transfer,
+            compute_ns: times.compute + (t_ns - begun),
+            step_ns: t_ns - self.step_ended_ns,
+            learning_rate,
+            loss,
+            synced,
+        }));
+        self.step_ended_ns = t_ns;
+        Ok(())
+    }
+
+    /// Adds a step's summed loss to the epoch's; gives its mean if it is fetched from the device now.
+    fn take_loss(&mut self, loss_sum: Option<Tensor<1>>, rows: usize, fetch: bool) -> Option<f32> {
+        let loss_sum = loss_sum?;
+        if !fetch {
+            self.loss_on_device = Some(match self.loss_on_device.take() {
+                Some(sum) => sum + loss_sum,
+                None => loss_sum,
+            });
+            return None;
+        }
+        let value = scalar(loss_sum);
+        self.job.progress.epoch_loss_sum += value;
+        self.fetch_loss();
+        Some((value / rows.max(1) as f64) as f32)
+    }
+
+    /// Fetches what is still on the device of this epoch's loss.
+    fn fetch_loss(&mut self) {
+        if let Some(sum) = self.loss_on_device.take() {
+            self.job.progress.epoch_loss_sum += scalar(sum);
+        }
+    }
+
+    /// Notes samples that were left out, once each; too many of them end the run.
+    fn note_bad(&mut self, bad: Vec<BadSample>) -> Result<(), TrainError> {
+        for sample in bad {
+            if !self.bad.insert(sample.index) {
+                continue;
+            }
+            self.around.sink.send(Record::BadSample(BadSampleRecord {
+                name: sample.name.clone(),
+                reason: sample.reason.clone(),
+            }));
+            self.bad_named.push(sample);
+        }
+        let dataset = &self.job.dataset;
+        let total = (dataset.len(Split::Train) + dataset.len(Split::Validation)) as u64;
+        let limit = self.job.settings.max_bad_fraction;
+        if self.bad.len() as f64 > limit * total as f64 {
+            let bad = std::mem::take(&mut self.bad_named);
+            return Err(DataError::TooManyBad { bad, total, limit }.into());
+        }
+        Ok(())
+    }
+
+    /// The epoch's record, its validation and what follows from that.
+    fn finish_epoch(&mut self) -> Result<Option<Ending>, TrainError> {
+        let epoch = self.job.progress.epoch - 1;
+        self.record_epoch(epoch);
+        let Some(gain) = self.validate(epoch)? else { return Ok(Some(Ending::Interrupted)) };
+        let progress = &mut self.job.progress;
+        progress.validated_epochs = progress.epoch;
+        progress.epoch_loss_sum = 0.0;
+        progress.epoch_items = 0;
+        if gain {
+            self.checkpoint_now(true)?;
+        }
+        let now = self.around.clock.now_ns();
+        self.epoch_began_ns = now;
+        self.step_ended_ns = now;
+        let patience = self.job.settings.early_stop;
+        let stale = self.job.progress.validations_without_gain;
+        Ok(patience.is_some_and(|patience| stale >= patience).then_some(Ending::EarlyStopped))
+    }
+
+    /// A run that `max_steps` ends inside an epoch is validated all the same.
+    fn last_validation(&mut self) -> Result<Ending, TrainError> {
+        if self.job.progress.batch == 0 {
+            return Ok(Ending::Completed);
+        }
+        let epoch = self.job.progress.epoch;
+        self.record_epoch(epoch);
+        match self.validate(epoch)? {
+            None => Ok(Ending::Interrupted),
+            Some(gain) => {
+                if gain {
+                    self.checkpoint_now(true)?;
+                }
+                Ok(Ending::Completed)
+            }
+        }
+    }
+
+    fn record_epoch(&mut self, epoch: u32) {
+        self.fetch_loss();
+        let t_ns = self.around.clock.now_ns();
+        let progress = &self.job.progress;
+        let items = progress.epoch_items;
+        self.around.sink.send(Record::Epoch(EpochRecord {
+            t_ns,
+            epoch,
+            items,
+            train_loss: (items > 0).then(|| progress.epoch_loss_sum / items as f64),
+            duration_ns: t_ns - self.epoch_began_ns,
+        }));
+    }
+
+    /// Evaluates; `Some(true)` if it is the best so far, `None` if it was interrupted.
+    fn validate(&mut self, epoch: u32) -> Result<Option<bool>, TrainError> {
+        if self.job.dataset.len(Split::Validation) == 0 {
+            return Ok(Some(false));
+        }
+        let begun = self.around.clock.now_ns();
+        let settings = self.job.loader_settings(Split::Validation);
+        let from = Position { epoch: 0, batch: 0 };
+        let mut pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
+        let net = self.job.net.eval();
+        let feed = Feed::new(self.job.device.device.clone(), self.job.loader_settings(Split::Train).normalize);
+        let Some(mut found) = evaluate(net.as_ref(), &feed, &mut pipeline, self.around.stop)? else {
+            return Ok(None);
+        };
+        self.note_bad(std::mem::take(&mut found.bad))?;
+        if found.rows == 0 {
+            return Ok(Some(false));
+        }
+        let now = best_of(&found, epoch);
+        let gain = self.job.progress.best.is_none_or(|best| is_better(self.job.entry.task, &now, &best));
+        let progress = &mut self.job.progress;
+        if gain {
+            progress.best = Some(now);
+            progress.validations_without_gain = 0;
+        } else {
+            progress.validations_without_gain += 1;
+        }
+        self.record_validation(&found, &now, gain, begun);
+        Ok(Some(gain))
+    }
+
+    fn record_validation(&self, found: &Evaluation, now: &Best, best: bool, begun_ns: u64) {
+        let classes = match self.job.dataset.as_ref() {
+            Dataset::Images(images) => images.classes().len(),
+            Dataset::Text(text) => text.vocabulary().len(),
+        };
+        let t_ns = self.around.clock.now_ns();
+        self.around.sink.send(Record::Validation(ValidationRecord {
+            t_ns,
+            epoch: now.epoch,
+            items: found.rows,
+            loss: now.loss,
+            top1: now.top1,
+            top5: (classes > 5).then(|| found.hits.top5 as f64 / found.rows as f64),
+            best,
+            duration_ns: t_ns - begun_ns,
+        }));
+    }
+
+    fn checkpoint_due_next(&mut self) {
+        let every = Duration::try_from_secs_f64(self.job.settings.checkpoint_every_s).unwrap_or(Duration::MAX);
+        let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        self.checkpoint_at_ns = self.around.clock.now_ns().saturating_add(every);
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<(), TrainError> {
+        if self.around.clock.now_ns() < self.checkpoint_at_ns || !self.writer.is_idle() {
+            return Ok(());
+        }
+        self.checkpoint_now(false)
+    }
+
+    /// Copies the run's state and hands it to the writer.
+    fn checkpoint_now(&mut self, best: bool) -> Result<(), TrainError> {
+        let begun = self.around.clock.now_ns();
+        self.fetch_loss();
+        let (updates, optimizer) = self.job.optimizer.to_tensors();
+        self.job.progress.optimizer_updates = updates;
+        self.job.progress.bad_samples = self.bad.iter().copied().collect();
+        let checkpoint = Checkpoint {
+            progress: self.job.progress.clone(),
+            settings: self.job.settings.clone(),
+            data_fingerprint: self.job.dataset.fingerprint(),
+            labels: labels(&self.job.dataset),
+            model: self.job.net.tensors().into_iter().map(|t| (t.path, t.data)).collect(),
+            optimizer,
+        };
+        let snapshot_ns = self.around.clock.now_ns() - begun;
+        self.writer.write(checkpoint, snapshot_ns, best);
+        self.checkpoint_due_next();
+        Ok(())
+    }
+
+    /// The last checkpoint, and the end.
+    fn finish(mut self, ending: Ending) -> Result<Outcome, TrainError> {
+        self.job.progress.finished = ending != Ending::Interrupted;
+        self.checkpoint_now(false)?;
+        let outcome = Outcome {
+            ending,
+            steps: self.job.progress.steps,
+            best: self.job.progress.best,
+            bad_samples: self.bad.len() as u64,
+        };
+        let dropped = self.around.sink.dropped();
+        if dropped > 0 {
+            let message = format!("{dropped} records did not fit the queue to the run log and are missing there");
+            self.around.sink.send(Record::Warning(WarningRecord { message }));
+        }
+        self.writer.finish()?;
+        Ok(outcome)
+    }
+}
+
+fn best_of(found: &Evaluation, epoch: u32) -> Best {
+    let rows = found.rows as f64;
+    Best { epoch, loss: found.loss_sum / rows, top1: found.hits.top1 as f64 / rows }
+}
+
+/// A classifier is better with more right answers (then with less loss), a language model with less loss.
+fn is_better(task: Task, now: &Best, best: &Best) -> bool {
+    match task {
+        Task::Images => now.top1 > best.top1 || (now.top1 == best.top1 && now.loss < best.loss),
+        Task::CharacterLm => now.loss < best.loss,
+    }
+}
+
+fn labels(dataset: &Dataset) -> Vec<String> {
+    match dataset {
+        Dataset::Images(images) => images.classes().to_vec(),
+        Dataset::Text(text) => text.vocabulary().iter().map(char::to_string).collect(),
+    }
+}
+
+/// A seed for one minibatch's dropout: a pure function of its place in the run.
+fn step_seed(seed: u64, epoch: u32, batch: u64) -> u64 {
+    let mixed = seed ^ (u64::from(epoch) << 40) ^ batch.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The finaliser of splitmix64 (Steele, Lea, Flood 2014).
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

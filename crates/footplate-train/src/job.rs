@@ -1,0 +1,268 @@
+//! A run that is ready to start: settings that were checked, data, device, network and memory plan.
+
+use std::sync::Arc;
+
+use footplate_core::Bytes;
+use footplate_data::augment::{ColorJitter, Normalize};
+use footplate_data::transform::{ExifPolicy, Transform, TransformMode};
+use footplate_data::{Dataset, LoaderSettings, Split};
+
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::device::ChosenDevice;
+use crate::error::TrainError;
+use crate::feed::Feed;
+use crate::memory::{self, HeapMeter, MemoryPlan, StepMemory};
+use crate::model::{self, ModelEntry, ModelShape, Network, Task};
+use crate::optimizer::Optimizer;
+use crate::settings::TrainSettings;
+use crate::weights::{self, LoadReport};
+
+/// Salt that keeps the parameters' seed apart from those of the steps.
+const PARAMETER_SEED: u64 = 0x5061_7261_6d73;
+
+/// A run that is ready to start.
+pub struct Job {
+    pub(crate) settings: TrainSettings,
+    pub(crate) dataset: Arc<Dataset>,
+    pub(crate) device: ChosenDevice,
+    pub(crate) entry: &'static ModelEntry,
+    pub(crate) net: Box<dyn Network>,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) progress: Progress,
+}
+
+impl Job {
+    /// A new run. The report tells what was taken from the weights file, if the settings name one.
+    pub fn new(
+        settings: TrainSettings,
+        dataset: Arc<Dataset>,
+        device: ChosenDevice,
+    ) -> Result<(Self, Option<LoadReport>), TrainError> {
+        let (entry, shape) = fitted(&settings, &dataset)?;
+        // All randomness of a run is drawn from its seed: first the parameters, then each step's dropout.
+        device.device.seed(settings.seed ^ PARAMETER_SEED);
+        let mut net = (entry.build)(&shape, &device.device.clone().autodiff());
+        let report = match &settings.weights {
+            Some(path) => Some(weights::load_safetensors(net.as_mut(), path)?),
+            None => None,
+        };
+        let optimizer = Optimizer::new(settings.optimizer.clone());
+        Ok((Self { settings, dataset, device, entry, net, optimizer, progress: Progress::start() }, report))
+    }
+
+    /// The rest of the run that `checkpoint` is from.
+    pub fn resume(
+        checkpoint: Checkpoint,
+        dataset: Arc<Dataset>,
+        device: ChosenDevice,
+    ) -> Result<Self, TrainError> {
+        let found = dataset.fingerprint();
+        if found != checkpoint.data_fingerprint {
+            return Err(TrainError::DataChanged {
+                expected: format!("{:016x}", checkpoint.data_fingerprint),
+                found: format!("{found:016x}"),
+            });
+        }
+        let settings = TrainSettings { weights: None, ..checkpoint.settings };
+        let (mut job, _) = Self::new(settings, dataset, device)?;
+        job.net.load(&checkpoint.model.into_iter().collect())?;
+        let arrays = checkpoint.optimizer.into_iter().collect();
+        job.optimizer.load(checkpoint.progress.optimizer_updates, arrays, &job.device.device);
+        job.progress = checkpoint.progress;
+        Ok(job)
+    }
+
+    /// The run's settings.
+    pub fn settings(&self) -> &TrainSettings {
+        &self.settings
+    }
+
+    /// Where the run stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The data that it trains on.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Trainable parameters and running statistics.
+    pub fn parameter_count(&self) -> usize {
+        self.net.parameter_count()
+    }
+
+    /// Minibatches in an epoch.
+    pub fn batches_per_epoch(&self) -> u64 {
+        self.dataset.len(Split::Train).div_ceil(self.settings.batch_size) as u64
+    }
+
+    /// Steps in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.batches_per_epoch().div_ceil(self.settings.accumulate as u64)
+    }
+
+    /// Steps of the whole run.
+    pub fn steps_total(&self) -> u64 {
+        let all = self.steps_per_epoch() * u64::from(self.settings.epochs);
+        self.settings.max_steps.map_or(all, |max| all.min(max))
+    }
+
+    pub(crate) fn loader_settings(&self, split: Split) -> LoaderSettings {
+        loader_settings(&self.settings, self.entry, split, self.settings.batch_size)
+    }
+}
+
+/// The registry's entry and the model's shape, after the settings were found to fit the data.
+fn fitted(
+    settings: &TrainSettings,
+    dataset: &Dataset,
+) -> Result<(&'static ModelEntry, ModelShape), TrainError> {
+    let entry = model::find(&settings.model)
+        .ok_or_else(|| TrainError::UnknownModel { name: settings.model.clone() })?;
+    check(settings, entry)?;
+    let classes = match (entry.task, dataset) {
+        (Task::Images, Dataset::Images(images)) => images.classes().len(),
+        (Task::CharacterLm, Dataset::Text(text)) => text.vocabulary().len(),
+        (task, _) => {
+            let needs = if task == Task::Images { "images" } else { "text" };
+            return Err(TrainError::WrongData {
+                model: settings.model.clone(),
+                needs,
+                found: dataset.description(),
+            });
+        }
+    };
+    let shape = ModelShape { classes, image_size: settings.image_size as usize, lstm: settings.lstm };
+    Ok((entry, shape))
+}
+
+fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError> {
+    let s = settings;
+    let at_least_1 = "must be at least 1";
+    let share = "must be 0 or more and less than 1";
+    let is_share = |x: f64| (0.0..1.0).contains(&x);
+    let rate = s.schedule.learning_rate;
+    let checks: [(&'static str, String, bool, &str); 13] = [
+        ("batch-size", s.batch_size.to_string(), s.batch_size >= 1, at_least_1),
+        ("accumulate", s.accumulate.to_string(), s.accumulate >= 1, at_least_1),
+        ("epochs", s.epochs.to_string(), s.epochs >= 1, at_least_1),
+        ("max-steps", format!("{:?}", s.max_steps), s.max_steps != Some(0), at_least_1),
+        ("prefetch-batches", s.prefetch_batches.to_string(), s.prefetch_batches >= 1, at_least_1),
+        ("learning-rate", rate.to_string(), rate > 0.0 && rate.is_finite(), "must be more than 0"),
+        ("momentum", s.optimizer.momentum.to_string(), is_share(s.optimizer.momentum), share),
+        ("label-smoothing", s.label_smoothing.to_string(), is_share(s.label_smoothing), share),
+        ("weight-decay", s.optimizer.weight_decay.to_string(), s.optimizer.weight_decay >= 0.0, "must be 0 or more"),
+        ("clip-norm", format!("{:?}", s.clip_norm), s.clip_norm.is_none_or(|n| n > 0.0), "must be more than 0"),
+        ("max-bad-fraction", s.max_bad_fraction.to_string(), (0.0..=1.0).contains(&s.max_bad_fraction), "must be 0 to 1"),
+        ("crop-min-area", s.augment.crop_min_area.to_string(), s.augment.crop_min_area > 0.0 && s.augment.crop_min_area <= 1.0, "must be more than 0 and at most 1"),
+        ("sequence-length", s.sequence_length.to_string(), s.sequence_length >= 1, at_least_1),
+    ];
+    for (setting, value, good, reason) in checks {
+        if !good {
+            return Err(TrainError::Setting { setting, value, reason: reason.to_owned() });
+        }
+    }
+    let smallest = entry.min_image_size;
+    if entry.task == Task::Images && (s.image_size as usize) < smallest {
+        let reason = format!("{} needs at least {smallest} pixels", entry.name);
+        return Err(TrainError::Setting { setting: "image-size", value: s.image_size.to_string(), reason });
+    }
+    Ok(())
+}
+
+fn loader_settings(
+    settings: &TrainSettings,
+    entry: &ModelEntry,
+    split: Split,
+    batch_size: usize,
+) -> LoaderSettings {
+    let augment = &settings.augment;
+    let size = settings.image_size;
+    let mode = match split {
+        Split::Validation => Transform::eval(size).mode,
+        Split::Train => TransformMode::Train {
+            scale: [augment.crop_min_area, 1.0],
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            flip: augment.flip,
+            jitter: (augment.color_jitter > 0.0).then_some(ColorJitter {
+                brightness: augment.color_jitter,
+                contrast: augment.color_jitter,
+                saturation: augment.color_jitter,
+            }),
+        },
+    };
+    let exif = if augment.exif_orientation { ExifPolicy::Apply } else { ExifPolicy::Ignore };
+    LoaderSettings {
+        batch_size,
+        workers: settings.workers,
+        prefetch_batches: settings.prefetch_batches,
+        prefetch_bytes: settings.prefetch_bytes,
+        layout: Feed::layout(),
+        seed: settings.seed,
+        normalize: normalize(entry),
+        transform: Transform { mode, exif, ..Transform::eval(size) },
+        shuffle: split == Split::Train,
+    }
+}
+
+/// The pixels' scaling: that of ImageNet, which torchvision's weights were trained with.
+fn normalize(_entry: &ModelEntry) -> Normalize {
+    Normalize::IMAGENET
+}
+
+/// The memory of runs of one network at any batch size.
+pub struct MemoryPlanner {
+    step: StepMemory,
+    entry: &'static ModelEntry,
+    settings: TrainSettings,
+    dataset: Arc<Dataset>,
+    program: u64,
+}
+
+impl MemoryPlanner {
+    /// Runs the trials (some small steps on zeros). `program` is what the process holds already.
+    pub fn new(
+        settings: &TrainSettings,
+        dataset: &Arc<Dataset>,
+        heap: &dyn HeapMeter,
+        program: Bytes,
+    ) -> Result<Self, TrainError> {
+        let (entry, shape) = fitted(settings, dataset)?;
+        let step = memory::try_steps(entry, &shape, settings, heap);
+        Ok(Self { step, entry, settings: settings.clone(), dataset: dataset.clone(), program: program.0 })
+    }
+
+    /// The same planner for another wanted batch size.
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        self.settings.batch_size = batch_size;
+        self
+    }
+
+    /// The plan for one batch size.
+    pub fn plan(&self, batch_size: usize) -> MemoryPlan {
+        let pipeline = [Split::Train, Split::Validation]
+            .map(|split| {
+                loader_settings(&self.settings, self.entry, split, batch_size).planned_bytes(&self.dataset)
+            })
+            .iter()
+            .sum();
+        memory::plan(&self.step, &self.settings, batch_size, self.program, pipeline)
+    }
+
+    /// The largest batch size up to `limit` that fits; 0 if none does.
+    pub fn largest_batch(&self, limit: usize, available: Bytes) -> usize {
+        memory::largest_batch(limit, available, |batch_size| self.plan(batch_size).total())
+    }
+
+    /// The plan for the settings' batch size, or what would fit in its place.
+    pub fn checked(&self, available: Bytes) -> Result<MemoryPlan, TrainError> {
+        let batch_size = self.settings.batch_size;
+        let plan = self.plan(batch_size);
+        if plan.total() <= available {
+            return Ok(plan);
+        }
+        let largest_batch = self.largest_batch(batch_size, available);
+        Err(TrainError::Memory { batch_size, needed: plan.total(), available, largest_batch })
+    }
+}

@@ -1,0 +1,27 @@
+//! Training on Burn: the only crate that names it.
+//!
+//! A [`Job`] is a run that is ready to start; [`engine::run`] is the loop. What happens is told through
+//! [`records::RecordSink`], never printed; where things are stored is decided by the caller.
+
+mod atomic_file;
+pub mod checkpoint;
+pub mod device;
+pub mod engine;
+pub mod error;
+mod evaluate;
+mod feed;
+pub mod job;
+mod loss;
+pub mod memory;
+pub mod model;
+mod optimizer;
+pub mod params;
+pub mod records;
+mod schedule;
+pub mod settings;
+#[cfg(test)]
+mod testing;
+pub mod weights;
+
+pub use error::TrainError;
+pub use job::{Job, MemoryPlanner};

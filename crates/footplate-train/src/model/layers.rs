@@ -1,0 +1,86 @@
+//! Layers that several networks share.
+
+use burn::module::{Initializer, Module, Param, RunningState};
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::module::{batch_norm, batch_norm_train};
+use burn::tensor::{Device, Tensor};
+
+/// Batch normalisation with PyTorch's running statistics: the variance is the unbiased one.
+///
+/// Burn's own keeps the biased variance, and holds back the last update of its statistics, so that a
+/// checkpoint would miss it.
+#[derive(Module, Debug)]
+pub(super) struct BatchNorm2d {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    running_mean: RunningState<Tensor<1>>,
+    running_var: RunningState<Tensor<1>>,
+    epsilon: f64,
+    momentum: f64,
+}
+
+impl BatchNorm2d {
+    pub(super) fn new(channels: usize, device: &Device) -> Self {
+        Self::with_constants(channels, 1e-5, 0.1, device)
+    }
+
+    pub(super) fn with_constants(channels: usize, epsilon: f64, momentum: f64, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Ones.init([channels], device),
+            bias: Initializer::Zeros.init([channels], device),
+            running_mean: RunningState::new(Tensor::zeros([channels], device)),
+            running_var: RunningState::new(Tensor::ones([channels], device)),
+            epsilon,
+            momentum,
+        }
+    }
+
+    /// `[n, channels, h, w]` to the same. On a device with autodiff the batch's statistics are used, and the
+    /// running ones are moved towards them; without, the running ones are used.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        if !input.device().is_autodiff() {
+            let (mean, var) = (self.running_mean.value(), self.running_var.value());
+            return batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.epsilon);
+        }
+        let [items, _, height, width] = input.dims();
+        let count = (items * height * width) as f64;
+        let result = batch_norm_train(input, self.weight.val(), self.bias.val(), self.epsilon);
+        let unbiased = result.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
+        self.move_towards(&self.running_mean, result.mean.detach());
+        self.move_towards(&self.running_var, unbiased);
+        result.output
+    }
+
+    fn move_towards(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+        let old = state.value().mul_scalar(1.0 - self.momentum);
+        state.update((old + batch.mul_scalar(self.momentum)).detach());
+        // Without this the update would only be taken over by the next one.
+        let _ = state.value_sync();
+    }
+}
+
+/// A convolution without bias, padded by half its kernel, initialised as torchvision's (He et al. 2015,
+/// fan out).
+pub(super) fn conv(
+    channels: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    groups: usize,
+    device: &Device,
+) -> Conv2d {
+    let padding = kernel / 2;
+    Conv2dConfig::new(channels, [kernel, kernel])
+        .with_stride([stride, stride])
+        .with_groups(groups)
+        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+        .with_bias(false)
+        .with_initializer(Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true })
+        .init(device)
+}
+
+/// The mean of each channel: `[n, c, h, w]` to `[n, c]`.
+pub(super) fn global_average(input: Tensor<4>) -> Tensor<2> {
+    let [items, channels, height, width] = input.dims();
+    input.reshape([items, channels, height * width]).mean_dim(2).reshape([items, channels])
+}

@@ -1,0 +1,319 @@
+//! A network's arrays by name, whatever its type.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use thiserror::Error;
+
+use crate::model::{Forward, NetInput};
+use crate::optimizer::GradientMap;
+
+/// Whether an array is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// By gradients.
+    Parameter,
+    /// A running statistic.
+    Buffer,
+}
+
+/// One array of a network.
+#[derive(Clone, Debug)]
+pub struct NamedTensor {
+    /// Its place in the module, the same in each process.
+    pub path: String,
+    /// Whether it is trained.
+    pub kind: ParamKind,
+    /// A dense layer's weight is `[in, out]` here and `[out, in]` in PyTorch.
+    pub transposed: bool,
+    /// Its values.
+    pub data: TensorData,
+}
+
+/// Why arrays cannot be loaded into a network.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ParamError {
+    /// The network has it, and what is loaded has not.
+    #[error("`{path}` is missing")]
+    Missing {
+        /// Which.
+        path: String,
+    },
+    /// It is of another shape.
+    #[error("`{path}` is {found:?}, and the model needs {expected:?}")]
+    Shape {
+        /// Which.
+        path: String,
+        /// The network's.
+        expected: Vec<usize>,
+        /// That of what is loaded.
+        found: Vec<usize>,
+    },
+    /// What is loaded has it, and the network has not.
+    #[error("`{path}` is not a part of the model")]
+    Unknown {
+        /// Which.
+        path: String,
+    },
+}
+
+/// New value of a parameter, from its path, rank, value and gradient (both flattened to one dimension).
+pub(crate) type UpdateRule<'a> = dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1> + 'a;
+
+/// A network of any type.
+pub trait Network: Send {
+    /// Scores, `[rows, classes]`; see [`Forward::forward`].
+    fn forward(&self, input: NetInput) -> Tensor<2>;
+    /// A copy for evaluation: without autodiff and with the running statistics as they are now.
+    fn eval(&self) -> Box<dyn Network>;
+    /// All arrays in a stable order.
+    fn tensors(&self) -> Vec<NamedTensor>;
+    /// Replaces all arrays. On an error some may have been replaced.
+    fn load(&mut self, tensors: &BTreeMap<String, TensorData>) -> Result<(), ParamError>;
+    /// Gradients of `loss` (one value) by path, each flattened to one dimension.
+    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>>;
+    /// Updates each parameter that has a gradient, in a stable order.
+    fn update(
+        &mut self,
+        gradients: BTreeMap<String, Tensor<1>>,
+        rule: &mut dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1>,
+    );
+    /// The key of the array at `path` in PyTorch's state dictionary.
+    fn torch_key(&self, path: &str) -> String;
+    /// Beginning of the keys of the last layer.
+    fn head(&self) -> &'static str;
+    /// Values that are trained.
+    fn parameter_count(&self) -> usize;
+}
+
+/// A network of one type.
+pub(crate) struct Net<M> {
+    /// `None` only while an update moves the module through a mapper.
+    module: Option<M>,
+}
+
+impl<M: Forward> Net<M> {
+    /// Draws the parameters, in the module's order, from the device's generator.
+    pub(crate) fn boxed(module: M) -> Box<dyn Network> {
+        Box::new(Self { module: Some(module.materialize()) })
+    }
+
+    fn module(&self) -> &M {
+        match &self.module {
+            Some(module) => module,
+            // `update` and `load` put the module back before they return; only a panic inside them, which
+            // ends the run, leaves none.
+            None => unreachable!("the module is being updated"),
+        }
+    }
+
+    fn map(&mut self, mapper: &mut impl ModuleMapper) {
+        self.module = self.module.take().map(|module| module.map(mapper));
+    }
+}
+
+impl<M: Forward> Network for Net<M> {
+    fn forward(&self, input: NetInput) -> Tensor<2> {
+        self.module().forward(input)
+    }
+
+    fn eval(&self) -> Box<dyn Network> {
+        Box::new(Self { module: Some(self.module().valid()) })
+    }
+
+    fn tensors(&self) -> Vec<NamedTensor> {
+        let mut collector = Collector { place: Place::default(), tensors: Vec::new() };
+        self.module().visit(&mut collector);
+        collector.tensors
+    }
+
+    fn load(&mut self, tensors: &BTreeMap<String, TensorData>) -> Result<(), ParamError> {
+        let mut loader = Loader { place: Place::default(), tensors, used: BTreeSet::new(), error: None };
+        self.map(&mut loader);
+        if let Some(error) = loader.error {
+            return Err(error);
+        }
+        match tensors.keys().find(|path| !loader.used.contains(path.as_str())) {
+            Some(path) => Err(ParamError::Unknown { path: path.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>> {
+        let gradients = loss.backward();
+        let mut collector =
+            GradientCollector { place: Place::default(), gradients, found: GradientMap::new() };
+        self.module().visit(&mut collector);
+        collector.found
+    }
+
+    fn update(&mut self, gradients: BTreeMap<String, Tensor<1>>, rule: &mut UpdateRule<'_>) {
+        self.map(&mut Updater { place: Place::default(), gradients, rule });
+    }
+
+    fn torch_key(&self, path: &str) -> String {
+        self.module().torch_key(path)
+    }
+
+    fn head(&self) -> &'static str {
+        M::HEAD
+    }
+
+    fn parameter_count(&self) -> usize {
+        let parameters = self.tensors().into_iter().filter(|tensor| tensor.kind == ParamKind::Parameter);
+        parameters.map(|tensor| tensor.data.shape.num_elements()).sum()
+    }
+}
+
+/// Where a walk through a module is: the names of the fields that were entered, and each one's owner.
+#[derive(Default)]
+struct Place(Vec<(String, String)>);
+
+impl Place {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.0.push((name.to_owned(), container.to_owned()));
+    }
+
+    fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    fn path(&self) -> String {
+        self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+    }
+
+    fn field(&self) -> &str {
+        self.0.last().map_or("", |(name, _)| name.as_str())
+    }
+
+    fn kind(&self) -> ParamKind {
+        if self.field().starts_with("running_") { ParamKind::Buffer } else { ParamKind::Parameter }
+    }
+
+    fn is_transposed(&self) -> bool {
+        let dense = ["Struct:Linear", "Struct:LstmLayer"];
+        self.field().starts_with("weight") && self.0.last().is_some_and(|(_, owner)| dense.contains(&owner.as_str()))
+    }
+}
+
+struct Collector {
+    place: Place,
+    tensors: Vec<NamedTensor>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.tensors.push(NamedTensor {
+            path: self.place.path(),
+            kind: self.place.kind(),
+            transposed: self.place.is_transposed(),
+            data: param.val().into_data(),
+        });
+    }
+}
+
+struct Loader<'a> {
+    place: Place,
+    tensors: &'a BTreeMap<String, TensorData>,
+    used: BTreeSet<&'a str>,
+    error: Option<ParamError>,
+}
+
+impl Loader<'_> {
+    /// The array for the present place, if it is there and has the shape.
+    fn find(&mut self, expected: &[usize]) -> Option<TensorData> {
+        let path = self.place.path();
+        let Some((name, data)) = self.tensors.get_key_value(&path) else {
+            self.error.get_or_insert(ParamError::Missing { path });
+            return None;
+        };
+        if data.shape.to_vec() != expected {
+            let (expected, found) = (expected.to_vec(), data.shape.to_vec());
+            self.error.get_or_insert(ParamError::Shape { path, expected, found });
+            return None;
+        }
+        self.used.insert(name);
+        Some(data.clone())
+    }
+}
+
+impl ModuleMapper for Loader<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trained = self.place.kind() == ParamKind::Parameter;
+        let (id, old, mapper) = param.consume();
+        let value = match self.find(&old.dims()) {
+            Some(data) => Tensor::from_data(data, &old.device()).set_require_grad(trained),
+            None => old,
+        };
+        Param::from_mapped_value(id, value, mapper)
+    }
+}
+
+struct GradientCollector {
+    place: Place,
+    gradients: Gradients,
+    found: GradientMap,
+}
+
+impl ModuleVisitor for GradientCollector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.place.kind() == ParamKind::Buffer {
+            return;
+        }
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            let length = gradient.shape().num_elements();
+            self.found.insert(self.place.path(), gradient.reshape([length]));
+        }
+    }
+}
+
+struct Updater<'a, 'b> {
+    place: Place,
+    gradients: GradientMap,
+    rule: &'a mut UpdateRule<'b>,
+}
+
+impl ModuleMapper for Updater<'_, '_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.place.path();
+        let Some(gradient) = self.gradients.remove(&path) else { return param };
+        let (id, value, mapper) = param.consume();
+        let shape = value.dims();
+        let flat = value.inner().reshape([shape.iter().product::<usize>()]);
+        let updated = (self.rule)(&path, D, flat, gradient).reshape(shape);
+        Param::from_mapped_value(id, Tensor::from_inner(updated).require_grad(), mapper)
+    }
+}

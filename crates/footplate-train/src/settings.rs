@@ -1,0 +1,137 @@
+//! Everything that decides what a run computes. Two runs with equal settings, data and thread count on the
+//! cpu device compute the same.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{LstmSize, OptimizerKind};
+
+/// The complete settings of a training run: nothing is left to a default after this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainSettings {
+    /// A name from the registry.
+    pub model: String,
+    /// Height and width of the images that the model sees, in pixels. Not used by a language model.
+    pub image_size: u32,
+    /// Size of the language model. Not used by image models.
+    pub lstm: LstmSize,
+    /// Characters that the language model predicts from, per item.
+    pub sequence_length: usize,
+    /// Samples in one minibatch.
+    pub batch_size: usize,
+    /// Minibatches whose gradients make one step.
+    pub accumulate: usize,
+    /// Passes over the training split.
+    pub epochs: u32,
+    /// Ends the run after so many steps, whatever the epochs say.
+    pub max_steps: Option<u64>,
+    /// Seed of the parameters, the order and the augmentation.
+    pub seed: u64,
+    /// The rule of the update.
+    pub optimizer: OptimizerSettings,
+    /// The learning rate over the run.
+    pub schedule: ScheduleSettings,
+    /// Share of the target that is spread over all classes, 0 to below 1.
+    pub label_smoothing: f64,
+    /// Gradients are scaled down to this L2 norm over all parameters.
+    pub clip_norm: Option<f64>,
+    /// Ends the run after so many validations without improvement.
+    pub early_stop: Option<u32>,
+    /// Pixel augmentation of training images.
+    pub augment: AugmentSettings,
+    /// Weights to begin with, in torchvision's layout.
+    pub weights: Option<PathBuf>,
+    /// Threads that prepare minibatches; 0: the loop's own thread.
+    pub workers: usize,
+    /// Minibatches prepared ahead, at most.
+    pub prefetch_batches: usize,
+    /// Bytes of minibatches prepared ahead, at most.
+    pub prefetch_bytes: u64,
+    /// Seconds between checkpoints; 0: after each step.
+    pub checkpoint_every_s: f64,
+    /// Share of the training split that may be unreadable or damaged, 0 to 1.
+    pub max_bad_fraction: f64,
+}
+
+/// The rule of the update and its constants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OptimizerSettings {
+    /// Which rule.
+    pub kind: OptimizerKind,
+    /// SGD's momentum, 0 to below 1. Not used by AdamW.
+    pub momentum: f64,
+    /// Nesterov's form of the momentum.
+    pub nesterov: bool,
+    /// L2 penalty (SGD) or decoupled decay (AdamW). Not applied to biases and normalisation parameters.
+    pub weight_decay: f64,
+}
+
+/// The learning rate over the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ScheduleSettings {
+    /// The learning rate after warm-up.
+    pub learning_rate: f64,
+    /// How it goes on.
+    pub kind: ScheduleKind,
+    /// Steps over which it rises linearly from 0.
+    pub warmup_steps: u64,
+    /// For `step`: epochs between two drops.
+    pub step_epochs: u32,
+    /// For `step`: the factor of a drop.
+    pub step_gamma: f64,
+}
+
+/// The course of the learning rate after warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// It stays.
+    Constant,
+    /// It drops by a factor every few epochs.
+    Step,
+    /// It falls to 0 along half a cosine (Loshchilov and Hutter 2016, without restarts).
+    Cosine,
+}
+
+impl FromStr for ScheduleKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "constant" => Ok(Self::Constant),
+            "step" => Ok(Self::Step),
+            "cosine" => Ok(Self::Cosine),
+            other => Err(format!("`{other}` is not one of constant, step, cosine")),
+        }
+    }
+}
+
+impl fmt::Display for ScheduleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Constant => "constant",
+            Self::Step => "step",
+            Self::Cosine => "cosine",
+        })
+    }
+}
+
+/// Pixel augmentation of training images; validation images are resized and cropped at the centre.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AugmentSettings {
+    /// Smallest share of an image's area that a random crop takes, 0 to 1.
+    pub crop_min_area: f64,
+    /// Whether images are mirrored at random.
+    pub flip: bool,
+    /// Strength of random changes of brightness, contrast and saturation; 0: none.
+    pub color_jitter: f32,
+    /// Whether images are turned upright as their EXIF orientation says.
+    pub exif_orientation: bool,
+}

@@ -1,0 +1,108 @@
+//! The command line. Parsing has no side effects.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::options::TrainOptions;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
+6 not enough memory, 7 interrupted and resumable.";
+
+/// Trains deep neural networks on edge devices, and says where the time went.
+#[derive(Debug, Parser)]
+#[command(name = "footplate", version, about, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a network; with no arguments, on railway signals that the program makes itself
+    Train(Box<TrainArguments>),
+    /// Write a run's weights as safetensors in torchvision's layout
+    Export(ExportArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionsArguments),
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  footplate train                                          the embedded data set, one or two minutes
+  footplate train resnet18 --data photos/ --epochs 20      folders of images, one for each class
+  footplate train resnet18 --data photos/ --weights resnet18.safetensors --learning-rate 0.01
+  footplate train mobilenet_v3_small --data 'shards/train-{000..009}.tar' --batch-size auto
+  footplate train lstm --data shakespeare.txt --max-steps 2000
+  footplate train --resume runs/20261124-101500-resnet18   go on after Ctrl-C, a crash or a power cut
+
+Images: ROOT/CLASS/*.jpg (split by itself) or ROOT/train/CLASS and ROOT/val/CLASS; MNIST idx, CIFAR binary, tar shards.
+Settings may stand in a TOML file (--config) under the flags' names; flags override it.
+
+Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
+6 not enough memory, 7 interrupted and resumable.";
+
+#[derive(Debug, Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArguments {
+    /// lenet5, resnet18, resnet50, mobilenet_v3_small, mobilenet_v3_large or lstm [default: lenet5]
+    pub(crate) model: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+
+    /// Settings file in TOML
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Go on with the run in this folder, with its own settings
+    #[arg(long, value_name = "RUN", help_heading = "Run", conflicts_with_all = ["model", "config", "run_dir"])]
+    pub(crate) resume: Option<PathBuf>,
+
+    /// Print the memory plan and the settings, and do not train
+    #[arg(long, help_heading = "Run", conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
+
+    /// Print one JSON document with the run's figures on stdout
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// Print nothing but errors and the result
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  footplate export runs/20261124-101500-resnet18 --out resnet18.safetensors\n  python -c \"import torchvision as tv, safetensors.torch as st; m = tv.models.resnet18(num_classes=4); m.load_state_dict(st.load_file('resnet18.safetensors'))\"")]
+pub(crate) struct ExportArguments {
+    /// The run's folder
+    pub(crate) run: PathBuf,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Take the newest weights instead of those of the best validation
+    #[arg(long)]
+    pub(crate) newest: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  footplate completions bash > ~/.local/share/bash-completion/completions/footplate")]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,43 @@
+//! `footplate export`: a run's weights for PyTorch and everyone else.
+
+use std::process::ExitCode;
+
+use footplate_train::checkpoint::{Checkpoint, CheckpointStore};
+use footplate_train::{TrainError, weights};
+
+use crate::cli::ExportArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::run_store::RunStore;
+
+pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, Failure> {
+    let run = RunStore::open(&arguments.run)?;
+    let store = CheckpointStore::open(&run.checkpoints());
+    let (which, checkpoint) = chosen(&store, arguments.newest)?;
+    let model = checkpoint.settings.model.clone();
+    weights::export(&checkpoint, &arguments.out)?;
+    output::result(&format!(
+        "{}: {model} with {} classes, from the {which} after {} steps",
+        arguments.out.display(),
+        checkpoint.labels.len(),
+        checkpoint.progress.steps,
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The best checkpoint, or the newest where there is no best one or the newest was asked for.
+fn chosen(store: &CheckpointStore, newest: bool) -> Result<(&'static str, Checkpoint), Failure> {
+    if !newest {
+        match store.best() {
+            Ok(Some(checkpoint)) => return Ok(("best checkpoint", checkpoint)),
+            Ok(None) => {}
+            Err(error) => output::warning(&format!("the best checkpoint cannot be used: {error}")),
+        }
+    }
+    let (checkpoint, rejected) = store.newest()?;
+    for rejected in rejected {
+        output::warning(&format!("{} cannot be used: {}", rejected.path.display(), rejected.error));
+    }
+    let none = || TrainError::NoCheckpoint { folder: store.folder().to_owned() };
+    Ok(("newest checkpoint", checkpoint.ok_or_else(none)?))
+}

@@ -1,0 +1,5 @@
+//! One file for each command.
+
+pub(crate) mod completions;
+pub(crate) mod export;
+pub(crate) mod train;

@@ -1,0 +1,364 @@
+//! `footplate train`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, WarningRecord};
+use footplate_core::summary::{Summary, SummaryBuilder};
+use footplate_core::{Bytes, Joules, Reading};
+use footplate_data::{Dataset, Format, OpenOptions, Split};
+use footplate_train::checkpoint::CheckpointStore;
+use footplate_train::device::{self, ChosenDevice, DeviceChoice};
+use footplate_train::engine::{self, Ending, Outcome, Surroundings};
+use footplate_train::memory::{HeapMeter, MemoryPlan};
+use footplate_train::model::{ModelEntry, Task};
+use footplate_train::records::{RecordSink, RunClock};
+use footplate_train::settings::TrainSettings;
+use footplate_train::{Job, MemoryPlanner, TrainError};
+use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::TrainArguments;
+use crate::failure::{Failure, Kind};
+use crate::heap::Heap;
+use crate::options::{BatchSize, SettingsFile, TrainOptions};
+use crate::recorder::Recorder;
+use crate::run_store::{RunFile, RunStore};
+use crate::view::{Detail, Progress, View};
+use crate::{embedded, host, output, resolve, summary_text};
+
+/// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
+const AUTO_BATCH_MAX: usize = 256;
+/// `auto` leaves this share of the available memory to others.
+const AUTO_HEADROOM: f64 = 0.2;
+
+/// Everything that is known before training starts.
+struct Prepared {
+    job: Job,
+    plan: MemoryPlan,
+    store: RunStore,
+    device: ChosenDevice,
+    /// Said once the log is open.
+    warnings: Vec<String>,
+    first_step: u64,
+}
+
+pub(crate) fn run(arguments: TrainArguments) -> Result<ExitCode, Failure> {
+    let detail = Detail::of_terminal(arguments.quiet);
+    let prepared = match &arguments.resume {
+        Some(folder) => resumed(folder, &arguments.options)?,
+        None => match started(&arguments, detail)? {
+            Some(prepared) => prepared,
+            None => return Ok(ExitCode::SUCCESS),
+        },
+    };
+    train(prepared, detail, arguments.json)
+}
+
+/// A new run; `None` after a dry run.
+fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared>, Failure> {
+    let file = match &arguments.config {
+        Some(path) => SettingsFile::read(path)?,
+        None => SettingsFile::default(),
+    };
+    let options = arguments.options.clone().or(file.options);
+    let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
+    let device = device::choose(resolve::device(&options))?;
+    let data = match &options.data {
+        Some(path) => absolute(path)?,
+        None => embedded_data(entry, &options, detail)?,
+    };
+    let fraction = resolve::validation_fraction(&options, entry.task);
+    let seed = options.seed.unwrap_or(0);
+    let dataset = open(&data, options.format.as_deref(), fraction, seed, resolve::sequence_length(&options))?;
+    let mut settings = settings_for(&options, entry, &dataset);
+    let available = available_memory(&options);
+    let planner = planner(&settings, &dataset)?;
+    if options.batch_size == Some(BatchSize::Auto) {
+        settings.batch_size = auto_batch(&planner, &dataset, available)?;
+        let fixed = TrainOptions { batch_size: Some(BatchSize::Fixed(settings.batch_size)), ..options.clone() };
+        settings = settings_for(&fixed, entry, &dataset);
+    }
+    let planner = planner.with_batch_size(settings.batch_size);
+    let plan = planner.checked(available)?;
+    if detail != Detail::Quiet {
+        output::note(&plan_text(&plan, available));
+    }
+    let run = RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
+    if arguments.dry_run {
+        let text = toml::to_string(&run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
+        output::result(text.trim_end());
+        return Ok(None);
+    }
+    let (job, report) = Job::new(settings, dataset.clone(), device.clone())?;
+    let mut warnings = dataset.warnings().to_vec();
+    if let Some(report) = report {
+        warnings.extend(report.warnings());
+    }
+    let store = RunStore::create(options.run_dir.as_deref(), entry.name, &file_time())?;
+    store.write_run_file(&run)?;
+    Ok(Some(Prepared { job, plan, store, device, warnings, first_step: 0 }))
+}
+
+/// The rest of a run.
+fn resumed(folder: &Path, options: &TrainOptions) -> Result<Prepared, Failure> {
+    if *options != TrainOptions::default() {
+        let message = "a resumed run keeps its own settings: --resume goes with --json and --quiet only";
+        return Err(Failure::new(Kind::Usage, message).hint("to go on with other settings, start a new run with --weights"));
+    }
+    let store = RunStore::open(folder)?;
+    let run = store.read_run_file()?;
+    let checkpoints = CheckpointStore::open(&store.checkpoints());
+    let (checkpoint, rejected) = match checkpoints.newest() {
+        Ok(found) => found,
+        Err(error) if !store.checkpoints().exists() => {
+            let _ = error;
+            (None, Vec::new())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let warnings: Vec<String> = rejected
+        .iter()
+        .map(|r| format!("{} cannot be used ({}); taking the one before", r.path.display(), r.error))
+        .collect();
+    let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
+    let device = device::choose(choice)?;
+    let settings = &run.settings;
+    let dataset =
+        open(&run.data, run.format.as_deref(), run.validation_fraction, settings.seed, settings.sequence_length)?;
+    let plan = planner(settings, &dataset)?.checked(available_memory(options))?;
+    let job = match checkpoint {
+        Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,
+        // Killed before its first checkpoint: the beginning is where it stands.
+        None if rejected.is_empty() => Job::new(settings.clone(), dataset, device.clone())?.0,
+        None => return Err(no_checkpoint(&checkpoints, warnings)),
+    };
+    let first_step = job.progress().steps;
+    Ok(Prepared { job, plan, store, device, warnings, first_step })
+}
+
+fn no_checkpoint(store: &CheckpointStore, reasons: Vec<String>) -> Failure {
+    let mut failure: Failure = TrainError::NoCheckpoint { folder: store.folder().to_owned() }.into();
+    failure.details = reasons;
+    failure
+}
+
+fn embedded_data(entry: &ModelEntry, options: &TrainOptions, detail: Detail) -> Result<PathBuf, Failure> {
+    if entry.task == Task::CharacterLm {
+        return Err(Failure::new(Kind::Usage, format!("{} needs a text to train on", entry.name))
+            .hint("name a text file with --data"));
+    }
+    embedded::folder(options.cache_dir.as_deref(), &mut Progress::new(detail))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::io("use", path, &e))
+}
+
+fn open(
+    path: &Path,
+    format: Option<&str>,
+    validation_fraction: f64,
+    seed: u64,
+    sequence_length: usize,
+) -> Result<Arc<Dataset>, Failure> {
+    let format: Option<Format> = format.map(str::parse).transpose().map_err(|e| Failure::new(Kind::Usage, format!("--format: {e}")))?;
+    if !(0.0..1.0).contains(&validation_fraction) {
+        let message = format!("validation-fraction = {validation_fraction}: must be 0 or more and less than 1");
+        return Err(Failure::new(Kind::Usage, message));
+    }
+    let options = OpenOptions { format, seed, validation_fraction, sequence_length };
+    Ok(Arc::new(footplate_data::open(path, &options)?))
+}
+
+fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -> TrainSettings {
+    let side = match dataset {
+        Dataset::Images(images) => images.typical_side(),
+        Dataset::Text(_) => None,
+    };
+    resolve::settings(options, entry, side, dataset.len(Split::Train))
+}
+
+fn planner(settings: &TrainSettings, dataset: &Arc<Dataset>) -> Result<MemoryPlanner, Failure> {
+    // What is resident beside the heap: the program's code and the system's own.
+    let resident = host::resident_memory().value().map_or(0, |bytes| bytes.0);
+    let program = Bytes(resident.max(Heap.live_bytes()));
+    Ok(MemoryPlanner::new(settings, dataset, &Heap, program)?)
+}
+
+fn available_memory(options: &TrainOptions) -> Bytes {
+    let system = match host::available_memory() {
+        Reading::Value(bytes) => bytes,
+        // Unknown: nothing is refused on a guess.
+        Reading::Absent | Reading::Unreadable { .. } => Bytes(u64::MAX),
+    };
+    options.memory_max.map_or(system, |size| system.min(Bytes(size.bytes)))
+}
+
+/// The largest power of two that fits with some headroom, and that gives an epoch at least ten steps.
+fn auto_batch(planner: &MemoryPlanner, dataset: &Dataset, available: Bytes) -> Result<usize, Failure> {
+    let headroom = Bytes((available.0 as f64 * (1.0 - AUTO_HEADROOM)) as u64);
+    let limit = AUTO_BATCH_MAX.min((dataset.len(Split::Train) / 10).max(1));
+    match planner.largest_batch(limit, headroom) {
+        0 => Err(TrainError::Memory {
+            batch_size: 1,
+            needed: planner.plan(1).total(),
+            available: headroom,
+            largest_batch: 0,
+        }
+        .into()),
+        largest => Ok(1 << largest.ilog2()),
+    }
+}
+
+fn plan_text(plan: &MemoryPlan, available: Bytes) -> String {
+    let parts = [
+        ("program", plan.program),
+        ("parameters", plan.parameters),
+        ("gradients", plan.gradients),
+        ("optimizer", plan.optimizer),
+        ("activations", plan.activations),
+        ("pipeline", plan.pipeline),
+        ("checkpoint", plan.checkpoint),
+    ];
+    let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", Bytes(*bytes))).collect();
+    let available = if available == Bytes(u64::MAX) { "unknown".to_owned() } else { available.to_string() };
+    format!(
+        "memory plan (estimate, batch {}): {} = {} of {available} available",
+        plan.batch_size,
+        parts.join(" + "),
+        plan.total()
+    )
+}
+
+/// Trains, records, and prints the figures.
+fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Failure> {
+    let Prepared { job, plan, store, device, warnings, first_step } = prepared;
+    let mut recorder = Recorder::new(store.append_log()?, View::new(detail));
+    recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
+    for message in warnings {
+        recorder.record(&Record::Warning(WarningRecord { message }));
+    }
+    let stop = stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let checkpoints = CheckpointStore::create(&store.checkpoints())?;
+    let (sink, records) = RecordSink::bounded();
+    let clock = RunClock::start();
+    let listener = recorder.listen(records)?;
+    let around = Surroundings { store: checkpoints, sink: sink.clone(), clock, stop: &stop };
+    let result = engine::run(job, around);
+    let dropped = sink.dropped();
+    drop(sink);
+    let mut recorder =
+        listener.join().map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
+    recorder.record(&Record::RunEnd(run_end(&result, clock, dropped)));
+    let (figures, log) = recorder.finish();
+    let outcome = result.map_err(|error| resumable(error.into(), &store))?;
+    tell(&figures, &store, json)?;
+    log?;
+    Ok(match outcome.ending {
+        Ending::Completed | Ending::EarlyStopped => ExitCode::SUCCESS,
+        Ending::Interrupted => {
+            output::note(&format!("interrupted; go on with: footplate train --resume {}", store.folder().display()));
+            Kind::Interrupted.exit_code()
+        }
+    })
+}
+
+fn run_start(
+    job: &Job,
+    plan: &MemoryPlan,
+    device: &ChosenDevice,
+    first_step: u64,
+) -> Result<RunStart, Failure> {
+    let settings = job.settings();
+    Ok(RunStart {
+        started_at: jiff::Timestamp::now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: settings.model.clone(),
+        device: format!("{} ({})", device.name, device.reason),
+        data: job.dataset().description(),
+        host: host::description(),
+        parameters: job.parameter_count() as u64,
+        train_items: job.dataset().len(Split::Train) as u64,
+        validation_items: job.dataset().len(Split::Validation) as u64,
+        batch_size: settings.batch_size as u64,
+        epochs: settings.epochs,
+        steps_per_epoch: job.steps_per_epoch(),
+        steps_total: job.steps_total(),
+        first_step,
+        planned_memory_bytes: plan.total(),
+        settings_toml: toml::to_string(settings).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?,
+    })
+}
+
+fn run_end(result: &Result<Outcome, TrainError>, clock: RunClock, dropped_records: u64) -> RunEnd {
+    let status = match result.as_ref().map(|outcome| outcome.ending) {
+        Ok(Ending::Completed) => RunStatus::Completed,
+        Ok(Ending::EarlyStopped) => RunStatus::EarlyStopped,
+        Ok(Ending::Interrupted) => RunStatus::Interrupted,
+        Err(_) => RunStatus::Failed,
+    };
+    RunEnd {
+        t_ns: clock.now_ns(),
+        status,
+        steps: result.as_ref().map_or(0, |outcome| outcome.steps),
+        bad_samples: result.as_ref().map_or(0, |outcome| outcome.bad_samples),
+        dropped_records,
+        peak_memory_bytes: host::peak_memory(),
+        // Sensors come with the crate for devices.
+        energy_j: Reading::Absent,
+    }
+}
+
+/// Tells how to go on after an error, where there is something to go on from.
+fn resumable(failure: Failure, store: &RunStore) -> Failure {
+    let has_checkpoint = matches!(CheckpointStore::open(&store.checkpoints()).newest(), Ok((Some(_), _)));
+    if !has_checkpoint {
+        return failure;
+    }
+    let resume = format!("the last checkpoint is kept: footplate train --resume {}", store.folder().display());
+    let hint = failure.hint.clone().map_or(resume.clone(), |hint| format!("{hint}\n      {resume}"));
+    failure.hint(hint)
+}
+
+/// Prints the figures: for people on stdout, or as one JSON document.
+fn tell(figures: &SummaryBuilder, store: &RunStore, json: bool) -> Result<(), Failure> {
+    let Some(summary) = figures.summary() else { return Ok(()) };
+    let text = if json {
+        json_text(&summary, store.folder()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+    } else {
+        let energy: Reading<Joules> = figures.energy();
+        summary_text::text(&summary, &energy, store.folder())
+    };
+    output::result(&text);
+    Ok(())
+}
+
+fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        #[serde(flatten)]
+        summary: &'a Summary,
+        run_dir: &'a Path,
+    }
+    serde_json::to_string_pretty(&Document { summary, run_dir })
+}
+
+/// The first signal asks the run to stop after the present step, the second ends the process at once.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // The order matters: the first handler sees the flag as it was before this signal.
+        signal_hook::flag::register_conditional_shutdown(signal, Kind::Interrupted as i32, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
+
+/// The local time as a part of a folder's name.
+fn file_time() -> String {
+    jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string()
+}

@@ -1,0 +1,203 @@
+//! Errors as the user meets them: a kind with its exit code, a message, and what can be done.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use footplate_data::{BadSample, DataError};
+use footplate_train::TrainError;
+use footplate_train::checkpoint::CheckpointError;
+use footplate_train::model::models;
+use footplate_train::weights::WeightsError;
+
+/// What went wrong, as far as a script needs to know. The README lists the codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A fault inside, or training that diverged.
+    Internal = 1,
+    /// Arguments or settings that make no sense.
+    Usage = 2,
+    /// Data that cannot be used.
+    Data = 3,
+    /// A device, a permission or storage that is not to be had.
+    Machine = 4,
+    /// Not enough memory.
+    Memory = 6,
+    /// Interrupted, and resumable.
+    Interrupted = 7,
+}
+
+impl Kind {
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+/// Samples that are listed by name when there are too many bad ones.
+const BAD_LISTED: usize = 20;
+
+/// Why the program ends without a result.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    /// Further lines, such as a list of files.
+    pub(crate) details: Vec<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Vec::new(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The system refused something about a file of ours (not of the user's data).
+    pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> Self {
+        let failure = Self::new(kind_of(error), format!("cannot {action} {}: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                failure.hint("choose a folder that you may write with --run-dir or --cache-dir")
+            }
+            io::ErrorKind::StorageFull => {
+                failure.hint("free some space, or choose another disk with --run-dir")
+            }
+            _ => failure,
+        }
+    }
+}
+
+fn kind_of(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData => Kind::Data,
+        _ => Kind::Machine,
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let message = error.to_string();
+        match error {
+            TrainError::UnknownModel { name } => {
+                let names: Vec<_> = models().iter().map(|m| m.name).collect();
+                let hint = match nearest(&name, &names) {
+                    Some(near) => format!("did you mean `{near}`? the models are {}", names.join(", ")),
+                    None => format!("the models are {}", names.join(", ")),
+                };
+                Self::new(Kind::Usage, message).hint(hint)
+            }
+            TrainError::Setting { .. } => Self::new(Kind::Usage, message),
+            TrainError::WrongData { .. } => Self::new(Kind::Data, message)
+                .hint("image models take folders, tar shards, idx or CIFAR files; lstm takes a text file"),
+            TrainError::Device { .. } => Self::new(Kind::Machine, message)
+                .hint("`--device auto` falls back to the cpu; a GPU needs a build with its cargo feature"),
+            TrainError::Memory { largest_batch, .. } => memory(message, largest_batch),
+            TrainError::Diverged { .. } => Self::new(Kind::Internal, message)
+                .hint("lower --learning-rate, add --warmup-steps or --clip-norm 1.0; --resume goes back to the last checkpoint"),
+            TrainError::Data(error) => error.into(),
+            TrainError::Checkpoint(error) => error.into(),
+            TrainError::Weights(error) => error.into(),
+            TrainError::Params(_) => Self::new(Kind::Data, message),
+            TrainError::DataChanged { .. } => Self::new(Kind::Data, message)
+                .hint("put the data back as it was, or start a new run with --weights"),
+            TrainError::NoCheckpoint { .. } => Self::new(Kind::Data, message)
+                .hint("the run ended before its first checkpoint: start it anew in another --run-dir"),
+        }
+    }
+}
+
+fn memory(message: String, largest_batch: usize) -> Failure {
+    let failure = Failure::new(Kind::Memory, message);
+    match largest_batch {
+        0 => failure.hint("not even one sample fits: choose a smaller --image-size or model"),
+        n => failure.hint(format!("the largest batch that fits is {n}: --batch-size {n}, or --batch-size auto")),
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let message = error.to_string();
+        if let DataError::TooManyBad { bad, .. } = error {
+            let mut failure = Self::new(Kind::Data, message)
+                .hint("repair or remove them, or allow more with --max-bad-fraction");
+            failure.details = listed(&bad);
+            return failure;
+        }
+        let kind = if error.is_permission() { Kind::Machine } else { Kind::Data };
+        Self::new(kind, message)
+    }
+}
+
+fn listed(bad: &[BadSample]) -> Vec<String> {
+    let mut lines: Vec<String> =
+        bad.iter().take(BAD_LISTED).map(|sample| format!("{}: {}", sample.name, sample.reason)).collect();
+    if bad.len() > BAD_LISTED {
+        lines.push(format!("… and {} more", bad.len() - BAD_LISTED));
+    }
+    lines
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        let message = error.to_string();
+        match error {
+            CheckpointError::Io { action, path, source } => Self::io(action, &path, &source),
+            _ => Self::new(Kind::Data, message),
+        }
+    }
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Self {
+        let kind = if error.is_write() { Kind::Machine } else { Kind::Data };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The name that a mistyped one is most likely meant to be.
+fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let close = |candidate: &&&str| distance(name, candidate) <= name.len().div_ceil(3);
+    names.iter().filter(close).min_by_key(|candidate| distance(name, candidate)).copied()
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements of characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_model_finds_its_name() {
+        let names = ["lenet5", "resnet18", "resnet50"];
+        assert_eq!(nearest("resnet-18", &names), Some("resnet18"));
+        assert_eq!(nearest("lenet", &names), Some("lenet5"));
+        assert_eq!(nearest("vit_b_16", &names), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_the_machines_and_a_missing_file_the_datas() {
+        let path = Path::new("x");
+        let kind = |error: io::ErrorKind| Failure::io("write", path, &error.into()).kind;
+        assert_eq!(kind(io::ErrorKind::StorageFull), Kind::Machine);
+        assert_eq!(kind(io::ErrorKind::PermissionDenied), Kind::Machine);
+        assert_eq!(kind(io::ErrorKind::NotFound), Kind::Data);
+    }
+}

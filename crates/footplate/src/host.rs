@@ -1,0 +1,117 @@
+//! What the host is and what memory it has. Parsers are pure; one function each reads.
+//!
+//! Until the crate for devices exists this is the only file that opens `/proc` and `/sys`.
+
+use std::fs;
+use std::num::NonZero;
+use std::thread;
+
+use footplate_core::{Bytes, Reading};
+
+/// Operating system, architecture and cores, in words.
+pub(crate) fn description() -> String {
+    format!("{} {}, {} cores", std::env::consts::OS, std::env::consts::ARCH, cores())
+}
+
+/// Cores that this process may use.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Memory that this process may still take: what the kernel calls available, or less if a control group
+/// (a container) sets a limit.
+pub(crate) fn available_memory() -> Reading<Bytes> {
+    let host = match fs::read_to_string("/proc/meminfo") {
+        Ok(text) => field_kib(&text, "MemAvailable:").map_or(Reading::Absent, Reading::Value),
+        Err(error) => unreadable(&error),
+    };
+    let group = group_headroom();
+    match (host, group) {
+        (Reading::Value(host), Some(group)) => Reading::Value(host.min(group)),
+        (Reading::Absent, Some(group)) => Reading::Value(group),
+        (host, _) => host,
+    }
+}
+
+/// Largest resident memory of this process so far.
+pub(crate) fn peak_memory() -> Reading<Bytes> {
+    own_status("VmHWM:")
+}
+
+/// Resident memory of this process now.
+pub(crate) fn resident_memory() -> Reading<Bytes> {
+    own_status("VmRSS:")
+}
+
+fn own_status(field: &str) -> Reading<Bytes> {
+    match fs::read_to_string("/proc/self/status") {
+        Ok(text) => field_kib(&text, field).map_or(Reading::Absent, Reading::Value),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn unreadable(error: &std::io::Error) -> Reading<Bytes> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Reading::Absent,
+        _ => Reading::Unreadable { reason: error.to_string() },
+    }
+}
+
+/// What the control group (version 2) of this process leaves, if it has a limit. Memory that only caches
+/// files counts as free: the kernel takes it back.
+fn group_headroom() -> Option<Bytes> {
+    let group = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let folder = format!("/sys/fs/cgroup{}", unified_group(&group)?);
+    let read = |name: &str| fs::read_to_string(format!("{folder}/{name}")).ok();
+    let limit = group_limit(&read("memory.max")?)?;
+    let used: u64 = read("memory.current")?.trim().parse().ok()?;
+    let cache = read("memory.stat").and_then(|text| plain_field(&text, "inactive_file"));
+    Some(Bytes(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0)))))
+}
+
+/// The path of the version-2 hierarchy in `/proc/self/cgroup`: the line that begins with `0::`.
+fn unified_group(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(|path| path.trim_end_matches('/'))
+}
+
+/// `memory.max`: a number of bytes, or `max`.
+fn group_limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// A line `name value` of a control group's statistics.
+fn plain_field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// A line `Name:   123 kB` of `/proc`.
+fn field_kib(text: &str, name: &str) -> Option<Bytes> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Bytes(kib * 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: &str = "MemTotal:        3964776 kB\nMemFree:          180484 kB\n\
+                           MemAvailable:    2103300 kB\nBuffers:           60808 kB\n";
+
+    #[test]
+    fn meminfo_gives_the_available_memory_in_bytes() {
+        assert_eq!(field_kib(MEMINFO, "MemAvailable:"), Some(Bytes(2_103_300 * 1024)));
+        assert_eq!(field_kib(MEMINFO, "SwapFree:"), None);
+        assert_eq!(field_kib("MemAvailable:  many kB\n", "MemAvailable:"), None);
+    }
+
+    #[test]
+    fn a_group_without_a_limit_has_none() {
+        assert_eq!(group_limit("max\n"), None);
+        assert_eq!(group_limit("536870912\n"), Some(536_870_912));
+        assert_eq!(unified_group("12:pids:/x\n0::/system.slice/docker-1.scope\n"), Some("/system.slice/docker-1.scope"));
+        assert_eq!(unified_group("0::/\n"), Some(""));
+        assert_eq!(unified_group("4:memory:/x\n"), None);
+        assert_eq!(plain_field("inactive_file 42\nactive_file 7\n", "active_file"), Some(7));
+    }
+}

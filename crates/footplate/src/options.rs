@@ -1,0 +1,331 @@
+//! What a user may set about a training run, by flags or in a TOML file: the same names in both.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use footplate_train::device::DeviceChoice;
+use footplate_train::model::OptimizerKind;
+use footplate_train::settings::ScheduleKind;
+use serde::Deserialize;
+
+use crate::failure::{Failure, Kind};
+
+/// Everything is optional here: what is not given gets the model's default.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TrainOptions {
+    /// Folder, file or brace pattern of shards; the embedded data set if not given
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub(crate) data: Option<PathBuf>,
+    /// image-folder, idx, cifar, tar or text [default: found out from the path]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub(crate) format: Option<String>,
+    /// Share of the data for validation where the data set has no split of its own [default: 0.2; text 0.1]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub(crate) validation_fraction: Option<f64>,
+    /// Share of samples that may be damaged before the run stops [default: 0.01]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub(crate) max_bad_fraction: Option<f64>,
+    /// Height and width of the images that the model sees [default: from the model and the data]
+    #[arg(long, value_name = "PIXELS", help_heading = "Data")]
+    pub(crate) image_size: Option<u32>,
+    /// Smallest share of an image's area that a random crop takes
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub(crate) crop_min_area: Option<f64>,
+    /// Mirror training images at random [default: true]
+    #[arg(long, value_name = "BOOL", help_heading = "Data")]
+    pub(crate) flip: Option<bool>,
+    /// Strength of random changes of brightness, contrast and saturation [default: 0]
+    #[arg(long, value_name = "STRENGTH", help_heading = "Data")]
+    pub(crate) color_jitter: Option<f32>,
+    /// Turn images upright as their EXIF orientation says; torchvision does not [default: true]
+    #[arg(long, value_name = "BOOL", help_heading = "Data")]
+    pub(crate) exif_orientation: Option<bool>,
+    /// lstm: characters in one training sequence [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) sequence_length: Option<usize>,
+    /// Threads that prepare minibatches; 0: the training thread itself [default: one less than cores, at least 1]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) workers: Option<usize>,
+    /// Minibatches prepared ahead [default: 2 + workers]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) prefetch_batches: Option<usize>,
+    /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Data")]
+    pub(crate) prefetch_bytes: Option<Size>,
+
+    /// auto, cpu, vulkan or cuda [default: cpu]
+    #[arg(long, value_name = "DEVICE", help_heading = "Training")]
+    pub(crate) device: Option<DeviceChoice>,
+    /// Passes over the training data [default: from the model]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) epochs: Option<u32>,
+    /// Stop after so many steps
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) max_steps: Option<u64>,
+    /// Samples in a minibatch, or auto for as many as fit [default: from the model]
+    #[arg(long, value_name = "N|auto", help_heading = "Training")]
+    pub(crate) batch_size: Option<BatchSize>,
+    /// Minibatches whose gradients make one step [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) accumulate: Option<usize>,
+    /// Seed of weights, order and augmentation [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) seed: Option<u64>,
+    /// Weights to begin with, in torchvision's layout
+    #[arg(long, value_name = "FILE", help_heading = "Training")]
+    pub(crate) weights: Option<PathBuf>,
+    /// sgd or adamw [default: from the model]
+    #[arg(long, value_name = "RULE", help_heading = "Training")]
+    pub(crate) optimizer: Option<OptimizerKind>,
+    /// Learning rate after warm-up [default: from the model]
+    #[arg(long, visible_alias = "lr", value_name = "RATE", help_heading = "Training")]
+    pub(crate) learning_rate: Option<f64>,
+    /// SGD's momentum
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub(crate) momentum: Option<f64>,
+    /// Nesterov's form of the momentum [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    pub(crate) nesterov: Option<bool>,
+    /// Weight decay
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    pub(crate) weight_decay: Option<f64>,
+    /// constant, step or cosine [default: cosine]
+    #[arg(long, value_name = "KIND", help_heading = "Training")]
+    pub(crate) schedule: Option<ScheduleKind>,
+    /// Steps over which the learning rate rises from 0 [default: from the model]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) warmup_steps: Option<u64>,
+    /// Schedule step: epochs between drops [default: a third of the epochs]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) step_epochs: Option<u32>,
+    /// Schedule step: factor of a drop [default: 0.1]
+    #[arg(long, value_name = "FACTOR", help_heading = "Training")]
+    pub(crate) step_gamma: Option<f64>,
+    /// Share of the target spread over all classes
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub(crate) label_smoothing: Option<f64>,
+    /// Scale gradients down to this norm
+    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    pub(crate) clip_norm: Option<f64>,
+    /// Stop after so many validations without improvement
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) early_stop: Option<u32>,
+    /// lstm: size of the character embedding [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) lstm_embed: Option<usize>,
+    /// lstm: size of the hidden state [default: 256]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) lstm_hidden: Option<usize>,
+    /// lstm: layers [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub(crate) lstm_layers: Option<usize>,
+
+    /// Where the run's log and checkpoints go [default: runs/TIME-MODEL]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Where the embedded data set is kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Time between checkpoints, e.g. 500ms, 60s, 10m; 0s: after each step [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    pub(crate) checkpoint_every: Option<Time>,
+    /// Memory that the run may use, e.g. 2GiB [default: what is available]
+    #[arg(long, value_name = "SIZE", help_heading = "Run")]
+    pub(crate) memory_max: Option<Size>,
+}
+
+/// A batch size, or the wish for the largest that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchSize {
+    Auto,
+    Fixed(usize),
+}
+
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(0) => Err("a minibatch has at least 1 sample".to_owned()),
+            Ok(size) => Ok(Self::Fixed(size)),
+            Err(_) => Err(format!("`{text}` is neither a number nor auto")),
+        }
+    }
+}
+
+/// A duration in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Time {
+    pub(crate) seconds: f64,
+}
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+        let seconds = with_unit(text, &units).ok_or(format!("`{text}` is not a time such as 500ms, 60s, 10m"))?;
+        Ok(Self { seconds })
+    }
+}
+
+/// An amount of memory in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) bytes: u64,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kib, mib, gib) = (1024.0, 1024.0 * 1024.0, 1024.0 * 1024.0 * 1024.0);
+        let units = [
+            ("KiB", kib),
+            ("MiB", mib),
+            ("GiB", gib),
+            ("KB", 1e3),
+            ("MB", 1e6),
+            ("GB", 1e9),
+            ("K", kib),
+            ("M", mib),
+            ("G", gib),
+            ("B", 1.0),
+        ];
+        let bytes = with_unit(text, &units).ok_or(format!("`{text}` is not a size such as 512MiB or 2GiB"))?;
+        Ok(Self { bytes: bytes as u64 })
+    }
+}
+
+/// A number of 0 or more, followed by one of `units`.
+fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let (number, factor) =
+        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))?;
+    let number: f64 = number.trim().parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number * factor)
+}
+
+/// Reads a type of the command line from a TOML string (or, for a batch size, a number).
+macro_rules! deserialize_by_parsing {
+    ($($name:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged)]
+                enum Either {
+                    Number(u64),
+                    Text(String),
+                }
+                let text = match Either::deserialize(deserializer)? {
+                    Either::Number(number) => number.to_string(),
+                    Either::Text(text) => text,
+                };
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+deserialize_by_parsing!(BatchSize, Time, Size);
+
+/// A settings file: the options, and the model's name besides.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct SettingsFile {
+    pub(crate) model: Option<String>,
+    pub(crate) options: TrainOptions,
+}
+
+impl SettingsFile {
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|e| {
+            Failure::new(Kind::Usage, format!("cannot read the settings file {}: {e}", path.display()))
+        })?;
+        Self::parse(&text).map_err(|e| Failure::new(Kind::Usage, format!("{}: {e}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        let mut table: toml::Table = toml::from_str(text)?;
+        let model = match table.remove("model") {
+            Some(value) => Some(value.try_into()?),
+            None => None,
+        };
+        // Parsed from the text once more where it holds no model, for errors that show the line.
+        let options = if model.is_some() { table.try_into()? } else { toml::from_str(text)? };
+        Ok(Self { model, options })
+    }
+}
+
+/// Takes each option from `$first`, or else from `$second`.
+macro_rules! first_of {
+    ($first:expr, $second:expr, $($field:ident),* $(,)?) => {
+        TrainOptions { $($field: $first.$field.or($second.$field)),* }
+    };
+}
+
+impl TrainOptions {
+    /// These options, completed by `other` where they say nothing.
+    pub(crate) fn or(self, other: Self) -> Self {
+        first_of!(
+            self, other, data, format, validation_fraction, max_bad_fraction, image_size, crop_min_area, flip,
+            color_jitter, exif_orientation, sequence_length, workers, prefetch_batches, prefetch_bytes, device,
+            epochs, max_steps, batch_size, accumulate, seed, weights, optimizer, learning_rate, momentum,
+            nesterov, weight_decay, schedule, warmup_steps, step_epochs, step_gamma, label_smoothing, clip_norm,
+            early_stop, lstm_embed, lstm_hidden, lstm_layers, run_dir, cache_dir, checkpoint_every, memory_max,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_need_their_unit() {
+        assert_eq!("500ms".parse(), Ok(Time { seconds: 0.5 }));
+        assert_eq!("10m".parse(), Ok(Time { seconds: 600.0 }));
+        assert_eq!("2GiB".parse(), Ok(Size { bytes: 2 << 30 }));
+        assert_eq!("1.5KB".parse(), Ok(Size { bytes: 1500 }));
+        for bad in ["", "60", "-1s", "NaNs", "s", "1 year"] {
+            assert!(bad.parse::<Time>().is_err(), "{bad}");
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_flag_overrides_the_file() {
+        let flags = TrainOptions { epochs: Some(3), ..TrainOptions::default() };
+        let file = TrainOptions { epochs: Some(9), seed: Some(4), ..TrainOptions::default() };
+        let both = flags.or(file);
+        assert_eq!((both.epochs, both.seed), (Some(3), Some(4)));
+    }
+
+    fn examples(folder: &str) -> Vec<(PathBuf, String)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/settings").join(folder);
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty());
+        files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_valid_example_is_read() {
+        for (path, text) in examples("valid") {
+            SettingsFile::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+    }
+
+    /// The first line of an invalid example names a part of its error: `# error: unknown field`.
+    #[test]
+    fn every_invalid_example_is_refused_for_its_reason() {
+        for (path, text) in examples("invalid") {
+            let expected = text.lines().next().and_then(|l| l.strip_prefix("# error: ")).unwrap();
+            let error = SettingsFile::parse(&text).expect_err(&path.display().to_string()).to_string();
+            assert!(error.contains(expected), "{}: {error}", path.display());
+        }
+    }
+}

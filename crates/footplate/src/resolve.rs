@@ -1,0 +1,162 @@
+//! From what a user asked for to settings that leave nothing open.
+
+use footplate_train::TrainError;
+use footplate_train::device::DeviceChoice;
+use footplate_train::model::{self, LstmSize, ModelEntry, Task};
+use footplate_train::settings::{
+    AugmentSettings, OptimizerSettings, ScheduleKind, ScheduleSettings, TrainSettings,
+};
+
+use crate::failure::Failure;
+use crate::host;
+use crate::options::{BatchSize, TrainOptions};
+
+/// The model that `footplate train` trains if none is named.
+const DEFAULT_MODEL: &str = "lenet5";
+/// Random crops take at least this share of an image: torchvision's for photographs, more where images
+/// are so small that a small crop would hold next to nothing.
+const CROP_MIN_AREA_PHOTO: f64 = 0.08;
+const CROP_MIN_AREA_SMALL: f64 = 0.6;
+/// Images with a shorter side than this count as small.
+const SMALL_SIDE: u32 = 96;
+const PREFETCH_BYTES: u64 = 512 << 20;
+const CHECKPOINT_EVERY_S: f64 = 60.0;
+
+/// The registry's entry for the name that was given, or for the default.
+pub(crate) fn entry(name: Option<&str>) -> Result<&'static ModelEntry, Failure> {
+    let name = name.unwrap_or(DEFAULT_MODEL);
+    model::find(name).ok_or_else(|| TrainError::UnknownModel { name: name.to_owned() }.into())
+}
+
+/// Characters of a training sequence.
+pub(crate) fn sequence_length(options: &TrainOptions) -> usize {
+    options.sequence_length.unwrap_or(64)
+}
+
+/// Share of the data for validation where the data set has no split of its own.
+pub(crate) fn validation_fraction(options: &TrainOptions, task: Task) -> f64 {
+    options.validation_fraction.unwrap_or(if task == Task::CharacterLm { 0.1 } else { 0.2 })
+}
+
+/// The device; the cpu unless another is asked for.
+pub(crate) fn device(options: &TrainOptions) -> DeviceChoice {
+    options.device.unwrap_or(DeviceChoice::Cpu)
+}
+
+/// All settings, from the options or else from the model and the data. `source_side` is the typical shorter
+/// side of the data's images in pixels, `train_items` the size of the training split. A batch size of `auto`
+/// is given its start value here.
+pub(crate) fn settings(
+    options: &TrainOptions,
+    entry: &ModelEntry,
+    source_side: Option<u32>,
+    train_items: usize,
+) -> TrainSettings {
+    let o = options;
+    let defaults = &entry.defaults;
+    let workers = o.workers.unwrap_or_else(|| host::cores().saturating_sub(1).max(1));
+    let batch_size = match o.batch_size {
+        Some(BatchSize::Fixed(size)) => size,
+        Some(BatchSize::Auto) | None => defaults.batch_size.min(train_items.max(1)),
+    };
+    let accumulate = o.accumulate.unwrap_or(1);
+    let epochs = o.epochs.unwrap_or(defaults.epochs);
+    let small = source_side.is_some_and(|side| side < SMALL_SIDE);
+    TrainSettings {
+        model: entry.name.to_owned(),
+        image_size: o.image_size.unwrap_or_else(|| image_size(entry, source_side)),
+        lstm: LstmSize {
+            embed: o.lstm_embed.unwrap_or(LSTM_DEFAULT.embed),
+            hidden: o.lstm_hidden.unwrap_or(LSTM_DEFAULT.hidden),
+            layers: o.lstm_layers.unwrap_or(LSTM_DEFAULT.layers),
+        },
+        sequence_length: sequence_length(o),
+        batch_size,
+        accumulate,
+        epochs,
+        max_steps: o.max_steps,
+        seed: o.seed.unwrap_or(0),
+        optimizer: OptimizerSettings {
+            kind: o.optimizer.unwrap_or(defaults.optimizer),
+            momentum: o.momentum.unwrap_or(defaults.momentum),
+            nesterov: o.nesterov.unwrap_or(false),
+            weight_decay: o.weight_decay.unwrap_or(defaults.weight_decay),
+        },
+        schedule: schedule(o, entry, train_items, batch_size * accumulate.max(1), epochs),
+        label_smoothing: o.label_smoothing.unwrap_or(defaults.label_smoothing),
+        clip_norm: o.clip_norm.or(defaults.clip_norm),
+        early_stop: o.early_stop,
+        augment: AugmentSettings {
+            crop_min_area: o
+                .crop_min_area
+                .unwrap_or(if small { CROP_MIN_AREA_SMALL } else { CROP_MIN_AREA_PHOTO }),
+            flip: o.flip.unwrap_or(true),
+            color_jitter: o.color_jitter.unwrap_or(0.0),
+            exif_orientation: o.exif_orientation.unwrap_or(true),
+        },
+        weights: o.weights.clone(),
+        workers,
+        prefetch_batches: o.prefetch_batches.unwrap_or(workers + 2),
+        prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.bytes),
+        checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.seconds),
+        max_bad_fraction: o.max_bad_fraction.unwrap_or(0.01),
+    }
+}
+
+const LSTM_DEFAULT: LstmSize = LstmSize { embed: 64, hidden: 256, layers: 1 };
+
+fn schedule(
+    o: &TrainOptions,
+    entry: &ModelEntry,
+    train_items: usize,
+    items_per_step: usize,
+    epochs: u32,
+) -> ScheduleSettings {
+    let defaults = &entry.defaults;
+    // The linear rule (Goyal et al. 2017): a rate is good for one batch size and goes up and down with it.
+    // AdamW's rates are left alone.
+    let scale = match o.optimizer.unwrap_or(defaults.optimizer) {
+        model::OptimizerKind::Sgd => items_per_step as f64 / defaults.batch_size as f64,
+        model::OptimizerKind::AdamW => 1.0,
+    };
+    let all = train_items.div_ceil(items_per_step.max(1)) as u64 * u64::from(epochs);
+    let steps = o.max_steps.map_or(all, |max| all.min(max));
+    ScheduleSettings {
+        learning_rate: o.learning_rate.unwrap_or(defaults.learning_rate * scale),
+        kind: o.schedule.unwrap_or(ScheduleKind::Cosine),
+        warmup_steps: o.warmup_steps.unwrap_or((steps as f64 * defaults.warmup_fraction) as u64),
+        step_epochs: o.step_epochs.unwrap_or(epochs.div_ceil(3).max(1)),
+        step_gamma: o.step_gamma.unwrap_or(0.1),
+    }
+}
+
+/// The model's own size, or less where the images are smaller: to blow them up costs time and adds nothing.
+/// The size is a multiple of 32, the total stride of the usual networks.
+fn image_size(entry: &ModelEntry, source_side: Option<u32>) -> u32 {
+    let own = u32::try_from(entry.defaults.image_size).unwrap_or(u32::MAX);
+    let smallest = u32::try_from(entry.min_image_size).unwrap_or(1);
+    source_side.map_or(own, |side| own.min(side.div_ceil(32) * 32).max(smallest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_not_blown_up_by_default() {
+        let resnet = entry(Some("resnet18")).unwrap();
+        assert_eq!([None, Some(500), Some(200), Some(28)].map(|s| image_size(resnet, s)), [224, 224, 224, 32]);
+    }
+
+    #[test]
+    fn the_learning_rate_follows_the_batch_size_unless_it_is_given() {
+        let resnet = entry(Some("resnet18")).unwrap();
+        let rate = |batch_size, learning_rate| {
+            let options = TrainOptions { batch_size, learning_rate, ..TrainOptions::default() };
+            settings(&options, resnet, None, 10_000).schedule.learning_rate
+        };
+        let doubled = resnet.defaults.batch_size * 2;
+        assert_eq!(rate(Some(BatchSize::Fixed(doubled)), None), rate(None, None) * 2.0);
+        assert_eq!(rate(Some(BatchSize::Fixed(doubled)), Some(0.3)), 0.3);
+    }
+}
