@@ -180,7 +180,7 @@ mod tests {
             optimizer.begin_step();
             value = optimizer.update("w", true, value, gradient, 0.01);
         }
-        value.into_data().to_vec().unwrap()
+        value.into_data().try_to_vec().unwrap()
     }
 
     fn assert_near(got: &[f32], expected: &[f32]) {
@@ -211,7 +211,7 @@ mod tests {
         gradients.insert("a".into(), Tensor::from_floats([3.0], &device));
         gradients.insert("b".into(), Tensor::from_floats([4.0], &device));
         assert!((clip_norm(&mut gradients, 1.0) - 5.0).abs() < 1e-6);
-        let clipped: Vec<f32> = gradients.into_values().flat_map(|t| t.into_data().to_vec::<f32>().unwrap()).collect();
+        let clipped: Vec<f32> = gradients.into_values().flat_map(|t| t.into_data().try_to_vec::<f32>().unwrap()).collect();
         assert_near(&clipped, &[0.6, 0.8]);
     }
 }

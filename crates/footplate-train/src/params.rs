@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use thiserror::Error;
 
@@ -162,7 +162,7 @@ impl<M: Forward> Network for Net<M> {
 
     fn parameter_count(&self) -> usize {
         let parameters = self.tensors().into_iter().filter(|tensor| tensor.kind == ParamKind::Parameter);
-        parameters.map(|tensor| tensor.data.shape.num_elements()).sum()
+        parameters.map(|tensor| tensor.data.shape().num_elements()).sum()
     }
 }
 
@@ -236,8 +236,8 @@ impl Loader<'_> {
             self.error.get_or_insert(ParamError::Missing { path });
             return None;
         };
-        if data.shape.to_vec() != expected {
-            let (expected, found) = (expected.to_vec(), data.shape.to_vec());
+        if data.shape().to_vec() != expected {
+            let (expected, found) = (expected.to_vec(), data.shape().to_vec());
             self.error.get_or_insert(ParamError::Shape { path, expected, found });
             return None;
         }

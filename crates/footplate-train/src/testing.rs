@@ -39,3 +39,11 @@ pub(crate) fn small_settings(model: &str) -> TrainSettings {
         max_bad_fraction: 0.01,
     }
 }
+
+/// Seeds Burn's generator, which all threads share, and keeps other tests from it until the value is dropped.
+pub(crate) fn seeded(seed: u64) -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let guard = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    burn::tensor::Device::flex().seed(seed);
+    guard
+}

@@ -77,7 +77,7 @@ pub fn encode(checkpoint: &Checkpoint, writer: &mut impl Write) -> io::Result<u6
     let entry = |(group, (name, data)): (Group, &(String, TensorData))| ArrayEntry {
         group,
         name: name.clone(),
-        shape: data.shape.to_vec(),
+        shape: data.shape().to_vec(),
     };
     let header = Header {
         progress: checkpoint.progress.clone(),
@@ -101,7 +101,7 @@ pub fn encode(checkpoint: &Checkpoint, writer: &mut impl Write) -> io::Result<u6
 }
 
 fn write_array(out: &mut impl Write, name: &str, data: &TensorData) -> io::Result<()> {
-    if data.dtype != DType::F32 {
+    if data.dtype() != DType::F32 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{name}` is not f32")));
     }
     if cfg!(target_endian = "little") {

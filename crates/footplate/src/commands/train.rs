@@ -358,7 +358,7 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The local time as a part of a folder's name.
+/// The time (UTC) as a part of a folder's name.
 fn file_time() -> String {
-    jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string()
+    jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
 }
