@@ -94,9 +94,11 @@ pub(crate) struct Net<M> {
 }
 
 impl<M: Forward> Net<M> {
-    /// Draws the parameters, in the module's order, from the device's generator.
+    /// Draws the parameters, in the module's order, from the device's generator. Burn would draw each when
+    /// it is first used.
     pub(crate) fn boxed(module: M) -> Box<dyn Network> {
-        Box::new(Self { module: Some(module.materialize()) })
+        module.visit(&mut Draw);
+        Box::new(Self { module: Some(module) })
     }
 
     fn module(&self) -> &M {
@@ -197,6 +199,15 @@ impl Place {
     }
 }
 
+/// Looks at each parameter, which initialises it.
+struct Draw;
+
+impl ModuleVisitor for Draw {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let _ = param.val();
+    }
+}
+
 struct Collector {
     place: Place,
     tensors: Vec<NamedTensor>,
@@ -256,11 +267,14 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let trained = self.place.kind() == ParamKind::Parameter;
         let (id, old, mapper) = param.consume();
         let value = match self.find(&old.dims()) {
-            Some(data) => Tensor::from_data(data, &old.device()).set_require_grad(trained),
             None => old,
+            Some(data) => {
+                let value = Tensor::from_data(data, &old.device());
+                // A copy for evaluation is outside autodiff and cannot be told to keep gradients.
+                if old.is_require_grad() { value.require_grad() } else { value }
+            }
         };
         Param::from_mapped_value(id, value, mapper)
     }
