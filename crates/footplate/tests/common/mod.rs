@@ -43,9 +43,10 @@ impl Place {
     pub fn train(&self, run: &str, more: &[&str]) -> Command {
         let data = self.data();
         let mut arguments = vec!["train", "lenet5", "--data", data.to_str().unwrap(), "--run-dir", run];
-        arguments.extend(["--image-size", "16", "--batch-size", "8", "--workers", "1"]);
-        if !more.contains(&"--epochs") {
-            arguments.extend(["--epochs", "3"]);
+        for [flag, value] in [["--image-size", "16"], ["--batch-size", "8"], ["--workers", "1"], ["--epochs", "3"]] {
+            if !more.contains(&flag) {
+                arguments.extend([flag, value]);
+            }
         }
         arguments.extend(more);
         self.footplate(&arguments)
