@@ -252,13 +252,8 @@ mod tests {
         builder.push(&minibatch(1, 44_000_000));
         let summary = builder.summary().unwrap();
         assert_eq!(summary.step_ms_mean, Some(32.0));
-        let parts = [
-            summary.fetch_ms,
-            summary.prep_ms,
-            summary.transfer_ms,
-            summary.compute_ms,
-            summary.other_ms,
-        ];
+        let parts =
+            [summary.fetch_ms, summary.prep_ms, summary.transfer_ms, summary.compute_ms, summary.other_ms];
         assert_eq!(parts, [1.0, 3.0, 1.0, 26.0, 1.0].map(Some));
         assert_eq!(summary.stall_fraction, Some(10.0 / 64.0));
         assert_eq!(summary.images_per_s, Some(1000.0));

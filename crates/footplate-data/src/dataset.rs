@@ -194,7 +194,11 @@ impl ImageDataset {
     fn new(found: Found, path: &Path, format: Format, options: &OpenOptions) -> Result<Self, DataError> {
         if found.classes.len() < 2 {
             let names = found.classes.join(", ");
-            return Err(DataError::TooFewClasses { path: path.to_owned(), found: found.classes.len(), names });
+            return Err(DataError::TooFewClasses {
+                path: path.to_owned(),
+                found: found.classes.len(),
+                names,
+            });
         }
         let (train, validation) = match found.validation_from {
             Some(from) => ((0..from as u32).collect(), (from as u32..found.labels.len() as u32).collect()),

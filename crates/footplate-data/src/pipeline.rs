@@ -270,7 +270,13 @@ impl Maker {
         made.batch(Inputs::Tokens { data, shape }, Vec::new(), samples)
     }
 
-    fn images(&self, images: &ImageDataset, samples: &[u64], made: &mut Made, worker: &mut Worker) -> HostBatch {
+    fn images(
+        &self,
+        images: &ImageDataset,
+        samples: &[u64],
+        made: &mut Made,
+        worker: &mut Worker,
+    ) -> HostBatch {
         let mut target = Target::new(self);
         let split = images.split(self.split);
         let (mut labels, mut indices) = (Vec::new(), Vec::new());

@@ -82,7 +82,14 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_matters() {
-        let all = [first(1, 2, 3, 4), first(2, 2, 3, 4), first(1, 3, 3, 4), first(1, 2, 4, 4), first(1, 2, 3, 5), first(1, 3, 2, 4)];
+        let all = [
+            first(1, 2, 3, 4),
+            first(2, 2, 3, 4),
+            first(1, 3, 3, 4),
+            first(1, 2, 4, 4),
+            first(1, 2, 3, 5),
+            first(1, 3, 2, 4),
+        ];
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
     }

@@ -24,7 +24,11 @@ pub struct TextDataset {
 }
 
 impl TextDataset {
-    pub(crate) fn open(path: &Path, validation_fraction: f64, sequence_length: usize) -> Result<Self, DataError> {
+    pub(crate) fn open(
+        path: &Path,
+        validation_fraction: f64,
+        sequence_length: usize,
+    ) -> Result<Self, DataError> {
         let malformed = |reason: String| DataError::Malformed { path: path.to_owned(), reason };
         let size = fs::metadata(path).map_err(DataError::io(path))?.len();
         if size > BYTES_MAX {
@@ -37,7 +41,9 @@ impl TextDataset {
         if dataset.windows(Split::Train) < 1 {
             let needed = 2 * (sequence_length + 1);
             let found = dataset.tokens.len();
-            return Err(malformed(format!("{found} characters are too few for sequences of {sequence_length}: at least {needed} are needed")));
+            return Err(malformed(format!(
+                "{found} characters are too few for sequences of {sequence_length}: at least {needed} are needed"
+            )));
         }
         if dataset.vocabulary.len() < 2 {
             return Err(malformed("the text has only one different character".to_owned()));
@@ -109,7 +115,8 @@ impl TextDataset {
         for c in &self.vocabulary {
             crc.update(&u32::from(*c).to_le_bytes());
         }
-        u64::from(crc.finalize()) << 32 | ((self.train_end as u64) << 8 ^ self.sequence_length as u64) & 0xffff_ffff
+        u64::from(crc.finalize()) << 32
+            | ((self.train_end as u64) << 8 ^ self.sequence_length as u64) & 0xffff_ffff
     }
 }
 

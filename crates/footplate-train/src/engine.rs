@@ -90,12 +90,13 @@ struct Loop<'a> {
 
 /// Trains until the job's end or until it is asked to stop.
 pub fn run(job: Job, around: Surroundings<'_>) -> Result<Outcome, TrainError> {
-    let writer = CheckpointWriter::start(around.store.clone(), around.sink.clone(), around.clock)
-        .map_err(|source| CheckpointError::Io {
+    let writer = CheckpointWriter::start(around.store.clone(), around.sink.clone(), around.clock).map_err(
+        |source| CheckpointError::Io {
             action: "start the writer of",
             path: around.store.folder().to_owned(),
             source,
-        })?;
+        },
+    )?;
     let now = around.clock.now_ns();
     let mut this = Loop {
         feed: Feed::new(job.device.device.clone().autodiff(), job.loader_settings(Split::Train).normalize),
@@ -251,7 +252,8 @@ impl Loop<'_> {
     fn advance(&mut self) -> bool {
         let progress = &mut self.job.progress;
         progress.batch += 1;
-        let at_end = progress.batch >= self.job.dataset.len(Split::Train).div_ceil(self.job.settings.batch_size) as u64;
+        let at_end = progress.batch
+            >= self.job.dataset.len(Split::Train).div_ceil(self.job.settings.batch_size) as u64;
         if at_end {
             progress.epoch += 1;
             progress.batch = 0;
@@ -401,10 +403,11 @@ impl Loop<'_> {
         let begun = self.around.clock.now_ns();
         let settings = self.job.loader_settings(Split::Validation);
         let from = Position { epoch: 0, batch: 0 };
-        let mut pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
+        let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();
-        let feed = Feed::new(self.job.device.device.clone(), self.job.loader_settings(Split::Train).normalize);
-        let Some(mut found) = evaluate(net.as_ref(), &feed, &mut pipeline, self.around.stop)? else {
+        let feed =
+            Feed::new(self.job.device.device.clone(), self.job.loader_settings(Split::Train).normalize);
+        let Some(mut found) = evaluate(net.as_ref(), &feed, pipeline, self.around.stop)? else {
             return Ok(None);
         };
         self.note_bad(std::mem::take(&mut found.bad))?;
@@ -443,7 +446,8 @@ impl Loop<'_> {
     }
 
     fn checkpoint_due_next(&mut self) {
-        let every = Duration::try_from_secs_f64(self.job.settings.checkpoint_every_s).unwrap_or(Duration::MAX);
+        let every =
+            Duration::try_from_secs_f64(self.job.settings.checkpoint_every_s).unwrap_or(Duration::MAX);
         let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         self.checkpoint_at_ns = self.around.clock.now_ns().saturating_add(every);
     }
@@ -488,7 +492,8 @@ impl Loop<'_> {
         };
         let dropped = self.around.sink.dropped();
         if dropped > 0 {
-            let message = format!("{dropped} records did not fit the queue to the run log and are missing there");
+            let message =
+                format!("{dropped} records did not fit the queue to the run log and are missing there");
             self.around.sink.send(Record::Warning(WarningRecord { message }));
         }
         self.writer.finish()?;

@@ -23,11 +23,11 @@ pub(crate) struct Evaluation {
 pub(crate) fn evaluate(
     net: &dyn Network,
     feed: &Feed,
-    pipeline: &mut Pipeline,
+    pipeline: Pipeline,
     stop: &AtomicBool,
 ) -> Result<Option<Evaluation>, TrainError> {
     let mut total = Evaluation::default();
-    while let Some(batch) = pipeline.next() {
+    for batch in pipeline {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }

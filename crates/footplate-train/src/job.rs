@@ -152,10 +152,30 @@ fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError>
         ("learning-rate", rate.to_string(), rate > 0.0 && rate.is_finite(), "must be more than 0"),
         ("momentum", s.optimizer.momentum.to_string(), is_share(s.optimizer.momentum), share),
         ("label-smoothing", s.label_smoothing.to_string(), is_share(s.label_smoothing), share),
-        ("weight-decay", s.optimizer.weight_decay.to_string(), s.optimizer.weight_decay >= 0.0, "must be 0 or more"),
-        ("clip-norm", format!("{:?}", s.clip_norm), s.clip_norm.is_none_or(|n| n > 0.0), "must be more than 0"),
-        ("max-bad-fraction", s.max_bad_fraction.to_string(), (0.0..=1.0).contains(&s.max_bad_fraction), "must be 0 to 1"),
-        ("crop-min-area", s.augment.crop_min_area.to_string(), s.augment.crop_min_area > 0.0 && s.augment.crop_min_area <= 1.0, "must be more than 0 and at most 1"),
+        (
+            "weight-decay",
+            s.optimizer.weight_decay.to_string(),
+            s.optimizer.weight_decay >= 0.0,
+            "must be 0 or more",
+        ),
+        (
+            "clip-norm",
+            format!("{:?}", s.clip_norm),
+            s.clip_norm.is_none_or(|n| n > 0.0),
+            "must be more than 0",
+        ),
+        (
+            "max-bad-fraction",
+            s.max_bad_fraction.to_string(),
+            (0.0..=1.0).contains(&s.max_bad_fraction),
+            "must be 0 to 1",
+        ),
+        (
+            "crop-min-area",
+            s.augment.crop_min_area.to_string(),
+            s.augment.crop_min_area > 0.0 && s.augment.crop_min_area <= 1.0,
+            "must be more than 0 and at most 1",
+        ),
         ("sequence-length", s.sequence_length.to_string(), s.sequence_length >= 1, at_least_1),
     ];
     for (setting, value, good, reason) in checks {

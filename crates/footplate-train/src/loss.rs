@@ -31,7 +31,9 @@ pub(crate) fn count_hits(logits: &TensorData, classes: usize, targets: &[i64]) -
     let scores: Vec<f32> = logits.iter::<f32>().collect();
     let mut hits = Hits::default();
     for (row, target) in scores.chunks_exact(classes).zip(targets) {
-        let Some(own) = usize::try_from(*target).ok().and_then(|t| row.get(t).map(|s| (t, *s))) else { continue };
+        let Some(own) = usize::try_from(*target).ok().and_then(|t| row.get(t).map(|s| (t, *s))) else {
+            continue;
+        };
         let ahead =
             row.iter().enumerate().filter(|(i, s)| **s > own.1 || (**s == own.1 && *i < own.0)).count();
         hits.top1 += u64::from(ahead == 0);
@@ -68,7 +70,8 @@ mod tests {
 
     #[test]
     fn hits_need_the_true_class_ahead_of_equal_scores() {
-        let logits = TensorData::new(vec![1.0f32, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [2, 6]);
+        let logits =
+            TensorData::new(vec![1.0f32, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [2, 6]);
         assert_eq!(count_hits(&logits, 6, &[1, 5]), Hits { top1: 1, top5: 1 });
         assert_eq!(count_hits(&logits, 6, &[2, 0]), Hits { top1: 1, top5: 2 });
     }

@@ -86,8 +86,11 @@ impl Optimizer {
             Some(state) => state.first.mul_scalar(momentum) + gradient.clone(),
             None => gradient.clone(),
         };
-        let direction =
-            if self.settings.nesterov { gradient + buffer.clone().mul_scalar(momentum) } else { buffer.clone() };
+        let direction = if self.settings.nesterov {
+            gradient + buffer.clone().mul_scalar(momentum)
+        } else {
+            buffer.clone()
+        };
         self.states.insert(path.to_owned(), State { first: buffer, second: None });
         value - direction.mul_scalar(learning_rate)
     }
@@ -211,7 +214,8 @@ mod tests {
         gradients.insert("a".into(), Tensor::from_floats([3.0], &device));
         gradients.insert("b".into(), Tensor::from_floats([4.0], &device));
         assert!((clip_norm(&mut gradients, 1.0) - 5.0).abs() < 1e-6);
-        let clipped: Vec<f32> = gradients.into_values().flat_map(|t| t.into_data().try_to_vec::<f32>().unwrap()).collect();
+        let clipped: Vec<f32> =
+            gradients.into_values().flat_map(|t| t.into_data().try_to_vec::<f32>().unwrap()).collect();
         assert_near(&clipped, &[0.6, 0.8]);
     }
 }

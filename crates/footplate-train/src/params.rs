@@ -195,7 +195,8 @@ impl Place {
 
     fn is_transposed(&self) -> bool {
         let dense = ["Struct:Linear", "Struct:LstmLayer"];
-        self.field().starts_with("weight") && self.0.last().is_some_and(|(_, owner)| dense.contains(&owner.as_str()))
+        self.field().starts_with("weight")
+            && self.0.last().is_some_and(|(_, owner)| dense.contains(&owner.as_str()))
     }
 }
 

@@ -5,7 +5,12 @@ use crate::settings::{ScheduleKind, ScheduleSettings};
 /// Learning rate of the step number `step` (from 0) of `total_steps`.
 ///
 /// Warm-up is linear: step 0 gets `1 / warmup_steps` of the rate, so that no step is wasted on a rate of 0.
-pub(crate) fn learning_rate(schedule: &ScheduleSettings, step: u64, total_steps: u64, steps_per_epoch: u64) -> f64 {
+pub(crate) fn learning_rate(
+    schedule: &ScheduleSettings,
+    step: u64,
+    total_steps: u64,
+    steps_per_epoch: u64,
+) -> f64 {
     if step < schedule.warmup_steps {
         return schedule.learning_rate * (step + 1) as f64 / schedule.warmup_steps as f64;
     }

@@ -30,7 +30,12 @@ pub(crate) fn small_settings(model: &str) -> TrainSettings {
         label_smoothing: 0.0,
         clip_norm: None,
         early_stop: None,
-        augment: AugmentSettings { crop_min_area: 0.6, flip: true, color_jitter: 0.0, exif_orientation: true },
+        augment: AugmentSettings {
+            crop_min_area: 0.6,
+            flip: true,
+            color_jitter: 0.0,
+            exif_orientation: true,
+        },
         weights: None,
         workers: 1,
         prefetch_batches: 2,

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
 use crate::atomic_file;
@@ -99,10 +99,15 @@ impl LoadReport {
         let mut warnings = Vec::new();
         if !self.reinitialised.is_empty() {
             let names = self.reinitialised.join(", ");
-            warnings.push(format!("{names}: of another size in the weights file, begun anew with random values"));
+            warnings
+                .push(format!("{names}: of another size in the weights file, begun anew with random values"));
         }
         if !self.ignored.is_empty() {
-            warnings.push(format!("{} arrays of the weights file are not a part of the model: {}", self.ignored.len(), self.ignored.join(", ")));
+            warnings.push(format!(
+                "{} arrays of the weights file are not a part of the model: {}",
+                self.ignored.len(),
+                self.ignored.join(", ")
+            ));
         }
         warnings
     }
@@ -134,14 +139,19 @@ pub fn load_safetensors(net: &mut dyn Network, path: &Path) -> Result<LoadReport
         known.push(key);
     }
     let ignored = |name: &&String| !known.contains(name) && !name.ends_with(BATCH_COUNT);
-    report.ignored = file.names().into_iter().map(|name| name.to_owned()).filter(|name| ignored(&name)).collect();
+    report.ignored = file.names().into_iter().map(ToOwned::to_owned).filter(|name| ignored(&name)).collect();
     report.ignored.sort();
     net.load(&arrays).map_err(|e: ParamError| WeightsError::Checkpoint(e.to_string()))?;
     Ok(report)
 }
 
 /// The file's array for `own`, in this program's layout.
-fn read_array(file: &SafeTensors<'_>, key: &str, own: &NamedTensor, path: &Path) -> Result<TensorData, WeightsError> {
+fn read_array(
+    file: &SafeTensors<'_>,
+    key: &str,
+    own: &NamedTensor,
+    path: &Path,
+) -> Result<TensorData, WeightsError> {
     let missing = |_: SafeTensorError| WeightsError::Missing { path: path.to_owned(), key: key.to_owned() };
     let view = file.tensor(key).map_err(missing)?;
     let expected = torch_shape(own);
@@ -307,7 +317,9 @@ mod tests {
         let report = load_safetensors(other.as_mut(), &path).unwrap();
         assert_eq!(report.reinitialised, ["fc2.weight", "fc2.bias"]);
         let fresh = values(net("lenet5", 3, 2).as_ref());
-        let head = |all: &[(String, Vec<f32>)]| all.iter().filter(|(p, _)| p.starts_with("fc2")).cloned().collect::<Vec<_>>();
+        let head = |all: &[(String, Vec<f32>)]| {
+            all.iter().filter(|(p, _)| p.starts_with("fc2")).cloned().collect::<Vec<_>>()
+        };
         assert_eq!(head(&values(other.as_ref())), head(&fresh));
     }
 
@@ -317,7 +329,10 @@ mod tests {
         let path = folder.path().join("w.safetensors");
         save_safetensors(net("lenet5", 3, 1).as_ref(), &path).unwrap();
         let error = load_safetensors(net("mobilenet_v3_small", 3, 1).as_mut(), &path).unwrap_err();
-        assert!(matches!(&error, WeightsError::Missing { key, .. } if key == "features.0.0.weight"), "{error}");
+        assert!(
+            matches!(&error, WeightsError::Missing { key, .. } if key == "features.0.0.weight"),
+            "{error}"
+        );
         fs::write(&path, "text").unwrap();
         let error = load_safetensors(net("lenet5", 3, 1).as_mut(), &path).unwrap_err();
         assert!(matches!(error, WeightsError::NotSafetensors { .. }));
@@ -325,7 +340,8 @@ mod tests {
 
     #[test]
     fn halves_become_floats() {
-        let cases = [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x0000, 0.0)];
+        let cases =
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x0000, 0.0)];
         for (bits, expected) in cases {
             assert_eq!(half_to_f32(bits), expected);
         }
@@ -352,8 +368,20 @@ mod tests {
                 assert!(keys.iter().any(|k| k == key), "{model} lacks {key}");
             }
         };
-        has("resnet18", &["conv1.weight", "bn1.running_var", "layer2.0.downsample.0.weight", "layer4.1.bn2.bias", "fc.weight"]);
-        has("resnet50", &["layer1.0.downsample.1.running_mean", "layer3.5.conv3.weight", "layer4.2.bn3.weight"]);
+        has(
+            "resnet18",
+            &[
+                "conv1.weight",
+                "bn1.running_var",
+                "layer2.0.downsample.0.weight",
+                "layer4.1.bn2.bias",
+                "fc.weight",
+            ],
+        );
+        has(
+            "resnet50",
+            &["layer1.0.downsample.1.running_mean", "layer3.5.conv3.weight", "layer4.2.bn3.weight"],
+        );
         has(
             "mobilenet_v3_small",
             &[

@@ -75,7 +75,9 @@ pub(crate) struct TrainArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  footplate export runs/20261124-101500-resnet18 --out resnet18.safetensors\n  python -c \"import torchvision as tv, safetensors.torch as st; m = tv.models.resnet18(num_classes=4); m.load_state_dict(st.load_file('resnet18.safetensors'))\"")]
+#[command(
+    after_help = "Example:\n  footplate export runs/20261124-101500-resnet18 --out resnet18.safetensors\n  python -c \"import torchvision as tv, safetensors.torch as st; m = tv.models.resnet18(num_classes=4); m.load_state_dict(st.load_file('resnet18.safetensors'))\""
+)]
 pub(crate) struct ExportArguments {
     /// The run's folder
     pub(crate) run: PathBuf,
@@ -90,7 +92,9 @@ pub(crate) struct ExportArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  footplate completions bash > ~/.local/share/bash-completion/completions/footplate")]
+#[command(
+    after_help = "Example:\n  footplate completions bash > ~/.local/share/bash-completion/completions/footplate"
+)]
 pub(crate) struct CompletionsArguments {
     /// The shell
     pub(crate) shell: Shell,

@@ -114,7 +114,8 @@ fn memory(message: String, largest_batch: usize) -> Failure {
     let failure = Failure::new(Kind::Memory, message);
     match largest_batch {
         0 => failure.hint("not even one sample fits: choose a smaller --image-size or model"),
-        n => failure.hint(format!("the largest batch that fits is {n}: --batch-size {n}, or --batch-size auto")),
+        n => failure
+            .hint(format!("the largest batch that fits is {n}: --batch-size {n}, or --batch-size auto")),
     }
 }
 

@@ -109,7 +109,10 @@ mod tests {
     fn a_group_without_a_limit_has_none() {
         assert_eq!(group_limit("max\n"), None);
         assert_eq!(group_limit("536870912\n"), Some(536_870_912));
-        assert_eq!(unified_group("12:pids:/x\n0::/system.slice/docker-1.scope\n"), Some("/system.slice/docker-1.scope"));
+        assert_eq!(
+            unified_group("12:pids:/x\n0::/system.slice/docker-1.scope\n"),
+            Some("/system.slice/docker-1.scope")
+        );
         assert_eq!(unified_group("0::/\n"), Some(""));
         assert_eq!(unified_group("4:memory:/x\n"), None);
         assert_eq!(plain_field("inactive_file 42\nactive_file 7\n", "active_file"), Some(7));

@@ -21,7 +21,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
-        cli::Command::Train(arguments) => commands::train::run(*arguments),
+        cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     };

@@ -170,7 +170,8 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-        let seconds = with_unit(text, &units).ok_or(format!("`{text}` is not a time such as 500ms, 60s, 10m"))?;
+        let seconds =
+            with_unit(text, &units).ok_or(format!("`{text}` is not a time such as 500ms, 60s, 10m"))?;
         Ok(Self { seconds })
     }
 }
@@ -198,7 +199,8 @@ impl FromStr for Size {
             ("G", gib),
             ("B", 1.0),
         ];
-        let bytes = with_unit(text, &units).ok_or(format!("`{text}` is not a size such as 512MiB or 2GiB"))?;
+        let bytes =
+            with_unit(text, &units).ok_or(format!("`{text}` is not a size such as 512MiB or 2GiB"))?;
         Ok(Self { bytes: bytes as u64 })
     }
 }
@@ -271,11 +273,47 @@ impl TrainOptions {
     /// These options, completed by `other` where they say nothing.
     pub(crate) fn or(self, other: Self) -> Self {
         first_of!(
-            self, other, data, format, validation_fraction, max_bad_fraction, image_size, crop_min_area, flip,
-            color_jitter, exif_orientation, sequence_length, workers, prefetch_batches, prefetch_bytes, device,
-            epochs, max_steps, batch_size, accumulate, seed, weights, optimizer, learning_rate, momentum,
-            nesterov, weight_decay, schedule, warmup_steps, step_epochs, step_gamma, label_smoothing, clip_norm,
-            early_stop, lstm_embed, lstm_hidden, lstm_layers, run_dir, cache_dir, checkpoint_every, memory_max,
+            self,
+            other,
+            data,
+            format,
+            validation_fraction,
+            max_bad_fraction,
+            image_size,
+            crop_min_area,
+            flip,
+            color_jitter,
+            exif_orientation,
+            sequence_length,
+            workers,
+            prefetch_batches,
+            prefetch_bytes,
+            device,
+            epochs,
+            max_steps,
+            batch_size,
+            accumulate,
+            seed,
+            weights,
+            optimizer,
+            learning_rate,
+            momentum,
+            nesterov,
+            weight_decay,
+            schedule,
+            warmup_steps,
+            step_epochs,
+            step_gamma,
+            label_smoothing,
+            clip_norm,
+            early_stop,
+            lstm_embed,
+            lstm_hidden,
+            lstm_layers,
+            run_dir,
+            cache_dir,
+            checkpoint_every,
+            memory_max,
         )
     }
 }

@@ -87,9 +87,11 @@ pub(crate) fn settings(
         clip_norm: o.clip_norm.or(defaults.clip_norm),
         early_stop: o.early_stop,
         augment: AugmentSettings {
-            crop_min_area: o
-                .crop_min_area
-                .unwrap_or(if small { CROP_MIN_AREA_SMALL } else { CROP_MIN_AREA_PHOTO }),
+            crop_min_area: o.crop_min_area.unwrap_or(if small {
+                CROP_MIN_AREA_SMALL
+            } else {
+                CROP_MIN_AREA_PHOTO
+            }),
             flip: o.flip.unwrap_or(true),
             color_jitter: o.color_jitter.unwrap_or(0.0),
             exif_orientation: o.exif_orientation.unwrap_or(true),
@@ -145,7 +147,10 @@ mod tests {
     #[test]
     fn images_are_not_blown_up_by_default() {
         let resnet = entry(Some("resnet18")).unwrap();
-        assert_eq!([None, Some(500), Some(200), Some(28)].map(|s| image_size(resnet, s)), [224, 224, 224, 32]);
+        assert_eq!(
+            [None, Some(500), Some(200), Some(28)].map(|s| image_size(resnet, s)),
+            [224, 224, 224, 32]
+        );
     }
 
     #[test]

@@ -62,7 +62,8 @@ impl RunStore {
         let folder = match asked {
             Some(folder) if folder.join(RUN_FILE).exists() => {
                 let message = format!("{} already holds a run", folder.display());
-                let hint = format!("go on with it by --resume {}, or name another --run-dir", folder.display());
+                let hint =
+                    format!("go on with it by --resume {}, or name another --run-dir", folder.display());
                 return Err(Failure::new(Kind::Usage, message).hint(hint));
             }
             Some(folder) => folder.to_owned(),
@@ -76,7 +77,8 @@ impl RunStore {
     pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
         if !folder.join(RUN_FILE).is_file() {
             let message = format!("{} is not a run: it holds no {RUN_FILE}", folder.display());
-            return Err(Failure::new(Kind::Data, message).hint("runs are kept under runs/ unless --run-dir says otherwise"));
+            return Err(Failure::new(Kind::Data, message)
+                .hint("runs are kept under runs/ unless --run-dir says otherwise"));
         }
         Ok(Self { folder: folder.to_owned() })
     }
@@ -110,7 +112,8 @@ impl RunStore {
         let run: RunFile = toml::from_str(&text)
             .map_err(|e| Failure::new(Kind::Data, format!("{}: {e}", path.display())))?;
         if run.version > VERSION {
-            let message = format!("{}: version {}; this program reads up to {VERSION}", path.display(), run.version);
+            let message =
+                format!("{}: version {}; this program reads up to {VERSION}", path.display(), run.version);
             return Err(Failure::new(Kind::Data, message));
         }
         Ok(run)

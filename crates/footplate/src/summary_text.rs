@@ -18,7 +18,10 @@ pub(crate) fn text(summary: &Summary, energy: &Reading<Joules>, run_dir: &Path) 
     };
     row("run", headline(summary));
     row("accuracy", accuracy(summary));
-    row("loss", format!("train {}, validation {}", number(summary.train_loss, 4), number(summary.val_loss, 4)));
+    row(
+        "loss",
+        format!("train {}, validation {}", number(summary.train_loss, 4), number(summary.val_loss, 4)),
+    );
     row(
         "speed",
         format!(

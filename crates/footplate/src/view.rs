@@ -121,7 +121,9 @@ impl View {
             Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) => {}
         }
         match record {
-            Record::Epoch(epoch) if self.start_has_no_validation() => self.line(&self.epoch_text(epoch, None)),
+            Record::Epoch(epoch) if self.start_has_no_validation() => {
+                self.line(&self.epoch_text(epoch, None));
+            }
             Record::Validation(validation) => {
                 self.validation = Some(validation.clone());
                 let text = self.validation_text(validation, summary);

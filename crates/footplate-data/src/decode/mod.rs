@@ -145,7 +145,13 @@ pub(crate) mod tests {
         bytes
     }
 
-    pub(crate) fn png(width: u32, height: u32, color: ::png::ColorType, depth: ::png::BitDepth, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn png(
+        width: u32,
+        height: u32,
+        color: ::png::ColorType,
+        depth: ::png::BitDepth,
+        data: &[u8],
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = ::png::Encoder::new(&mut bytes, width, height);
         encoder.set_color(color);
@@ -177,7 +183,8 @@ pub(crate) mod tests {
                         e.set_sampling_factor(factor);
                         e.set_progressive(progressive);
                     });
-                    let difference = largest_difference(&decoded(&bytes).unwrap(), &picture(width.into(), height.into()));
+                    let difference =
+                        largest_difference(&decoded(&bytes).unwrap(), &picture(width.into(), height.into()));
                     assert!(difference < 40, "{width}x{height} {factor:?} {progressive}: {difference}");
                 }
             }

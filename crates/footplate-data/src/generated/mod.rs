@@ -141,14 +141,18 @@ fn image(settings: &GeneratedSettings, class: usize, number: u64) -> Result<Vec<
 mod tests {
     use super::*;
 
-    const SMALL: GeneratedSettings = GeneratedSettings { seed: 3, train_per_class: 2, val_per_class: 1, size: 32 };
+    const SMALL: GeneratedSettings =
+        GeneratedSettings { seed: 3, train_per_class: 2, val_per_class: 1, size: 32 };
 
     #[test]
     fn files_are_the_same_from_the_same_seed_everywhere() {
         let all: Vec<u8> = (0..CLASSES.len()).flat_map(|class| image(&SMALL, class, 0).unwrap()).collect();
         // The checksum of the pictures of version 1; other pictures need another version.
         assert_eq!(format!("{:08x}", crc32fast::hash(&all)), GOLDEN);
-        assert_ne!(image(&SMALL, 0, 0).unwrap(), image(&GeneratedSettings { seed: 4, ..SMALL }, 0, 0).unwrap());
+        assert_ne!(
+            image(&SMALL, 0, 0).unwrap(),
+            image(&GeneratedSettings { seed: 4, ..SMALL }, 0, 0).unwrap()
+        );
     }
 
     const GOLDEN: &str = "61a0e6fb";

@@ -97,7 +97,8 @@ pub(super) fn draw(class: usize, size: usize, rng: &mut SampleRng) -> Vec<u8> {
 
 fn background(canvas: &mut Canvas, conditions: &Conditions, rng: &mut SampleRng) {
     let horizon = between(0.5, 0.85, rng);
-    let (sky, ground) = (scaled(conditions.sky, conditions.daylight), scaled(conditions.ground, conditions.daylight));
+    let (sky, ground) =
+        (scaled(conditions.sky, conditions.daylight), scaled(conditions.ground, conditions.daylight));
     canvas.each(|_, y, _| if y < horizon { scaled(sky, 0.6 + 0.4 * y / horizon) } else { ground });
     for _ in 0..rng.below(5) {
         let (x, width, height) = (rng.unit_f32(), between(0.08, 0.3, rng), between(0.08, 0.45, rng));
@@ -163,7 +164,8 @@ impl Head {
         canvas.rectangle([x - half_width, y - half_height, x + half_width, y + half_height], shade);
         let [_, below] = self.at([0.0, 0.62]);
         let reach = self.height * 0.22;
-        canvas.rectangle([x - reach, below - self.height * 0.09, x + reach, below + self.height * 0.09], shade);
+        canvas
+            .rectangle([x - reach, below - self.height * 0.09, x + reach, below + self.height * 0.09], shade);
     }
 
     fn draw_lamps(&self, canvas: &mut Canvas, aspect: &Aspect, conditions: &Conditions, rng: &mut SampleRng) {

@@ -92,8 +92,10 @@ fn a_start_at_any_place_gives_the_rest_of_the_sequence() {
 fn damaged_samples_are_left_out_and_named() {
     let root = folder(&[2, 9]);
     for workers in [0, 2] {
-        let first_epoch: Vec<Contents> = all(start(root.path(), workers, START)).into_iter().take(4).collect();
-        let mut bad: Vec<u64> = first_epoch.iter().flat_map(|batch| batch.5.iter().map(|b| b.index)).collect();
+        let first_epoch: Vec<Contents> =
+            all(start(root.path(), workers, START)).into_iter().take(4).collect();
+        let mut bad: Vec<u64> =
+            first_epoch.iter().flat_map(|batch| batch.5.iter().map(|b| b.index)).collect();
         bad.sort_unstable();
         assert_eq!(bad, [2, 9]);
         assert_eq!(first_epoch.iter().map(|batch| batch.3.len()).sum::<usize>(), 11);
@@ -172,7 +174,8 @@ fn a_panic_in_a_worker_gives_notice() {
 fn both_layouts_hold_the_same_pixels() {
     let root = folder(&[]);
     let batch = |layout| {
-        let mut pipeline = Pipeline::start(dataset(root.path()), Split::Train, settings(1, layout), START, 1).unwrap();
+        let mut pipeline =
+            Pipeline::start(dataset(root.path()), Split::Train, settings(1, layout), START, 1).unwrap();
         pipeline.next().unwrap().unwrap()
     };
     let bytes = contents(batch(PixelLayout::U8Nhwc)).4;

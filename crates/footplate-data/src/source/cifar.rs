@@ -108,7 +108,8 @@ fn read(path: &Path, variant: Variant, data: &mut Vec<u8>, labels: &mut Vec<u32>
 /// The names in a file of one name a line, or numbers where it does not have enough of them.
 fn class_names(path: &Path, classes: usize) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
     if names.len() >= classes {
         return names.into_iter().take(classes).collect();
     }

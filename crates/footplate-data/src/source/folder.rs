@@ -123,7 +123,10 @@ impl Builder {
             collect_images(&path, 0, &mut files, &mut others)?;
             files.sort();
             if others > 0 {
-                self.warnings.push(format!("{}: {others} files that are not .jpg, .jpeg or .png are left out", path.display()));
+                self.warnings.push(format!(
+                    "{}: {others} files that are not .jpg, .jpeg or .png are left out",
+                    path.display()
+                ));
             }
             if files.is_empty() {
                 self.warnings.push(format!("{}: a class folder without images is left out", path.display()));

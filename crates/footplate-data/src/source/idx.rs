@@ -93,13 +93,16 @@ fn read<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>), DataError> {
     let magic = word().map_err(short)?;
     // Two zeros, 8 for unsigned bytes, the number of dimensions.
     if magic != 0x0800 | D as u32 {
-        return Err(malformed(format!("not an idx file of {D} dimensions of bytes (it begins with {magic:08x})")));
+        return Err(malformed(format!(
+            "not an idx file of {D} dimensions of bytes (it begins with {magic:08x})"
+        )));
     }
     let mut sizes = [0; D];
     for size in &mut sizes {
         *size = word().map_err(short)?;
     }
-    let expected = sizes.iter().try_fold(1u64, |n, s| n.checked_mul(u64::from(*s))).filter(|n| *n <= BYTES_MAX);
+    let expected =
+        sizes.iter().try_fold(1u64, |n, s| n.checked_mul(u64::from(*s))).filter(|n| *n <= BYTES_MAX);
     let expected = expected.ok_or_else(|| malformed(format!("{sizes:?} is too large")))?;
     let mut data = Vec::new();
     // One byte more shows a file that is longer than it says.
@@ -110,4 +113,3 @@ fn read<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>), DataError> {
     }
     Ok((sizes, data))
 }
-

@@ -172,9 +172,14 @@ impl Index {
         for entry in entries {
             let mut entry = match entry {
                 Ok(entry) => entry,
-                Err(error) if self.members.is_empty() => return Err(malformed(format!("not a tar archive: {error}"))),
+                Err(error) if self.members.is_empty() => {
+                    return Err(malformed(format!("not a tar archive: {error}")));
+                }
                 Err(error) => {
-                    self.warnings.push(format!("{}: damaged or cut off, the rest is left out: {error}", path.display()));
+                    self.warnings.push(format!(
+                        "{}: damaged or cut off, the rest is left out: {error}",
+                        path.display()
+                    ));
                     break;
                 }
             };
@@ -184,7 +189,7 @@ impl Index {
             let name = entry.path().map_err(|e| malformed(e.to_string()))?.to_string_lossy().into_owned();
             let (key, ending) = split_name(&name);
             if key != sample.key {
-                incomplete += self.finish(std::mem::take(&mut sample), shard);
+                incomplete += self.finish(&std::mem::take(&mut sample), shard);
                 sample.key = key.to_owned();
             }
             let (offset, length) = (entry.raw_file_position(), entry.size());
@@ -198,16 +203,19 @@ impl Index {
                 sample.class = read_class(&mut entry);
             }
         }
-        incomplete += self.finish(sample, shard);
+        incomplete += self.finish(&sample, shard);
         if incomplete > 0 {
-            self.warnings.push(format!("{}: {incomplete} samples without an image or a class number are left out", path.display()));
+            self.warnings.push(format!(
+                "{}: {incomplete} samples without an image or a class number are left out",
+                path.display()
+            ));
         }
         self.shards.push((path.to_owned(), file));
         Ok(())
     }
 
     /// Keeps a complete sample; 1 if it is not one.
-    fn finish(&mut self, sample: Sample, shard: u32) -> usize {
+    fn finish(&mut self, sample: &Sample, shard: u32) -> usize {
         match (sample.image, sample.class) {
             (Some((offset, length)), Some(class)) => {
                 let name_crc = crc32fast::hash(sample.key.as_bytes());

@@ -144,10 +144,8 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
 
 /// The header's and the arrays' bytes, after magic, version, lengths and checksum were found right.
 fn verified_parts(bytes: &[u8]) -> Result<(&[u8], &[u8]), CheckpointError> {
-    let truncated = |expected: usize| CheckpointError::Truncated {
-        expected: expected as u64,
-        found: bytes.len() as u64,
-    };
+    let truncated =
+        |expected: usize| CheckpointError::Truncated { expected: expected as u64, found: bytes.len() as u64 };
     if bytes.len() < MAGIC.len() {
         return Err(truncated(PREFIX_BYTES + CHECKSUM_BYTES));
     }
@@ -187,7 +185,13 @@ pub(super) mod tests {
 
     pub(crate) fn small() -> Checkpoint {
         Checkpoint {
-            progress: Progress { steps: 7, epoch: 1, batch: 3, epoch_loss_sum: 0.1 + 0.2, ..Progress::start() },
+            progress: Progress {
+                steps: 7,
+                epoch: 1,
+                batch: 3,
+                epoch_loss_sum: 0.1 + 0.2,
+                ..Progress::start()
+            },
             settings: small_settings("lenet5"),
             data_fingerprint: u64::MAX - 5,
             labels: vec!["stop".into(), "clear".into()],

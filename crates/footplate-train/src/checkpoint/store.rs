@@ -79,7 +79,9 @@ impl CheckpointStore {
         let path = self.folder.join(BEST);
         match read(&path) {
             Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(CheckpointError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(CheckpointError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

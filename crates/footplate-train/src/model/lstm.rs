@@ -47,7 +47,7 @@ impl LstmLayer {
             if let Some((hidden, _)) = &state {
                 gates = gates + hidden.clone().matmul(weight_hh.clone());
             }
-            let [input, forget, cell, output] = split_gates(gates);
+            let [input, forget, cell, output] = split_gates(&gates);
             let new = sigmoid(input) * cell.tanh();
             let cell = match state {
                 Some((_, cell)) => sigmoid(forget) * cell + new,
@@ -61,7 +61,7 @@ impl LstmLayer {
     }
 }
 
-fn split_gates(gates: Tensor<2>) -> [Tensor<2>; 4] {
+fn split_gates(gates: &Tensor<2>) -> [Tensor<2>; 4] {
     let hidden = gates.dims()[1] / 4;
     [0, 1, 2, 3].map(|i| gates.clone().narrow(1, i * hidden, hidden))
 }
@@ -77,7 +77,8 @@ pub(super) struct CharacterLstm {
 impl CharacterLstm {
     pub(super) fn new(shape: &ModelShape, device: &Device) -> Self {
         let size = shape.lstm;
-        let layer = |i: usize| LstmLayer::new(if i == 0 { size.embed } else { size.hidden }, size.hidden, device);
+        let layer =
+            |i: usize| LstmLayer::new(if i == 0 { size.embed } else { size.hidden }, size.hidden, device);
         Self {
             embedding: EmbeddingConfig::new(shape.classes, size.embed).init(device),
             layers: (0..size.layers).map(layer).collect(),

@@ -89,7 +89,10 @@ impl SqueezeExcite {
         let squeezed = divisible_by_8(channels / 4);
         let dense = |channels: [usize; 2]| {
             Conv2dConfig::new(channels, [1, 1])
-                .with_initializer(Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true })
+                .with_initializer(Initializer::KaimingNormal {
+                    gain: std::f64::consts::SQRT_2,
+                    fan_out_only: true,
+                })
                 .init(device)
         };
         Self { fc1: dense([channels, squeezed]), fc2: dense([squeezed, channels]) }
@@ -186,7 +189,9 @@ impl MobileNetV3 {
         }
         let wide = 6 * channels;
         let dense = |inputs, outputs| {
-            LinearConfig::new(inputs, outputs).with_initializer(Initializer::Normal { mean: 0.0, std: 0.01 }).init(device)
+            LinearConfig::new(inputs, outputs)
+                .with_initializer(Initializer::Normal { mean: 0.0, std: 0.01 })
+                .init(device)
         };
         Self {
             stem: conv_norm([3, STEM], 3, 2, 1, device),

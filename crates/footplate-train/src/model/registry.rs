@@ -164,12 +164,20 @@ pub fn models() -> &'static [ModelEntry] {
         image_model!("lenet5", "LeNet-5 with batch normalisation, for small images", 8, LENET, LeNet5::new),
         image_model!("resnet18", "ResNet-18 as torchvision's", 32, SGD, ResNet::resnet18),
         image_model!("resnet50", "ResNet-50 (v1.5) as torchvision's", 32, SGD, ResNet::resnet50),
-        image_model!("mobilenet_v3_small", "MobileNetV3 small as torchvision's", 32, MOBILENET, |shape, device| {
-            MobileNetV3::new(Variant::Small, shape, device)
-        }),
-        image_model!("mobilenet_v3_large", "MobileNetV3 large as torchvision's", 32, MOBILENET, |shape, device| {
-            MobileNetV3::new(Variant::Large, shape, device)
-        }),
+        image_model!(
+            "mobilenet_v3_small",
+            "MobileNetV3 small as torchvision's",
+            32,
+            MOBILENET,
+            |shape, device| { MobileNetV3::new(Variant::Small, shape, device) }
+        ),
+        image_model!(
+            "mobilenet_v3_large",
+            "MobileNetV3 large as torchvision's",
+            32,
+            MOBILENET,
+            |shape, device| { MobileNetV3::new(Variant::Large, shape, device) }
+        ),
         ModelEntry {
             name: "lstm",
             task: Task::CharacterLm,

@@ -88,7 +88,8 @@ impl ResNet {
             let before = if i == 0 { WIDTHS[0] } else { WIDTHS[i - 1] * expansion(bottleneck) };
             let width = WIDTHS[i];
             let first = Block::new(before, width, if i == 0 { 1 } else { 2 }, bottleneck, device);
-            let more = (1..blocks[i]).map(|_| Block::new(width * expansion(bottleneck), width, 1, bottleneck, device));
+            let more = (1..blocks[i])
+                .map(|_| Block::new(width * expansion(bottleneck), width, 1, bottleneck, device));
             std::iter::once(first).chain(more).collect()
         };
         Self {

@@ -46,11 +46,11 @@ struct Prepared {
     first_step: u64,
 }
 
-pub(crate) fn run(arguments: TrainArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &TrainArguments) -> Result<ExitCode, Failure> {
     let detail = Detail::of_terminal(arguments.quiet);
     let prepared = match &arguments.resume {
         Some(folder) => resumed(folder, &arguments.options)?,
-        None => match started(&arguments, detail)? {
+        None => match started(arguments, detail)? {
             Some(prepared) => prepared,
             None => return Ok(ExitCode::SUCCESS),
         },
@@ -79,7 +79,8 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     let planner = planner(&settings, &dataset)?;
     if options.batch_size == Some(BatchSize::Auto) {
         settings.batch_size = auto_batch(&planner, &dataset, available)?;
-        let fixed = TrainOptions { batch_size: Some(BatchSize::Fixed(settings.batch_size)), ..options.clone() };
+        let fixed =
+            TrainOptions { batch_size: Some(BatchSize::Fixed(settings.batch_size)), ..options.clone() };
         settings = settings_for(&fixed, entry, &dataset);
     }
     let planner = planner.with_batch_size(settings.batch_size);
@@ -107,7 +108,8 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
 fn resumed(folder: &Path, options: &TrainOptions) -> Result<Prepared, Failure> {
     if *options != TrainOptions::default() {
         let message = "a resumed run keeps its own settings: --resume goes with --json and --quiet only";
-        return Err(Failure::new(Kind::Usage, message).hint("to go on with other settings, start a new run with --weights"));
+        return Err(Failure::new(Kind::Usage, message)
+            .hint("to go on with other settings, start a new run with --weights"));
     }
     let store = RunStore::open(folder)?;
     let run = store.read_run_file()?;
@@ -127,8 +129,13 @@ fn resumed(folder: &Path, options: &TrainOptions) -> Result<Prepared, Failure> {
     let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
     let device = device::choose(choice)?;
     let settings = &run.settings;
-    let dataset =
-        open(&run.data, run.format.as_deref(), run.validation_fraction, settings.seed, settings.sequence_length)?;
+    let dataset = open(
+        &run.data,
+        run.format.as_deref(),
+        run.validation_fraction,
+        settings.seed,
+        settings.sequence_length,
+    )?;
     let plan = planner(settings, &dataset)?.checked(available_memory(options))?;
     let job = match checkpoint {
         Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,
@@ -165,9 +172,13 @@ fn open(
     seed: u64,
     sequence_length: usize,
 ) -> Result<Arc<Dataset>, Failure> {
-    let format: Option<Format> = format.map(str::parse).transpose().map_err(|e| Failure::new(Kind::Usage, format!("--format: {e}")))?;
+    let format: Option<Format> = format
+        .map(str::parse)
+        .transpose()
+        .map_err(|e| Failure::new(Kind::Usage, format!("--format: {e}")))?;
     if !(0.0..1.0).contains(&validation_fraction) {
-        let message = format!("validation-fraction = {validation_fraction}: must be 0 or more and less than 1");
+        let message =
+            format!("validation-fraction = {validation_fraction}: must be 0 or more and less than 1");
         return Err(Failure::new(Kind::Usage, message));
     }
     let options = OpenOptions { format, seed, validation_fraction, sequence_length };
@@ -251,8 +262,9 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let result = engine::run(job, around);
     let dropped = sink.dropped();
     drop(sink);
-    let mut recorder =
-        listener.join().map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
+    let mut recorder = listener
+        .join()
+        .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
     recorder.record(&Record::RunEnd(run_end(&result, clock, dropped)));
     let (figures, log) = recorder.finish();
     let outcome = result.map_err(|error| resumable(error.into(), &store))?;
@@ -261,7 +273,10 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     Ok(match outcome.ending {
         Ending::Completed | Ending::EarlyStopped => ExitCode::SUCCESS,
         Ending::Interrupted => {
-            output::note(&format!("interrupted; go on with: footplate train --resume {}", store.folder().display()));
+            output::note(&format!(
+                "interrupted; go on with: footplate train --resume {}",
+                store.folder().display()
+            ));
             Kind::Interrupted.exit_code()
         }
     })
@@ -319,7 +334,8 @@ fn resumable(failure: Failure, store: &RunStore) -> Failure {
     if !has_checkpoint {
         return failure;
     }
-    let resume = format!("the last checkpoint is kept: footplate train --resume {}", store.folder().display());
+    let resume =
+        format!("the last checkpoint is kept: footplate train --resume {}", store.folder().display());
     let hint = failure.hint.clone().map_or(resume.clone(), |hint| format!("{hint}\n      {resume}"));
     failure.hint(hint)
 }

@@ -1,14 +1,12 @@
 //! A run that is stopped in any way and resumed ends as if it had not been stopped, bit for bit.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Place, assert_fails, assert_ok, checkpoints, text};
+use crate::place::{Place, assert_fails, assert_ok, checkpoints, text};
 
 /// Kills at random times.
 const KILLS: u64 = 50;
@@ -112,7 +110,8 @@ fn kills_at_random_times_cost_at_most_what_came_after_the_last_checkpoint() {
         let run = format!("run{number}");
         let begin = || place.train(&run, &["--checkpoint-every", "0s"]);
         // A run that was killed before its folder was complete is begun anew.
-        let go_on = || if place.path(&run).join("run.toml").exists() { resume(&place, &run) } else { begin() };
+        let go_on =
+            || if place.path(&run).join("run.toml").exists() { resume(&place, &run) } else { begin() };
         while !killed_after(go_on(), wait()) && kills < KILLS {
             kills += 1;
         }
@@ -171,7 +170,11 @@ fn without_any_good_checkpoint_resume_says_why() {
 fn changed_data_and_changed_settings_are_refused() {
     let place = Place::new();
     interrupted_run(&place);
-    assert_fails(&mut place.footplate(&["train", "--resume", "cut", "--epochs", "50"]), 2, &["keeps its own settings"]);
+    assert_fails(
+        &mut place.footplate(&["train", "--resume", "cut", "--epochs", "50"]),
+        2,
+        &["keeps its own settings"],
+    );
     fs::remove_file(place.data().join("train/stop/0000.jpg")).unwrap();
     assert_fails(&mut resume(&place, "cut"), 3, &["not the one that this run began with"]);
 }
@@ -188,7 +191,8 @@ fn a_disk_that_is_full_keeps_the_last_good_checkpoint() {
         data.display()
     );
     let mut command = place.footplate(&[]);
-    let environment: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
+    let environment: Vec<_> =
+        command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
     command = Command::new("bash");
     command.args(["-c", &limited]).envs(environment).current_dir(place.path(""));
     assert_fails(&mut command, 4, &["no checkpoint at step", "cannot write", "step-"]);

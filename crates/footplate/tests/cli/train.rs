@@ -1,10 +1,8 @@
 //! What a run prints and leaves behind.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, assert_ok, text};
+use crate::place::{Place, assert_ok, text};
 use footplate_core::record::RunStatus;
 use footplate_core::{Record, runlog};
 use serde_json::Value;
@@ -16,9 +14,25 @@ fn json_is_one_document_with_the_promised_keys_and_nothing_else_on_stdout() {
     assert_ok(&output);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let keys = [
-        "model", "device", "epochs", "steps", "batch_size", "images_per_s", "step_ms_median", "step_ms_p95",
-        "stall_fraction", "fetch_ms", "prep_ms", "transfer_ms", "compute_ms", "train_loss", "val_accuracy",
-        "peak_memory_bytes", "planned_memory_bytes", "energy_j", "run_dir",
+        "model",
+        "device",
+        "epochs",
+        "steps",
+        "batch_size",
+        "images_per_s",
+        "step_ms_median",
+        "step_ms_p95",
+        "stall_fraction",
+        "fetch_ms",
+        "prep_ms",
+        "transfer_ms",
+        "compute_ms",
+        "train_loss",
+        "val_accuracy",
+        "peak_memory_bytes",
+        "planned_memory_bytes",
+        "energy_j",
+        "run_dir",
     ];
     for key in keys {
         assert!(summary.get(key).is_some(), "{key} is missing");
@@ -27,7 +41,10 @@ fn json_is_one_document_with_the_promised_keys_and_nothing_else_on_stdout() {
     assert_eq!((&summary["steps"], &summary["status"]), (&Value::from(18), &Value::from("completed")));
     let part = |key: &str| summary[key].as_f64().unwrap();
     let parts: f64 = ["fetch_ms", "prep_ms", "transfer_ms", "compute_ms", "other_ms"].map(part).iter().sum();
-    assert!((parts - part("step_ms_mean")).abs() < 0.01 * part("step_ms_mean"), "the parts of a step do not add up");
+    assert!(
+        (parts - part("step_ms_mean")).abs() < 0.01 * part("step_ms_mean"),
+        "the parts of a step do not add up"
+    );
 }
 
 #[test]
@@ -46,8 +63,11 @@ fn the_run_log_holds_every_step_and_the_run_its_settings() {
     let log = runlog::decode_all(&fs::read(place.path("run/records.jsonl")).unwrap());
     assert!(log.damaged.is_empty());
     assert!(matches!(log.records.first(), Some(Record::RunStart(start)) if start.steps_total == 18));
-    let steps: Vec<u64> =
-        log.records.iter().filter_map(|r| if let Record::Minibatch(m) = r { Some(m.step) } else { None }).collect();
+    let steps: Vec<u64> = log
+        .records
+        .iter()
+        .filter_map(|r| if let Record::Minibatch(m) = r { Some(m.step) } else { None })
+        .collect();
     assert_eq!(steps, (0..18).collect::<Vec<_>>());
     assert!(matches!(log.records.last(), Some(Record::RunEnd(end)) if end.status == RunStatus::Completed));
     let validations = log.records.iter().filter(|r| matches!(r, Record::Validation(_))).count();
@@ -59,7 +79,8 @@ fn the_run_log_holds_every_step_and_the_run_its_settings() {
 #[test]
 fn the_loss_falls_on_the_embedded_signals() {
     let place = Place::new();
-    let output = place.train("run", &["--epochs", "30", "--json", "--crop-min-area", "0.8"]).output().unwrap();
+    let output =
+        place.train("run", &["--epochs", "30", "--json", "--crop-min-area", "0.8"]).output().unwrap();
     assert_ok(&output);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     // Eight classes: a guess has a loss of ln 8 = 2.08.
@@ -72,7 +93,19 @@ fn a_text_model_learns_a_text() {
     fs::write(place.path("t.txt"), "the quick brown fox jumps over the lazy dog. ".repeat(60)).unwrap();
     let fixed = ["train", "lstm", "--data", "t.txt", "--sequence-length", "16", "--lstm-hidden", "32"];
     let mut command = place.footplate(&fixed);
-    command.args(["--lstm-embed", "8", "--batch-size", "8", "--max-steps", "150", "--lr", "0.01", "--epochs", "20", "--json"]);
+    command.args([
+        "--lstm-embed",
+        "8",
+        "--batch-size",
+        "8",
+        "--max-steps",
+        "150",
+        "--lr",
+        "0.01",
+        "--epochs",
+        "20",
+        "--json",
+    ]);
     let output = command.output().unwrap();
     assert_ok(&output);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -95,7 +128,11 @@ fn exported_weights_begin_another_run() {
     }
     let output = place.train("seven", &["--weights", "w.safetensors", "--max-steps", "1"]).output().unwrap();
     assert_ok(&output);
-    assert!(text(&output.stderr).contains("fc2.weight, fc2.bias: of another size"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("fc2.weight, fc2.bias: of another size"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

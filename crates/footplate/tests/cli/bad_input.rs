@@ -1,21 +1,24 @@
 //! The mistakes that users make: each gets a clear message and its exit code, and none a panic.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Place, assert_fails, assert_ok, text};
+use crate::place::{Place, assert_fails, assert_ok, text};
 
 #[test]
 fn paths_that_hold_no_data() {
     let place = Place::new();
-    assert_fails(&mut place.footplate(&["train", "--data", "nowhere"]), 3, &["cannot read", "nowhere", "No such file"]);
+    assert_fails(
+        &mut place.footplate(&["train", "--data", "nowhere"]),
+        3,
+        &["cannot read", "nowhere", "No such file"],
+    );
     fs::create_dir(place.path("empty")).unwrap();
     assert_fails(&mut place.footplate(&["train", "--data", "empty"]), 3, &["no images in it", "CLASS/*.jpg"]);
     fs::write(place.path("x.bin"), "?").unwrap();
     assert_fails(&mut place.footplate(&["train", "--data", "x.bin"]), 3, &["not a known data format"]);
-    fs::write(place.path("x.tar"), "not a tar, but long enough to be looked at as if it were one".repeat(20)).unwrap();
+    fs::write(place.path("x.tar"), "not a tar, but long enough to be looked at as if it were one".repeat(20))
+        .unwrap();
     assert_fails(&mut place.footplate(&["train", "--data", "x.tar"]), 3, &["not a tar archive"]);
 }
 
@@ -30,8 +33,13 @@ fn one_class_is_not_enough() {
 #[test]
 fn settings_that_make_no_sense() {
     let place = Place::new();
-    let fails = |arguments: &[&str], parts: &[&str]| assert_fails(&mut place.train("run", arguments), 2, parts);
-    assert_fails(&mut place.footplate(&["train", "resnet-18"]), 2, &["unknown model `resnet-18`", "did you mean `resnet18`"]);
+    let fails =
+        |arguments: &[&str], parts: &[&str]| assert_fails(&mut place.train("run", arguments), 2, parts);
+    assert_fails(
+        &mut place.footplate(&["train", "resnet-18"]),
+        2,
+        &["unknown model `resnet-18`", "did you mean `resnet18`"],
+    );
     fails(&["--learning-rate", "0"], &["learning-rate = 0"]);
     fails(&["--label-smoothing", "1"], &["label-smoothing = 1"]);
     fails(&["--accumulate", "0"], &["accumulate = 0"]);
@@ -39,10 +47,18 @@ fn settings_that_make_no_sense() {
     fails(&["--checkpoint-every", "60"], &["not a time"]);
     fails(&["--validation-fraction", "1.5"], &["validation-fraction = 1.5"]);
     assert_fails(&mut place.footplate(&["train", "--batch-size", "0"]), 2, &["at least 1 sample"]);
-    assert_fails(&mut place.footplate(&["train", "--image-size", "4", "--data", "data"]), 2, &["image-size = 4", "at least 8 pixels"]);
+    assert_fails(
+        &mut place.footplate(&["train", "--image-size", "4", "--data", "data"]),
+        2,
+        &["image-size = 4", "at least 8 pixels"],
+    );
     assert_fails(&mut place.footplate(&["train", "lstm"]), 2, &["needs a text", "--data"]);
     fs::write(place.path("s.toml"), "epoch = 3\n").unwrap();
-    assert_fails(&mut place.footplate(&["train", "--config", "s.toml"]), 2, &["s.toml", "unknown field `epoch`"]);
+    assert_fails(
+        &mut place.footplate(&["train", "--config", "s.toml"]),
+        2,
+        &["s.toml", "unknown field `epoch`"],
+    );
     assert!(!place.path("run").exists(), "a refused run left a folder");
 }
 
@@ -50,15 +66,27 @@ fn settings_that_make_no_sense() {
 fn images_for_a_text_model_and_the_other_way_round() {
     let place = Place::new();
     fs::write(place.path("t.txt"), "to be or not to be ".repeat(100)).unwrap();
-    assert_fails(&mut place.footplate(&["train", "lenet5", "--data", "t.txt"]), 3, &["trained on images", "a text of"]);
-    assert_fails(&mut place.footplate(&["train", "lstm", "--data", "data"]), 3, &["trained on text", "images for training"]);
+    assert_fails(
+        &mut place.footplate(&["train", "lenet5", "--data", "t.txt"]),
+        3,
+        &["trained on images", "a text of"],
+    );
+    assert_fails(
+        &mut place.footplate(&["train", "lstm", "--data", "data"]),
+        3,
+        &["trained on text", "images for training"],
+    );
 }
 
 #[test]
 fn a_device_that_is_not_built_in() {
     let place = Place::new();
     if cfg!(not(feature = "cuda")) {
-        assert_fails(&mut place.train("run", &["--device", "cuda"]), 4, &["built without it", "--device auto"]);
+        assert_fails(
+            &mut place.train("run", &["--device", "cuda"]),
+            4,
+            &["built without it", "--device auto"],
+        );
     }
     let output = place.train("run", &["--device", "auto", "--max-steps", "1"]).output().unwrap();
     assert_ok(&output);
@@ -81,7 +109,11 @@ fn add_bad(place: &Place) {
 fn too_many_damaged_files_stop_the_run_and_are_listed() {
     let place = Place::new();
     add_bad(&place);
-    assert_fails(&mut place.train("run", &[]), 3, &["more than the allowed share of 0.01", ".jpg: ", "--max-bad-fraction"]);
+    assert_fails(
+        &mut place.train("run", &[]),
+        3,
+        &["more than the allowed share of 0.01", ".jpg: ", "--max-bad-fraction"],
+    );
 }
 
 #[test]
@@ -91,7 +123,9 @@ fn a_few_damaged_files_are_named_counted_and_left_out() {
     let output = place.train("run", &["--max-bad-fraction", "0.1", "--json"]).output().unwrap();
     assert_ok(&output);
     let said = text(&output.stderr);
-    for part in ["text.jpg: not a JPEG or PNG", "zero.jpg: empty file", "cut.jpg: damaged", "bomb.jpg: 20000 x 20000"] {
+    for part in
+        ["text.jpg: not a JPEG or PNG", "zero.jpg: empty file", "cut.jpg: damaged", "bomb.jpg: 20000 x 20000"]
+    {
         assert_eq!(said.matches(part).count(), 1, "`{part}` in: {said}");
     }
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -104,7 +138,11 @@ fn a_folder_that_may_not_be_written() {
     fs::write(place.path("file"), "").unwrap();
     // A file where a folder should be stands for a missing permission: root may write everywhere.
     assert_fails(&mut place.train("file/run", &[]), 4, &["cannot create the run folder"]);
-    assert_fails(&mut place.footplate(&["train", "--cache-dir", "file/cache"]), 4, &["cannot create", "--cache-dir"]);
+    assert_fails(
+        &mut place.footplate(&["train", "--cache-dir", "file/cache"]),
+        4,
+        &["cannot create", "--cache-dir"],
+    );
     let locked = place.path("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
@@ -118,14 +156,25 @@ fn a_batch_that_does_not_fit_names_the_largest_that_does() {
     let place = Place::new();
     let run = |batch: &str| {
         let data = place.data();
-        let mut command = place.footplate(&["train", "lenet5", "--data", data.to_str().unwrap(), "--max-steps", "1"]);
-        command.args(["--workers", "1", "--memory-max", "60MiB", "--run-dir", &format!("run{batch}"), "--batch-size", batch]);
+        let mut command =
+            place.footplate(&["train", "lenet5", "--data", data.to_str().unwrap(), "--max-steps", "1"]);
+        command.args([
+            "--workers",
+            "1",
+            "--memory-max",
+            "60MiB",
+            "--run-dir",
+            &format!("run{batch}"),
+            "--batch-size",
+            batch,
+        ]);
         command
     };
     let output = run("4096").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{said}");
-    let largest = said.split("largest batch that fits is ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
+    let largest =
+        said.split("largest batch that fits is ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
     assert_ok(&run(largest).output().unwrap());
     assert_ok(&run("auto").output().unwrap());
     let mut tiny = place.train("tiny", &["--memory-max", "1MiB"]);
@@ -137,7 +186,11 @@ fn weights_that_do_not_fit() {
     let place = Place::new();
     fs::write(place.path("w.safetensors"), "text").unwrap();
     assert_fails(&mut place.train("run", &["--weights", "w.safetensors"]), 3, &["not a safetensors file"]);
-    assert_fails(&mut place.train("run", &["--weights", "none.safetensors"]), 3, &["cannot read none.safetensors"]);
+    assert_fails(
+        &mut place.train("run", &["--weights", "none.safetensors"]),
+        3,
+        &["cannot read none.safetensors"],
+    );
     assert_fails(&mut place.footplate(&["export", "data", "--out", "x"]), 3, &["is not a run"]);
 }
 

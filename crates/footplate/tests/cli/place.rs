@@ -1,5 +1,4 @@
 //! Runs the program as a user would, on data that the tests make.
-#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +7,12 @@ use std::process::{Command, Output};
 use footplate_data::generated::{self, GeneratedSettings};
 
 /// A folder with a small image data set in it.
-pub struct Place {
+pub(crate) struct Place {
     root: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let settings = GeneratedSettings { seed: 9, train_per_class: 6, val_per_class: 2, size: 16 };
         let made = generated::generate(root.path(), &settings, &mut |_, _| {}).unwrap();
@@ -21,16 +20,16 @@ impl Place {
         Self { root }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
 
     /// `footplate` with these arguments, in this folder, with nothing of the user's own in sight.
-    pub fn footplate(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn footplate(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_footplate"));
         command.args(arguments).current_dir(self.root.path());
         command.env("HOME", self.root.path()).env_remove("XDG_CACHE_HOME");
@@ -40,10 +39,12 @@ impl Place {
     }
 
     /// A small run on the small data set, in folder `run`.
-    pub fn train(&self, run: &str, more: &[&str]) -> Command {
+    pub(crate) fn train(&self, run: &str, more: &[&str]) -> Command {
         let data = self.data();
         let mut arguments = vec!["train", "lenet5", "--data", data.to_str().unwrap(), "--run-dir", run];
-        for [flag, value] in [["--image-size", "16"], ["--batch-size", "8"], ["--workers", "1"], ["--epochs", "3"]] {
+        for [flag, value] in
+            [["--image-size", "16"], ["--batch-size", "8"], ["--workers", "1"], ["--epochs", "3"]]
+        {
             if !more.contains(&flag) {
                 arguments.extend([flag, value]);
             }
@@ -53,7 +54,7 @@ impl Place {
     }
 
     /// A run's newest weights as a safetensors file's bytes.
-    pub fn weights(&self, run: &str) -> Vec<u8> {
+    pub(crate) fn weights(&self, run: &str) -> Vec<u8> {
         let out = format!("{run}.safetensors");
         let output = self.footplate(&["export", run, "--newest", "--out", &out]).output().unwrap();
         assert_ok(&output);
@@ -61,16 +62,16 @@ impl Place {
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-pub fn assert_ok(output: &Output) {
+pub(crate) fn assert_ok(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 /// The program must end with this code, say each of `parts` on stderr, and not panic.
-pub fn assert_fails(command: &mut Command, code: i32, parts: &[&str]) {
+pub(crate) fn assert_fails(command: &mut Command, code: i32, parts: &[&str]) {
     let output = command.output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -81,7 +82,7 @@ pub fn assert_fails(command: &mut Command, code: i32, parts: &[&str]) {
 }
 
 /// Files of a run's `checkpoints` folder, in order.
-pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+pub(crate) fn checkpoints(run: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(run.join("checkpoints")) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
     files.retain(|p| p.file_name().unwrap().to_string_lossy().starts_with("step-"));

@@ -1,0 +1,8 @@
+//! Runs of the program as users run it.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod bad_input;
+mod help;
+mod place;
+mod resume;
+mod train;
