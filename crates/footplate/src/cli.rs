@@ -74,10 +74,16 @@ pub(crate) struct TrainArguments {
     pub(crate) quiet: bool,
 }
 
+const EXPORT_EXAMPLE: &str = "\
+Example:
+  footplate export runs/20261124-101500-resnet18 --out resnet18.safetensors
+
+and in PyTorch:
+  model = torchvision.models.resnet18(num_classes=4)
+  model.load_state_dict(safetensors.torch.load_file('resnet18.safetensors'))";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  footplate export runs/20261124-101500-resnet18 --out resnet18.safetensors\n  python -c \"import torchvision as tv, safetensors.torch as st; m = tv.models.resnet18(num_classes=4); m.load_state_dict(st.load_file('resnet18.safetensors'))\""
-)]
+#[command(after_help = EXPORT_EXAMPLE)]
 pub(crate) struct ExportArguments {
     /// The run's folder
     pub(crate) run: PathBuf,
@@ -91,10 +97,12 @@ pub(crate) struct ExportArguments {
     pub(crate) newest: bool,
 }
 
+const COMPLETIONS_EXAMPLE: &str = "\
+Example:
+  footplate completions bash > ~/.local/share/bash-completion/completions/footplate";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  footplate completions bash > ~/.local/share/bash-completion/completions/footplate"
-)]
+#[command(after_help = COMPLETIONS_EXAMPLE)]
 pub(crate) struct CompletionsArguments {
     /// The shell
     pub(crate) shell: Shell,

@@ -61,3 +61,6 @@ impl NetInput {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,7 +187,8 @@ fn a_disk_that_is_full_keeps_the_last_good_checkpoint() {
     let program = env!("CARGO_BIN_EXE_footplate");
     let data = place.data();
     let limited = format!(
-        "trap '' XFSZ; ulimit -f 200; exec {program} train lenet5 --data {} --run-dir full --image-size 16 --batch-size 8 --workers 1 --epochs 3 --checkpoint-every 0s",
+        "trap '' XFSZ; ulimit -f 200; exec {program} train lenet5 --data {} --run-dir full --image-size 16 \
+         --batch-size 8 --workers 1 --epochs 3 --checkpoint-every 0s",
         data.display()
     );
     let mut command = place.footplate(&[]);
