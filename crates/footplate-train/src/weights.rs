@@ -1,4 +1,4 @@
-//! Weights in PyTorch's layout, as safetensors (format: https://huggingface.co/docs/safetensors).
+//! Weights in PyTorch's layout, as safetensors (format: <https://huggingface.co/docs/safetensors>).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
