@@ -139,6 +139,16 @@ impl SummaryBuilder {
         self.last_epoch.as_ref()
     }
 
+    /// Steps done over the whole run, as far as the records tell.
+    pub fn steps_done(&self) -> u64 {
+        self.steps_done.max(self.start.as_ref().map_or(0, |start| start.first_step))
+    }
+
+    /// Samples that were left out so far.
+    pub fn bad_samples(&self) -> u64 {
+        self.bad_samples
+    }
+
     /// Items per second so far.
     pub fn items_per_s(&self) -> Option<f64> {
         let total: f64 = self.step_ns.iter().sum();
@@ -165,7 +175,7 @@ impl SummaryBuilder {
             model: start.model.clone(),
             device: start.device.clone(),
             epochs: start.epochs,
-            steps: end.map_or(self.steps_done.max(start.first_step), |end| end.steps),
+            steps: end.map_or(self.steps_done(), |end| end.steps),
             first_step: start.first_step,
             batch_size: start.batch_size,
             parameters: start.parameters,

@@ -14,22 +14,29 @@ mod run_store;
 mod summary_text;
 mod view;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::failure::{Failure, Kind};
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let result = match cli.command {
+    // A fault in us or in the engine is told like any other failure; the panic's own message came before.
+    let result = panic::catch_unwind(|| run(cli.command)).unwrap_or_else(|_| {
+        Err(Failure::new(Kind::Internal, "a fault inside footplate; please report the lines above"))
+    });
+    result.unwrap_or_else(|failure| {
+        output::failure(&failure);
+        failure.kind.exit_code()
+    })
+}
+
+fn run(command: cli::Command) -> Result<ExitCode, Failure> {
+    match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
-    };
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            output::failure(&failure);
-            failure.kind.exit_code()
-        }
     }
 }

@@ -43,6 +43,11 @@ impl Recorder {
             .map_err(|e| Failure::new(Kind::Machine, format!("cannot start a thread: {e}")))
     }
 
+    /// The figures so far.
+    pub(crate) fn figures(&self) -> &SummaryBuilder {
+        &self.summary
+    }
+
     /// Closes the log and gives the figures, and the error if the log is not complete.
     pub(crate) fn finish(self) -> (SummaryBuilder, Result<(), Failure>) {
         (self.summary, self.log.finish())

@@ -265,7 +265,8 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let mut recorder = listener
         .join()
         .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
-    recorder.record(&Record::RunEnd(run_end(&result, clock, dropped)));
+    let end = run_end(&result, recorder.figures(), clock, dropped);
+    recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
     let outcome = result.map_err(|error| resumable(error.into(), &store))?;
     tell(&figures, &store, json)?;
@@ -309,7 +310,12 @@ fn run_start(
     })
 }
 
-fn run_end(result: &Result<Outcome, TrainError>, clock: RunClock, dropped_records: u64) -> RunEnd {
+fn run_end(
+    result: &Result<Outcome, TrainError>,
+    figures: &SummaryBuilder,
+    clock: RunClock,
+    dropped_records: u64,
+) -> RunEnd {
     let status = match result.as_ref().map(|outcome| outcome.ending) {
         Ok(Ending::Completed) => RunStatus::Completed,
         Ok(Ending::EarlyStopped) => RunStatus::EarlyStopped,
@@ -319,8 +325,8 @@ fn run_end(result: &Result<Outcome, TrainError>, clock: RunClock, dropped_record
     RunEnd {
         t_ns: clock.now_ns(),
         status,
-        steps: result.as_ref().map_or(0, |outcome| outcome.steps),
-        bad_samples: result.as_ref().map_or(0, |outcome| outcome.bad_samples),
+        steps: result.as_ref().map_or(figures.steps_done(), |outcome| outcome.steps),
+        bad_samples: result.as_ref().map_or(figures.bad_samples(), |outcome| outcome.bad_samples),
         dropped_records,
         peak_memory_bytes: host::peak_memory(),
         // Sensors come with the crate for devices.
