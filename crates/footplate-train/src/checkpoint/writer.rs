@@ -84,10 +84,11 @@ fn write_all(
 ) -> LastWrite {
     let mut last = Ok(());
     while let Ok(job) = jobs.recv() {
-        last = write_one(store, &job, sink, clock);
+        let step = job.checkpoint.progress.steps;
+        last = write_one(store, job, sink, clock);
         if let Err(error) = &last {
             // Training goes on: the disk may have space again before the next checkpoint.
-            let message = format!("no checkpoint at step {}: {error}", job.checkpoint.progress.steps);
+            let message = format!("no checkpoint at step {step}: {error}");
             sink.send(Record::Warning(WarningRecord { message }));
         }
         busy.store(false, Ordering::Release);
@@ -95,21 +96,21 @@ fn write_all(
     last
 }
 
-fn write_one(store: &CheckpointStore, job: &Job, sink: &RecordSink, clock: RunClock) -> LastWrite {
+fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: RunClock) -> LastWrite {
     let begun = clock.now_ns();
-    let (file, size) = store.write(&job.checkpoint)?;
-    if job.best {
-        let mut best = job.checkpoint.clone();
-        best.optimizer.clear();
-        store.write_best(&best)?;
+    let Job { mut checkpoint, snapshot_ns, best } = job;
+    let (file, size) = store.write(&checkpoint)?;
+    if best {
+        checkpoint.optimizer.clear();
+        store.write_best(&checkpoint)?;
     }
     let t_ns = clock.now_ns();
     sink.send(Record::Checkpoint(CheckpointRecord {
         t_ns,
-        step: job.checkpoint.progress.steps,
+        step: checkpoint.progress.steps,
         file,
         size_bytes: Bytes(size),
-        snapshot_ns: job.snapshot_ns,
+        snapshot_ns,
         write_ns: t_ns - begun,
     }));
     Ok(())

@@ -238,10 +238,10 @@ fn plan_text(plan: &MemoryPlan, available: Bytes) -> String {
     let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", Bytes(*bytes))).collect();
     let available = if available == Bytes(u64::MAX) { "unknown".to_owned() } else { available.to_string() };
     format!(
-        "memory plan (estimate, batch {}): {} = {} of {available} available",
+        "memory plan (estimate for batch size {}): {} of {available} available\n  {}",
         plan.batch_size,
-        parts.join(" + "),
-        plan.total()
+        plan.total(),
+        parts.join(", ")
     )
 }
 

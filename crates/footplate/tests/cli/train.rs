@@ -152,7 +152,7 @@ fn a_dry_run_prints_settings_and_leaves_nothing() {
     let place = Place::new();
     let output = place.train("run", &["--dry-run"]).output().unwrap();
     assert_ok(&output);
-    assert!(text(&output.stderr).contains("memory plan (estimate"));
+    assert!(text(&output.stderr).contains("memory plan (estimate for batch size 8)"));
     let settings: toml::Table = text(&output.stdout).parse().unwrap();
     assert_eq!(settings["settings"]["epochs"].as_integer(), Some(3));
     assert!(!place.path("run").exists());
