@@ -3,6 +3,8 @@
 //! This crate opens no file, starts no thread and reads no clock: everything in it is a value or a pure
 //! function of values.
 
+pub mod ports;
+pub mod power_mode;
 pub mod reading;
 pub mod record;
 pub mod runlog;
@@ -10,6 +12,7 @@ pub mod stats;
 pub mod summary;
 pub mod units;
 
+pub use power_mode::{ModeSpace, PowerMode};
 pub use reading::Reading;
 pub use record::Record;
-pub use units::{Bytes, Joules};
+pub use units::{Bytes, Celsius, Hertz, Joules, Watts};
