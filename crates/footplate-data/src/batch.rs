@@ -1,5 +1,7 @@
 //! Minibatches in host memory, and how they are to be made.
 
+use half::f16;
+
 use crate::augment::Normalize;
 use crate::dataset::Dataset;
 use crate::pool::Pooled;
@@ -10,6 +12,8 @@ use crate::transform::Transform;
 pub enum PixelLayout {
     /// Normalised f32, `[n, 3, h, w]`.
     F32Nchw,
+    /// Normalised f16, `[n, 3, h, w]`.
+    F16Nchw,
     /// Bytes, `[n, h, w, 3]`, to be normalised on the device.
     U8Nhwc,
 }
@@ -53,6 +57,7 @@ impl LoaderSettings {
                 let values = u64::from(self.transform.image_size).pow(2) * 3;
                 match self.layout {
                     PixelLayout::F32Nchw => values * 4,
+                    PixelLayout::F16Nchw => values * 2,
                     PixelLayout::U8Nhwc => values,
                 }
             }
@@ -109,6 +114,13 @@ pub enum Inputs {
     F32Nchw {
         /// In row-major order.
         data: Pooled<f32>,
+        /// `[n, 3, h, w]`
+        shape: [usize; 4],
+    },
+    /// Normalised images in half precision, `[n, 3, h, w]`.
+    F16Nchw {
+        /// In row-major order.
+        data: Pooled<f16>,
         /// `[n, 3, h, w]`
         shape: [usize; 4],
     },
