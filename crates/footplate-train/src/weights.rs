@@ -11,7 +11,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
-use crate::atomic_file;
+use footplate_data::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::model::{self, ModelShape};
 use crate::params::{NamedTensor, Network, ParamError, ParamKind};
