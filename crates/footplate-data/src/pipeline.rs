@@ -16,7 +16,7 @@ use crate::order::EpochOrder;
 use crate::pool::{Pool, Pooled};
 use crate::rng::SampleKey;
 use crate::text::TextDataset;
-use crate::transform::Scratch;
+use crate::transform::{Output, Scratch};
 
 /// A place in the sequence of minibatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +203,6 @@ impl Drop for Pipeline {
 #[derive(Default)]
 struct Worker {
     encoded: Vec<u8>,
-    pixels: Vec<u8>,
     scratch: Scratch,
 }
 
@@ -282,13 +281,11 @@ impl Maker {
         let (mut labels, mut indices) = (Vec::new(), Vec::new());
         for sample in samples {
             let index = split[*sample as usize];
-            match self.image(images, index, made, worker) {
+            let out = target.place(labels.len(), self);
+            match self.image(images, index, made, worker, out) {
                 Ok(()) => {
-                    let begun = Instant::now();
-                    target.put(labels.len(), &worker.pixels, self);
                     labels.push(images.labels[index as usize] as i32);
                     indices.push(u64::from(index));
-                    made.times.prep_ns += nanoseconds(begun);
                 }
                 Err(reason) => {
                     let name = images.store.name(index as usize);
@@ -300,23 +297,23 @@ impl Maker {
         std::mem::take(made).batch(inputs, labels, indices)
     }
 
-    /// Reads and transforms one image into the worker's pixels.
+    /// Reads and transforms one image into its place in the minibatch.
     fn image(
         &self,
         images: &ImageDataset,
         index: u32,
         made: &mut Made,
         worker: &mut Worker,
+        out: Output<'_>,
     ) -> Result<(), String> {
         let begun = Instant::now();
         let form = images.store.read(index as usize, &mut worker.encoded);
         made.times.fetch_ns += nanoseconds(begun);
         let form = form.map_err(|e| format!("cannot be read: {e}"))?;
         let begun = Instant::now();
-        worker.pixels.resize((self.settings.transform.image_size as usize).pow(2) * 3, 0);
         let key = SampleKey { seed: self.settings.seed, epoch: made.epoch, index: index.into() };
         let encoded = form.encoded(&worker.encoded);
-        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, &mut worker.pixels);
+        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, out);
         made.times.prep_ns += nanoseconds(begun);
         result.map_err(|e| e.to_string())
     }
@@ -353,14 +350,14 @@ impl Target {
         }
     }
 
-    /// Writes one image's RGB pixels at `place`.
-    fn put(&mut self, place: usize, pixels: &[u8], maker: &Maker) {
-        let range = place * pixels.len()..(place + 1) * pixels.len();
+    /// The place of one image.
+    fn place<'a>(&'a mut self, place: usize, maker: &'a Maker) -> Output<'a> {
+        let length = (maker.settings.transform.image_size as usize).pow(2) * 3;
+        let range = place * length..(place + 1) * length;
         match self {
-            Self::Bytes(data) => data[range].copy_from_slice(pixels),
+            Self::Bytes(data) => Output::U8Nhwc(&mut data[range]),
             Self::Floats(data) => {
-                let size = maker.settings.transform.image_size as usize;
-                maker.settings.normalize.nhwc_u8_to_nchw_f32(pixels, size, &mut data[range]);
+                Output::F32Nchw { out: &mut data[range], normalize: &maker.settings.normalize }
             }
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! The crop is known before an image is decoded: it follows from the sample's key and the header's size.
 
+mod output;
+
+pub use output::Output;
+
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
@@ -64,6 +68,13 @@ pub enum ExifPolicy {
 pub enum Encoded<'a> {
     /// The bytes of a JPEG or PNG file.
     File(&'a [u8]),
+    /// The bytes of a JPEG file with its index of entropy checkpoints (see [`crate::decode::index`]).
+    Indexed {
+        /// The file's bytes.
+        file: &'a [u8],
+        /// The index; one that does not fit the file is not used.
+        index: &'a [u8],
+    },
     /// Pixels.
     Raw {
         /// `height * width * channels` bytes, row by row.
@@ -80,7 +91,10 @@ pub enum Encoded<'a> {
 /// One worker's buffers, used again for each sample.
 #[derive(Default)]
 pub struct Scratch {
+    /// The decoded image.
     rgb: Vec<u8>,
+    /// The sample's pixels, where they are not written to the output at once.
+    sample: Vec<u8>,
     resizer: Resizer,
 }
 
@@ -115,9 +129,34 @@ impl Transform {
         }
     }
 
-    /// Writes the sample's `image_size * image_size` RGB pixels to `out`, row by row: a pure function of the
-    /// image and `key`.
+    /// Writes the sample's `image_size * image_size` pixels to `out`: a pure function of the image and `key`.
+    ///
+    /// After an error `out` may hold a part of the sample.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for what is not an image, damaged, or larger than `max_pixels`; and for an `out` of
+    /// another length than `3 * image_size * image_size`.
     pub fn apply(
+        &self,
+        image: Encoded<'_>,
+        key: SampleKey,
+        scratch: &mut Scratch,
+        out: Output<'_>,
+    ) -> Result<(), DecodeError> {
+        let size = self.image_size as usize;
+        out.check(size)?;
+        let mut sample = std::mem::take(&mut scratch.sample);
+        sample.resize(size * size * 3, 0);
+        let result = self.pixels(image, key, scratch, &mut sample);
+        if result.is_ok() {
+            out.put(&sample, size);
+        }
+        scratch.sample = sample;
+        result
+    }
+
+    /// The sample as RGB pixels, row by row.
+    fn pixels(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
@@ -158,7 +197,7 @@ impl Transform {
 /// The image's pixels as RGB in `rgb`.
 fn load(image: Encoded<'_>, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<ImageInfo, DecodeError> {
     match image {
-        Encoded::File(bytes) => decode_rgb(bytes, max_pixels, rgb),
+        Encoded::File(bytes) | Encoded::Indexed { file: bytes, .. } => decode_rgb(bytes, max_pixels, rgb),
         Encoded::Raw { pixels, width, height, channels } => {
             let count = width as usize * height as usize;
             if count == 0 || pixels.len() != count * channels as usize || ![1, 3].contains(&channels) {
@@ -250,7 +289,7 @@ mod tests {
     fn sample(transform: &Transform, image: Encoded<'_>, key: SampleKey) -> Vec<u8> {
         let size = transform.image_size as usize;
         let mut out = vec![0; size * size * 3];
-        transform.apply(image, key, &mut Scratch::new(), &mut out).unwrap();
+        transform.apply(image, key, &mut Scratch::new(), Output::U8Nhwc(&mut out)).unwrap();
         out
     }
 
@@ -269,8 +308,10 @@ mod tests {
         let mut scratch = Scratch::new();
         let mut again = vec![0; 32 * 32 * 3];
         // A scratch that has seen another image makes no difference.
-        transform.apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, &mut again).unwrap();
-        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, &mut again).unwrap();
+        transform
+            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, Output::U8Nhwc(&mut again))
+            .unwrap();
+        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, Output::U8Nhwc(&mut again)).unwrap();
         let first = sample(&transform, Encoded::File(&bytes), KEY);
         assert_eq!(first, again);
         let other = sample(&transform, Encoded::File(&bytes), SampleKey { epoch: 3, ..KEY });
@@ -321,7 +362,7 @@ mod tests {
     fn raw_pixels_of_a_wrong_length_are_an_error() {
         let raw = Encoded::Raw { pixels: &[1, 2, 3], width: 2, height: 2, channels: 1 };
         let mut out = vec![0; 3 * 4 * 4];
-        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), &mut out);
+        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), Output::U8Nhwc(&mut out));
         assert!(matches!(result, Err(DecodeError::Damaged { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! From encoded bytes to RGB pixels. The kind of an image is told by its first bytes, not by its name.
 
 mod exif;
+pub mod index;
 mod jpeg;
 mod png;
 
