@@ -48,8 +48,10 @@ impl Form {
     pub(crate) fn encoded(self, bytes: &[u8]) -> Encoded<'_> {
         match self {
             Self::File => Encoded::File(bytes),
-            // The checkpoints' own form comes with the decoder that makes use of them.
-            Self::Indexed { file_len } => Encoded::File(&bytes[..file_len]),
+            Self::Indexed { file_len } => {
+                let (file, index) = bytes.split_at(file_len);
+                Encoded::Indexed { file, index }
+            }
             Self::Raw { width, height, channels } => Encoded::Raw { pixels: bytes, width, height, channels },
         }
     }
