@@ -134,6 +134,7 @@ fn a_slow_producer_stays_within_the_bound_too() {
     let root = folder(&[]);
     let pipeline = start(root.path(), 4, START);
     let shared = pipeline.shared.clone();
+    let (looked, has_looked) = std::sync::mpsc::channel();
     let watcher = thread::spawn(move || {
         let mut most = 0;
         loop {
@@ -142,10 +143,15 @@ fn a_slow_producer_stays_within_the_bound_too() {
             if queue.closed {
                 return most;
             }
+            let begun = queue.next > 0;
             drop(queue);
+            if begun {
+                let _ = looked.send(());
+            }
             thread::yield_now();
         }
     });
+    has_looked.recv().unwrap();
     assert_eq!(all(pipeline).len(), 12);
     let most = watcher.join().unwrap();
     assert!((1..=3).contains(&most), "{most} at once");
