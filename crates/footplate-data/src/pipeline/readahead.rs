@@ -19,6 +19,7 @@ pub(super) struct Readahead {
     /// How far to be ahead, in samples.
     ahead: u64,
     epoch: Option<(u32, Order)>,
+    scratch: Vec<u8>,
 }
 
 impl Maker {
@@ -30,7 +31,7 @@ impl Maker {
 
 impl Readahead {
     pub(super) fn new(maker: &Maker) -> Self {
-        Self { asked: 0, ahead: maker.visit.window().max(AHEAD_SAMPLES), epoch: None }
+        Self { asked: 0, ahead: maker.visit.window().max(AHEAD_SAMPLES), epoch: None, scratch: Vec::new() }
     }
 
     /// Until the pipeline is closed.
@@ -72,7 +73,7 @@ impl Readahead {
         let split = images.split(maker.split);
         for (first, count) in runs {
             let run = &split[first as usize..(first + count) as usize];
-            images.store.advise(run);
+            images.store.advise(run, &mut self.scratch);
         }
         self.asked += next - place;
     }

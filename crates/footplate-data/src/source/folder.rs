@@ -1,10 +1,11 @@
 //! Folders of images: `ROOT/CLASS/…`, or `ROOT/train/CLASS/…` and `ROOT/val/CLASS/…`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
@@ -40,16 +41,31 @@ impl FolderStore {
         self.root.join(self.relative(index))
     }
 
+    fn write_path(&self, index: usize, out: &mut Vec<u8>) {
+        let (folder, name) = &self.files[index];
+        let folder = &self.folders[*folder as usize];
+        out.clear();
+        for (i, part) in [self.root.as_os_str(), folder.as_os_str(), name].into_iter().enumerate() {
+            if i > 0 && !out.ends_with(b"/") {
+                out.push(b'/');
+            }
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
     /// Has the file's first bytes, and what is needed to open it, read to the page cache.
-    pub(crate) fn advise(&self, index: usize) {
-        if let Ok(file) = File::open(self.path(index)) {
+    pub(crate) fn advise(&self, index: usize, scratch: &mut Vec<u8>) {
+        self.write_path(index, scratch);
+        if let Ok(file) = File::open(OsStr::from_bytes(scratch)) {
             let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
         }
     }
 
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        // The caller's buffer holds the path first: a sample costs no allocation.
+        self.write_path(index, buffer);
+        let file = File::open(OsStr::from_bytes(buffer))?;
         buffer.clear();
-        let file = File::open(self.path(index))?;
         let size = file.metadata()?.len();
         if size > FILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes")));

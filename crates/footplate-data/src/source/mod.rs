@@ -86,9 +86,9 @@ impl Store {
     }
 
     /// Asks the system to read samples soon: nothing waits for it, and a failure shows when they are read.
-    pub(crate) fn advise(&self, samples: &[u32]) {
+    pub(crate) fn advise(&self, samples: &[u32], scratch: &mut Vec<u8>) {
         match self {
-            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize)),
+            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize, scratch)),
             Self::Tar(store) => store.advise(samples),
             Self::Pixels(_) => {}
         }
