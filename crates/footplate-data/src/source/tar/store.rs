@@ -178,6 +178,14 @@ impl TarStore {
         }
     }
 
+    /// The last part of a member's key.
+    pub(crate) fn stem(&self, index: usize) -> Option<String> {
+        let (number, place) = self.place(index);
+        let (name, _) = self.handles(number).and_then(|handles| place.header(&handles)).ok()?;
+        let key = split_name(&name).0;
+        Some(key.rsplit('/').next().unwrap_or(key).to_owned())
+    }
+
     pub(crate) fn identity(&self, index: usize) -> u32 {
         let member = &self.members[index];
         member.name_crc ^ member.size
