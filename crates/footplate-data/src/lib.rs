@@ -6,6 +6,7 @@
 
 pub mod atomic_file;
 pub mod augment;
+mod auto;
 mod batch;
 mod dataset;
 pub mod decode;
@@ -13,6 +14,7 @@ mod error;
 pub mod generated;
 mod order;
 pub mod pack;
+mod parts;
 mod pipeline;
 mod pool;
 pub mod rng;
@@ -22,6 +24,7 @@ mod text;
 pub mod transform;
 
 pub use augment::Normalize;
+pub use auto::Setting;
 pub use batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
 pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
 pub use error::DataError;

@@ -362,8 +362,10 @@ fn a_shard_without_a_good_index_is_read_by_its_headers() {
     let whole = fs::read(&index).unwrap();
     let mut damaged = whole.clone();
     damaged[70] ^= 1;
-    let mut other = fs::read(to.path().join("train-00000.fpi")).unwrap();
-    other.truncate(other.len());
+    // Of a tar of another size.
+    let size = |name: &str| to.path().join(name).metadata().unwrap().len();
+    assert_ne!(size("val-00000.tar"), size("train-00001.tar"));
+    let other = fs::read(to.path().join("val-00000.fpi")).unwrap();
     for (bytes, reason) in [
         (None, "no side index"),
         (Some(&damaged[..]), "damaged"),
@@ -389,4 +391,20 @@ fn a_shard_without_a_good_index_is_read_by_its_headers() {
     }
     let set = opened(to.path());
     assert_eq!((set.warnings.len(), set.classes()), (0, print.classes()));
+}
+
+/// An index of another tar of the same size is noticed when the shard is read.
+#[test]
+fn an_index_of_a_tar_of_the_same_size_is_noticed() {
+    let (source, to) = (photos(0), tempfile::tempdir().unwrap());
+    packed(source.path(), to.path());
+    let tar = to.path().join("train-00000.tar");
+    let mut bytes = fs::read(&tar).unwrap();
+    let mut buffer = Vec::new();
+    assert!(opened(to.path()).store.read(0, &mut buffer).is_ok());
+    // All but the first header moves.
+    bytes[512..].rotate_left(1024);
+    fs::write(&tar, bytes).unwrap();
+    let error = opened(to.path()).store.read(0, &mut buffer).unwrap_err().to_string();
+    assert!(error.contains("was changed, or is not the one of its index"), "{error}");
 }

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
+use std::num::NonZeroU64;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::{Found, Store, is_image_name};
 use crate::error::DataError;
@@ -15,6 +19,8 @@ const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
 const DEPTH_MAX: usize = 16;
 /// An encoded image of more bytes is refused.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// What is read ahead of one file, at most.
+const ADVISED_BYTES_MAX: u64 = 4 << 20;
 
 /// Files below a root. Folder names are kept once.
 #[derive(Debug)]
@@ -35,10 +41,27 @@ impl FolderStore {
         self.root.join(self.relative(index))
     }
 
+    /// Without waiting: a file may have become a pipe, at which nobody writes.
+    fn open(&self, index: usize) -> io::Result<File> {
+        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        File::options().read(true).custom_flags(nonblocking).open(self.path(index))
+    }
+
+    /// Has the file's first bytes, and what is needed to open it, read to the page cache.
+    pub(crate) fn advise(&self, index: usize) {
+        if let Ok(file) = self.open(index) {
+            let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
+        }
+    }
+
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
-        let file = File::open(self.path(index))?;
-        let size = file.metadata()?.len();
+        let file = self.open(index)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
+        }
+        let size = metadata.len();
         if size > FILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes")));
         }

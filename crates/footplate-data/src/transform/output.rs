@@ -45,6 +45,15 @@ impl Output<'_> {
         Err(DecodeError::Damaged { reason })
     }
 
+    /// The same place once more.
+    pub(super) fn again(&mut self) -> Output<'_> {
+        match self {
+            Self::U8Nhwc(out) => Output::U8Nhwc(out),
+            Self::F32Nchw { out, normalize } => Output::F32Nchw { out, normalize },
+            Self::F16Nchw { out, normalize } => Output::F16Nchw { out, normalize },
+        }
+    }
+
     /// Writes an image of `size * size` RGB pixels.
     pub(super) fn put(self, pixels: &[u8], size: usize) {
         match self {
