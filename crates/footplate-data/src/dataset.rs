@@ -261,6 +261,18 @@ impl ImageDataset {
         }
     }
 
+    /// A number for its samples and where they come from, whatever the split.
+    pub(crate) fn content_fingerprint(&self) -> u64 {
+        let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
+        for index in 0..self.labels.len() {
+            crcs[0].update(&self.store.identity(index).to_le_bytes());
+        }
+        crcs[1].update(&(self.labels.len() as u64).to_le_bytes());
+        crcs[1].update(self.store.name(0).as_bytes());
+        let [samples, place] = crcs.map(crc32fast::Hasher::finalize);
+        u64::from(samples) << 32 | u64::from(place)
+    }
+
     fn fingerprint(&self) -> u64 {
         let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
         for (index, label) in self.labels.iter().enumerate() {

@@ -61,6 +61,7 @@ fn settings(workers: usize) -> LoaderSettings {
         workers_max: None,
         prefetch_batches: 2,
         prefetch_bytes: 1 << 20,
+        cache: None,
         layout: PixelLayout::U8Nhwc,
         seed: 5,
         normalize: Normalize::IMAGENET,

@@ -72,7 +72,9 @@ impl Readahead {
         let split = images.split(maker.split);
         for (first, count) in runs {
             let run = &split[first as usize..(first + count) as usize];
-            images.store.advise(run);
+            let missing: Vec<u32> =
+                run.iter().copied().filter(|index| !maker.cache.holds(*index as usize)).collect();
+            images.store.advise(&missing);
         }
         self.asked += next - place;
     }
