@@ -39,7 +39,7 @@ fn options() -> PackOptions {
     }
 }
 
-const GO_ON: AtomicBool = AtomicBool::new(false);
+static GO_ON: AtomicBool = AtomicBool::new(false);
 
 fn packed_with(source: &Path, to: &Path, options: &PackOptions) -> Result<Packed, PackError> {
     pack(source, to, options, Watch { stop: &GO_ON, progress: &|_, _| {} })
