@@ -221,6 +221,10 @@ impl FromStr for CacheChoice {
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (folder, size) = rest.rsplit_once(':').unwrap_or(("", rest));
         let Size { bytes } = size.parse().map_err(|e| format!("{}: {e}", wrong()))?;
+        // What a settings file can hold.
+        if i64::try_from(bytes).is_err() {
+            return Err(wrong());
+        }
         match (kind, folder) {
             ("ram", "") => Ok(Self(CacheSettings::Ram { bytes })),
             ("disk", folder) if !folder.is_empty() => {
@@ -367,9 +371,17 @@ mod tests {
         assert_eq!(cache("ram:2GiB"), Ok(CacheSettings::Ram { bytes: 2 << 30 }));
         let disk = CacheSettings::Disk { folder: "/a:b/c".into(), bytes: 1 << 20 };
         assert_eq!(cache("disk:/a:b/c:1MiB"), Ok(disk));
-        for bad in
-            ["ram", "ram:", "ram:2", "ram:/x:2GiB", "disk:2GiB", "disk::2GiB", "disk:/x:many", "tape:/x:1GiB"]
-        {
+        for bad in [
+            "ram",
+            "ram:",
+            "ram:2",
+            "ram:/x:2GiB",
+            "disk:2GiB",
+            "disk::2GiB",
+            "disk:/x:many",
+            "tape:/x:1GiB",
+            "ram:9999999999999GiB",
+        ] {
             assert!(cache(bad).is_err(), "{bad}");
         }
     }

@@ -237,14 +237,15 @@ impl Job<'_> {
         loop {
             let number = state.next.fetch_add(1, Ordering::Relaxed);
             let Some(shard) = self.plan.shards.get(number) else { return };
-            if state.given_up.load(Ordering::Relaxed) {
+            if state.given_up.load(Ordering::Acquire) {
                 return;
             }
             match self.shard(shard, &mut preparer, state) {
                 Ok(made) => lock(&state.made).push(made),
                 Err(error) => {
-                    state.given_up.store(true, Ordering::Relaxed);
+                    // First the error: who sees that all is given up has none of its own.
                     lock(&state.error).get_or_insert(error);
+                    state.given_up.store(true, Ordering::Release);
                     return;
                 }
             }
@@ -252,7 +253,7 @@ impl Job<'_> {
     }
 
     fn stopped(&self, state: &State) -> bool {
-        self.watch.stop.load(Ordering::Relaxed) || state.given_up.load(Ordering::Relaxed)
+        self.watch.stop.load(Ordering::Relaxed) || state.given_up.load(Ordering::Acquire)
     }
 
     fn advance(&self, state: &State, samples: u64) {

@@ -94,6 +94,7 @@ fn shards_hold_the_files_as_they_were_with_classes_and_split() {
     let report = packed(source.path(), to.path());
     assert_eq!((report.samples, report.left_out.len(), report.kept), (31, 0, 0));
     assert!(report.shards > 3, "{} shards", report.shards);
+    assert_eq!(report.with_checkpoints, 30, "all but the PNG");
     for split in [Split::Train, Split::Validation] {
         assert_eq!(contents(to.path(), split), contents(source.path(), split));
     }
@@ -407,4 +408,69 @@ fn an_index_of_a_tar_of_the_same_size_is_noticed() {
     fs::write(&tar, bytes).unwrap();
     let error = opened(to.path()).store.read(0, &mut buffer).unwrap_err().to_string();
     assert!(error.contains("was changed, or is not the one of its index"), "{error}");
+}
+
+#[test]
+fn shards_and_plain_tars_can_be_packed_again() {
+    let (source, once, twice) = (photos(0), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    packed(source.path(), once.path());
+    for file in files(once.path()) {
+        if file.0.contains("00001") && file.0.ends_with(".fpi") {
+            fs::remove_file(once.path().join(file.0)).unwrap();
+        }
+    }
+    let report = packed_with(once.path(), twice.path(), &PackOptions { seed: 9, ..options() }).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("no side index")), "{:?}", report.warnings);
+    for split in [Split::Train, Split::Validation] {
+        assert_eq!(contents(twice.path(), split), contents(source.path(), split));
+    }
+    assert_eq!(opened(twice.path()).classes(), opened(source.path()).classes());
+    assert_eq!(verified(twice.path()).problems, Vec::<String>::new());
+}
+
+#[test]
+fn colour_pixels_keep_their_class_names() {
+    let (source, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let record =
+        |label: u8, [r, g, b]: [u8; 3]| [vec![label], vec![r; 1024], vec![g; 1024], vec![b; 1024]].concat();
+    let batch = [record(0, [1, 2, 3]), record(1, [4, 5, 6])].concat();
+    fs::write(source.path().join("data_batch_1.bin"), batch).unwrap();
+    fs::write(source.path().join("test_batch.bin"), record(1, [7, 8, 9])).unwrap();
+    fs::write(source.path().join("batches.meta.txt"), "airplane\nautomobile\n").unwrap();
+    packed(source.path(), to.path());
+    let set = opened(to.path());
+    assert_eq!(set.classes(), ["airplane", "automobile"]);
+    assert_eq!((set.split(Split::Train).len(), set.split(Split::Validation).len()), (2, 1));
+    for index in 0..3 {
+        let (mut bytes, mut rgb) = (Vec::new(), Vec::new());
+        set.store.read(index, &mut bytes).unwrap();
+        crate::decode::decode_rgb(&bytes, 1024, &mut rgb).unwrap();
+        let expected: &[[u8; 3]] = if index == 2 { &[[7, 8, 9]] } else { &[[1, 2, 3], [4, 5, 6]] };
+        assert!(expected.contains(&[rgb[0], rgb[1], rgb[2]]), "{:?}", &rgb[..3]);
+    }
+}
+
+/// Whatever the crop, checkpoints change nothing but the time.
+#[test]
+fn pixels_are_the_same_with_and_without_checkpoints() {
+    use crate::rng::SampleKey;
+    use crate::transform::{Encoded, Output, Scratch, Transform};
+    let (source, to) = (photos(0), tempfile::tempdir().unwrap());
+    packed(source.path(), to.path());
+    let set = opened(to.path());
+    let (mut scratch, mut bytes, mut with) = (Scratch::new(), Vec::new(), 0);
+    let mut pixels = |image: Encoded<'_>, index: usize| {
+        let key = SampleKey { seed: 1, epoch: 2, index: index as u64 };
+        let mut out = vec![0; 12 * 12 * 3];
+        Transform::train(12).apply(image, key, &mut scratch, Output::U8Nhwc(&mut out)).unwrap();
+        out
+    };
+    for index in 0..set.labels.len() {
+        let form = set.store.read(index, &mut bytes).unwrap();
+        if let Form::Indexed { file_len } = form {
+            with += 1;
+            assert_eq!(pixels(form.encoded(&bytes), index), pixels(Encoded::File(&bytes[..file_len]), index));
+        }
+    }
+    assert_eq!(with, 30);
 }

@@ -313,3 +313,46 @@ impl Place<'_> {
         if same { Ok(()) } else { Err(changed()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::Store;
+
+    /// More shards than may be open at once, read by several threads in every order.
+    #[test]
+    fn a_bounded_number_of_shards_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = OPEN_MAX + 40;
+        for number in 0..count {
+            let mut tar = ::tar::Builder::new(Vec::new());
+            for (name, bytes) in [("k.png", format!("image {number}")), ("k.cls", (number % 2).to_string())] {
+                let mut header = ::tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                header.set_cksum();
+                tar.append_data(&mut header, name, bytes.as_bytes()).unwrap();
+            }
+            fs::write(folder.path().join(format!("{number:03}.tar")), tar.into_inner().unwrap()).unwrap();
+        }
+        let Store::Tar(store) = crate::source::tar::open(folder.path()).unwrap().store else {
+            panic!("not tars");
+        };
+        std::thread::scope(|scope| {
+            for step in [1, 7, 41, 199] {
+                let store = &store;
+                scope.spawn(move || {
+                    let mut buffer = Vec::new();
+                    for index in (0..count * 2).map(|i| i * step % count) {
+                        store.read(index, &mut buffer).unwrap();
+                        assert_eq!(buffer, format!("image {index}").as_bytes());
+                    }
+                });
+            }
+        });
+        assert!(store.open.lock().unwrap().len() <= OPEN_MAX);
+        let open = |shard: &&Shard| shard.open.read().unwrap().is_some();
+        assert!(store.shards.iter().filter(open).count() <= OPEN_MAX);
+    }
+}
