@@ -4,7 +4,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use jpeg_encoder::{ColorType, Encoder};
 
-use crate::decode::{self, ImageInfo};
+use crate::decode::{self, DecodeError, ImageInfo};
 use crate::source::{Form, Store};
 
 /// Images with more pixels are refused, as by [`crate::transform::Transform`].
@@ -71,7 +71,7 @@ impl Preparer {
         }
     }
 
-    /// Reads a sample and decodes it once, to see that it is whole; a reason if it is not.
+    /// Reads a sample and sees that it is whole; a reason if it is not.
     pub(super) fn prepare(&mut self, store: &Store, index: usize) -> Result<Prepared<'_>, String> {
         let form = store.read(index, &mut self.read).map_err(|e| format!("cannot be read: {e}"))?;
         match form {
@@ -82,43 +82,55 @@ impl Preparer {
                 std::mem::swap(&mut self.read, &mut self.encoded);
             }
         }
-        let info = decode::decode_rgb(&self.read, MAX_PIXELS, &mut self.rgb).map_err(|e| e.to_string())?;
+        let damaged = |e: DecodeError| e.to_string();
+        let info = decode::image_info(&self.read).map_err(damaged)?;
         let jpeg = self.read.starts_with(&[0xff, 0xd8]);
-        let changed = self.changed(info, jpeg)?;
-        let bytes = if changed { &self.encoded } else { &self.read };
-        let checkpoints = if jpeg { decode::index::build(bytes) } else { None };
-        Ok(Prepared { ending: if jpeg { "jpg" } else { "png" }, bytes, checkpoints })
+        let size = self.new_size(info, jpeg);
+        let ending = if jpeg { "jpg" } else { "png" };
+        if jpeg && size.is_none() && u64::from(info.width) * u64::from(info.height) <= MAX_PIXELS {
+            // To make checkpoints is to read all of the image's data: what has them is whole.
+            if let Some(checkpoints) = decode::index::build(&self.read) {
+                return Ok(Prepared { ending, bytes: &self.read, checkpoints: Some(checkpoints) });
+            }
+        }
+        decode::decode_rgb(&self.read, MAX_PIXELS, &mut self.rgb).map_err(damaged)?;
+        let Some(size) = size else {
+            return Ok(Prepared { ending, bytes: &self.read, checkpoints: None });
+        };
+        self.change(info, size, jpeg)?;
+        let checkpoints = if jpeg { decode::index::build(&self.encoded) } else { None };
+        Ok(Prepared { ending, bytes: &self.encoded, checkpoints })
     }
 
-    /// Writes the changed image to `encoded`; whether there was anything to change.
-    fn changed(&mut self, info: ImageInfo, jpeg: bool) -> Result<bool, String> {
+    /// Width and height of an image that is to be changed.
+    fn new_size(&self, info: ImageInfo, jpeg: bool) -> Option<(u32, u32)> {
         let shorter = info.width.min(info.height);
-        let smaller = self.change.resize.filter(|side| *side < shorter);
-        let (width, height) = match smaller {
+        match self.change.resize.filter(|side| *side < shorter) {
             Some(side) => {
                 let scaled = |length: u32| {
                     let exact = f64::from(length) * f64::from(side) / f64::from(shorter);
                     (exact.round() as u32).max(side)
                 };
-                (scaled(info.width), scaled(info.height))
+                Some((scaled(info.width), scaled(info.height)))
             }
-            None if jpeg && self.change.quality.is_some() => (info.width, info.height),
-            None => return Ok(false),
-        };
-        let pixels = match smaller {
-            Some(_) => {
-                self.shrink(info, width, height)?;
-                &self.small
-            }
-            None => &self.rgb,
+            None => (jpeg && self.change.quality.is_some()).then_some((info.width, info.height)),
+        }
+    }
+
+    /// Writes the decoded image to `encoded`, of this size.
+    fn change(&mut self, info: ImageInfo, (width, height): (u32, u32), jpeg: bool) -> Result<(), String> {
+        let pixels = if (width, height) == (info.width, info.height) {
+            &self.rgb
+        } else {
+            self.shrink(info, width, height)?;
+            &self.small
         };
         if jpeg {
             let quality = self.change.quality.unwrap_or(RESIZED_QUALITY);
-            encode_jpeg(pixels, width, height, quality, info.orientation, &mut self.encoded)?;
+            encode_jpeg(pixels, width, height, quality, info.orientation, &mut self.encoded)
         } else {
-            encode_png(pixels, width, height, 3, &mut self.encoded)?;
+            encode_png(pixels, width, height, 3, &mut self.encoded)
         }
-        Ok(true)
     }
 
     fn shrink(&mut self, info: ImageInfo, width: u32, height: u32) -> Result<(), String> {
