@@ -59,6 +59,7 @@ fn allocations_of_an_epoch(dataset: &Arc<Dataset>, batch_size: usize, layout: Pi
         batch_size,
         workers: 1,
         workers_max: None,
+        cache: None,
         prefetch_batches: 2,
         prefetch_bytes: 1 << 30,
         layout,

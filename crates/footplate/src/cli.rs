@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::pack::PackArguments;
 use crate::options::TrainOptions;
 
 const AFTER_HELP: &str = "\
@@ -23,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network; with no arguments, on railway signals that the program makes itself
     Train(Box<TrainArguments>),
+    /// Pack a data set of images into indexed shards: faster to read and to begin decoding
+    Pack(PackArguments),
     /// Write a run's weights as safetensors in torchvision's layout
     Export(ExportArguments),
     /// Print a completion script for a shell

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
+        cli::Command::Pack(arguments) => commands::pack::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     }

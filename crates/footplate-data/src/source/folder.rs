@@ -6,9 +6,10 @@ use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::{Found, Store, is_image_name};
 use crate::error::DataError;
@@ -53,20 +54,29 @@ impl FolderStore {
         }
     }
 
+    /// Opens a file without waiting: it may have become a pipe, at which nobody writes. `scratch` holds the path
+    /// afterwards: a sample costs no allocation.
+    fn open(&self, index: usize, scratch: &mut Vec<u8>) -> io::Result<File> {
+        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        self.write_path(index, scratch);
+        File::options().read(true).custom_flags(nonblocking).open(OsStr::from_bytes(scratch))
+    }
+
     /// Has the file's first bytes, and what is needed to open it, read to the page cache.
     pub(crate) fn advise(&self, index: usize, scratch: &mut Vec<u8>) {
-        self.write_path(index, scratch);
-        if let Ok(file) = File::open(OsStr::from_bytes(scratch)) {
+        if let Ok(file) = self.open(index, scratch) {
             let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
         }
     }
 
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-        // The caller's buffer holds the path first: a sample costs no allocation.
-        self.write_path(index, buffer);
-        let file = File::open(OsStr::from_bytes(buffer))?;
+        let file = self.open(index, buffer)?;
         buffer.clear();
-        let size = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
+        }
+        let size = metadata.len();
         if size > FILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes")));
         }

@@ -103,6 +103,26 @@ impl Store {
         }
     }
 
+    /// A sample's own name, without folder and ending, where it has one.
+    pub(crate) fn stem(&self, index: usize) -> Option<String> {
+        match self {
+            Self::Folder(store) => {
+                store.relative(index).file_stem().map(|stem| stem.to_string_lossy().into_owned())
+            }
+            Self::Tar(store) => store.stem(index),
+            Self::Pixels(_) => None,
+        }
+    }
+
+    /// Bytes of a sample's file, if it has one, without reading it.
+    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+        match self {
+            Self::Folder(store) => store.path(index).metadata().ok().map(|metadata| metadata.len()),
+            Self::Tar(store) => Some(store.size(index)),
+            Self::Pixels(_) => None,
+        }
+    }
+
     /// A number that tells a sample's identity, for the data set's fingerprint.
     pub(crate) fn identity(&self, index: usize) -> u32 {
         match self {

@@ -370,7 +370,7 @@ fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
 }
 
 /// The first signal asks the run to stop after the present step, the second ends the process at once.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The order matters: the first handler sees the flag as it was before this signal.

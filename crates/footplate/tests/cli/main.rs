@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod help;
+mod pack;
 mod place;
 mod resume;
 mod train;
