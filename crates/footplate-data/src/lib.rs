@@ -16,6 +16,7 @@ mod pool;
 pub mod rng;
 mod source;
 mod split;
+pub mod stall;
 mod text;
 pub mod transform;
 
