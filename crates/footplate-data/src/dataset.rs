@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::decode::image_info;
 use crate::error::DataError;
-use crate::source::{self, Form, Found, Store};
+use crate::source::{self, Form, Found, MemorySample, MemoryStore, Store};
 use crate::split::stratified;
 use crate::text::TextDataset;
 
@@ -242,6 +242,33 @@ impl ImageDataset {
             self.train.iter().step_by(step).take(SIZE_SAMPLES).filter_map(&mut side).collect();
         sides.sort_unstable();
         sides.get(sides.len() / 2).copied()
+    }
+
+    /// Training samples of these numbers as a data set in memory, up to about `bytes_max` bytes; those that
+    /// cannot be read are left out. `None`: none could be read.
+    pub(crate) fn in_memory(&self, numbers: impl Iterator<Item = u32>, bytes_max: u64) -> Option<Self> {
+        let (mut samples, mut labels, mut bytes_all) = (Vec::new(), Vec::new(), 0u64);
+        for number in numbers {
+            let mut bytes = Vec::new();
+            let Ok(form) = self.store.read(number as usize, &mut bytes) else { continue };
+            bytes_all += bytes.len() as u64;
+            bytes.shrink_to_fit();
+            samples.push(MemorySample { name: self.store.name(number as usize), form, bytes });
+            labels.push(self.labels[number as usize]);
+            if bytes_all >= bytes_max {
+                break;
+            }
+        }
+        (!samples.is_empty()).then(|| Self {
+            train: (0..samples.len() as u32).collect(),
+            store: Store::Memory(MemoryStore { samples }),
+            labels,
+            classes: self.classes.clone(),
+            validation: Vec::new(),
+            warnings: Vec::new(),
+            format: self.format,
+            typical_side: self.typical_side,
+        })
     }
 
     /// Numbers of the samples of a split.

@@ -6,6 +6,7 @@
 
 pub mod augment;
 mod batch;
+pub mod cpu_time;
 mod dataset;
 pub mod decode;
 mod error;
@@ -13,6 +14,7 @@ pub mod generated;
 mod order;
 mod pipeline;
 mod pool;
+pub mod probe;
 pub mod rng;
 mod source;
 mod split;

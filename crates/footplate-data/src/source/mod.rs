@@ -1,6 +1,7 @@
 //! Where images come from. A source knows its samples' labels and splits, and reads one sample's bytes.
 
 pub(crate) mod cifar;
+pub(crate) mod evict;
 pub(crate) mod folder;
 pub(crate) mod idx;
 pub(crate) mod tar;
@@ -27,6 +28,8 @@ pub(crate) enum Store {
     Folder(folder::FolderStore),
     Tar(tar::TarStore),
     Pixels(PixelStore),
+    /// Some samples of another store, read in for measuring.
+    Memory(MemoryStore),
 }
 
 /// The form of what was read into the caller's buffer.
@@ -52,6 +55,7 @@ impl Store {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
             Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
             Self::Pixels(store) => Ok(store.read(index, buffer)),
+            Self::Memory(store) => Ok(store.read(index, buffer)),
         }
     }
 
@@ -61,6 +65,7 @@ impl Store {
             Self::Folder(store) => store.path(index).display().to_string(),
             Self::Tar(store) => store.name(index),
             Self::Pixels(store) => format!("{} #{index}", store.name),
+            Self::Memory(store) => store.samples[index].name.clone(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Store {
             Self::Folder(store) => crc32fast::hash(store.relative(index).as_os_str().as_encoded_bytes()),
             Self::Tar(store) => store.identity(index),
             Self::Pixels(store) => crc32fast::hash(store.pixels(index)),
+            Self::Memory(store) => crc32fast::hash(&store.samples[index].bytes),
         }
     }
 }
@@ -98,6 +104,29 @@ impl PixelStore {
         buffer.clear();
         buffer.extend_from_slice(self.pixels(index));
         Form::Raw { width: self.width, height: self.height, channels: self.channels }
+    }
+}
+
+/// Samples in memory, as their store gave them.
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    pub(crate) samples: Vec<MemorySample>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct MemorySample {
+    pub(crate) name: String,
+    pub(crate) form: Form,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl MemoryStore {
+    fn read(&self, index: usize, buffer: &mut Vec<u8>) -> Form {
+        let sample = &self.samples[index];
+        buffer.clear();
+        buffer.extend_from_slice(&sample.bytes);
+        sample.form
     }
 }
 

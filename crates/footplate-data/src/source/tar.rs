@@ -41,6 +41,12 @@ impl TarStore {
         self.shards[member.shard as usize].1.read_exact_at(buffer, member.offset)
     }
 
+    /// The archive that a sample is in, and where its bytes begin and how many they are.
+    pub(crate) fn range(&self, index: usize) -> (&File, u64, u64) {
+        let member = &self.members[index];
+        (&self.shards[member.shard as usize].1, member.offset, member.size.into())
+    }
+
     pub(crate) fn name(&self, index: usize) -> String {
         let member = &self.members[index];
         format!("{} at byte {}", self.shards[member.shard as usize].0.display(), member.offset)
