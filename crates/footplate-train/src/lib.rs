@@ -16,6 +16,7 @@ pub mod memory;
 pub mod model;
 mod optimizer;
 pub mod params;
+pub mod probe;
 pub mod records;
 mod schedule;
 pub mod settings;

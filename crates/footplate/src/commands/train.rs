@@ -258,7 +258,7 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let (sink, records) = RecordSink::bounded();
     let clock = RunClock::start();
     let listener = recorder.listen(records)?;
-    let around = Surroundings { store: checkpoints, sink: sink.clone(), clock, stop: &stop };
+    let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
     let result = engine::run(job, around);
     let dropped = sink.dropped();
     drop(sink);
