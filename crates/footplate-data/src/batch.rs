@@ -1,5 +1,7 @@
 //! Minibatches in host memory, and how they are to be made.
 
+use half::f16;
+
 use crate::augment::Normalize;
 use crate::dataset::Dataset;
 use crate::pool::Pooled;
@@ -10,6 +12,8 @@ use crate::transform::Transform;
 pub enum PixelLayout {
     /// Normalised f32, `[n, 3, h, w]`.
     F32Nchw,
+    /// Normalised f16, `[n, 3, h, w]`.
+    F16Nchw,
     /// Bytes, `[n, h, w, 3]`, to be normalised on the device.
     U8Nhwc,
 }
@@ -21,6 +25,9 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     /// Threads; 0: minibatches are made in the thread that asks for them.
     pub workers: usize,
+    /// The pipeline may choose up to so many workers, and its depth, by what its consumer waits for; `None`:
+    /// it keeps `workers` and the greatest depth.
+    pub workers_max: Option<usize>,
     /// Minibatches made ahead, at most.
     pub prefetch_batches: usize,
     /// Bytes of minibatches made ahead, at most (one is always made).
@@ -50,6 +57,7 @@ impl LoaderSettings {
                 let values = u64::from(self.transform.image_size).pow(2) * 3;
                 match self.layout {
                     PixelLayout::F32Nchw => values * 4,
+                    PixelLayout::F16Nchw => values * 2,
                     PixelLayout::U8Nhwc => values,
                 }
             }
@@ -71,7 +79,8 @@ impl LoaderSettings {
             Dataset::Text(_) => 0,
             Dataset::Images(_) => WORKER_BYTES,
         };
-        batches * self.batch_bytes(dataset) + self.workers.max(1) as u64 * per_worker
+        let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
+        batches * self.batch_bytes(dataset) + workers * per_worker
     }
 }
 
@@ -108,6 +117,13 @@ pub enum Inputs {
         /// `[n, 3, h, w]`
         shape: [usize; 4],
     },
+    /// Normalised images in half precision, `[n, 3, h, w]`.
+    F16Nchw {
+        /// In row-major order.
+        data: Pooled<f16>,
+        /// `[n, 3, h, w]`
+        shape: [usize; 4],
+    },
     /// Pixels, `[n, h, w, 3]`.
     U8Nhwc {
         /// In row-major order.
@@ -124,7 +140,7 @@ pub enum Inputs {
     },
 }
 
-/// Time of the thread that made a minibatch, in nanoseconds.
+/// Time of the threads that made a minibatch, added up, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// To read bytes.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::decode::image_info;
+use crate::decode::{self, image_info};
 use crate::error::DataError;
 use crate::source::{self, Form, Found, MemorySample, MemoryStore, Store};
 use crate::split::stratified;
@@ -236,7 +236,7 @@ impl ImageDataset {
         let mut bytes = Vec::new();
         let mut side = |index: &u32| match self.store.read(*index as usize, &mut bytes).ok()? {
             Form::Raw { width, height, .. } => Some(width.min(height)),
-            Form::File => image_info(&bytes).ok().map(|info| info.width.min(info.height)),
+            Form::File | Form::Indexed { .. } => image_info(&bytes).ok().map(|info| info.width.min(info.height)),
         };
         let mut sides: Vec<u32> =
             self.train.iter().step_by(step).take(SIZE_SAMPLES).filter_map(&mut side).collect();
@@ -245,13 +245,28 @@ impl ImageDataset {
     }
 
     /// Training samples of these numbers as a data set in memory, up to about `bytes_max` bytes; those that
-    /// cannot be read are left out. `None`: none could be read.
-    pub(crate) fn in_memory(&self, numbers: impl Iterator<Item = u32>, bytes_max: u64) -> Option<Self> {
+    /// cannot be read are left out. With `indexed`, JPEG files get the decoder's checkpoints. `None`: none could
+    /// be read, or none got checkpoints that had none before.
+    pub(crate) fn in_memory(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+        bytes_max: u64,
+        indexed: bool,
+    ) -> Option<Self> {
         let (mut samples, mut labels, mut bytes_all) = (Vec::new(), Vec::new(), 0u64);
+        let mut with_checkpoints = 0;
         for number in numbers {
             let mut bytes = Vec::new();
-            let Ok(form) = self.store.read(number as usize, &mut bytes) else { continue };
+            let Ok(mut form) = self.store.read(number as usize, &mut bytes) else { continue };
             bytes_all += bytes.len() as u64;
+            if indexed
+                && matches!(form, Form::File)
+                && let Some(index) = decode::index::build(&bytes)
+            {
+                form = Form::Indexed { file_len: bytes.len() };
+                bytes.extend(index);
+                with_checkpoints += 1;
+            }
             bytes.shrink_to_fit();
             samples.push(MemorySample { name: self.store.name(number as usize), form, bytes });
             labels.push(self.labels[number as usize]);
@@ -259,7 +274,8 @@ impl ImageDataset {
                 break;
             }
         }
-        (!samples.is_empty()).then(|| Self {
+        let useful = !samples.is_empty() && (with_checkpoints > 0 || !indexed);
+        useful.then(|| Self {
             train: (0..samples.len() as u32).collect(),
             store: Store::Memory(MemoryStore { samples }),
             labels,

@@ -5,6 +5,7 @@
 //! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
 
 pub mod augment;
+mod auto;
 mod batch;
 pub mod cpu_time;
 mod dataset;
@@ -12,6 +13,7 @@ pub mod decode;
 mod error;
 pub mod generated;
 mod order;
+mod parts;
 mod pipeline;
 mod pool;
 pub mod probe;
@@ -23,6 +25,7 @@ mod text;
 pub mod transform;
 
 pub use augment::Normalize;
+pub use auto::Setting;
 pub use batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
 pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
 pub use error::DataError;

@@ -18,7 +18,7 @@ use crate::source::evict::Residency;
 /// Bytes of samples that are held in memory for measuring.
 const RESIDENT_BYTES: u64 = 64 << 20;
 /// Samples that are held in memory for measuring.
-const RESIDENT_SAMPLES: u64 = 1024;
+const RESIDENT_SAMPLES: usize = 1024;
 /// Bytes that are read to measure reading, at most, in one go.
 const FETCH_BYTES: u64 = 256 << 20;
 /// Samples that are taken out of the page cache in one go.
@@ -94,10 +94,21 @@ impl Watch {
 /// `None`: no sample could be read.
 pub fn resident(dataset: &Arc<Dataset>) -> Option<Arc<Dataset>> {
     let images = match dataset.as_ref() {
-        Dataset::Images(images) if images.store.is_on_storage() => images,
+        Dataset::Images(images) if images.store.is_on_disk() => images,
         _ => return Some(dataset.clone()),
     };
-    let some = images.in_memory(picked(images, 0).take(RESIDENT_SAMPLES as usize), RESIDENT_BYTES)?;
+    let some = images.in_memory(picked(images, 0).take(RESIDENT_SAMPLES), RESIDENT_BYTES, false)?;
+    Some(Arc::new(Dataset::Images(some)))
+}
+
+/// The same samples as [`resident`] holds, in the form that packed shards have: JPEG files with the decoder's
+/// checkpoints. `None` where packing would change nothing.
+pub fn resident_indexed(dataset: &Dataset) -> Option<Arc<Dataset>> {
+    let images = match dataset {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return None,
+    };
+    let some = images.in_memory(picked(images, 0).take(RESIDENT_SAMPLES), RESIDENT_BYTES, true)?;
     Some(Arc::new(Dataset::Images(some)))
 }
 
@@ -159,7 +170,7 @@ pub struct Storage {
 /// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read.
 pub fn storage(dataset: &Dataset, time_warm: Duration, time_cold: Duration) -> Option<Storage> {
     let images = match dataset {
-        Dataset::Images(images) if images.store.is_on_storage() => images,
+        Dataset::Images(images) if images.store.is_on_disk() => images,
         _ => return None,
     };
     let warm = warm(images, time_warm);
@@ -275,7 +286,7 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
 /// for, 0 to 1. `None`: the data set is in this process's memory.
 pub fn evict(dataset: &Dataset, time: Duration) -> Option<f64> {
     let images = match dataset {
-        Dataset::Images(images) if images.store.is_on_storage() => images,
+        Dataset::Images(images) if images.store.is_on_disk() => images,
         _ => return None,
     };
     let deadline = Instant::now() + time;
@@ -307,6 +318,7 @@ mod tests {
         LoaderSettings {
             batch_size: 4,
             workers,
+            workers_max: None,
             prefetch_batches: 2,
             prefetch_bytes: 1 << 20,
             layout,

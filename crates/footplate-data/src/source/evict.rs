@@ -25,14 +25,6 @@ pub(crate) enum Residency {
 }
 
 impl Store {
-    /// Whether samples are read from files; the others are in this process's memory.
-    pub(crate) fn is_on_storage(&self) -> bool {
-        match self {
-            Self::Folder(_) | Self::Tar(_) => true,
-            Self::Pixels(_) | Self::Memory(_) => false,
-        }
-    }
-
     /// Asks the kernel to forget a sample's bytes. It may not: pages that wait to be written, and file systems
     /// that live in memory, stay.
     pub(crate) fn evict(&self, index: usize) -> io::Result<()> {
