@@ -248,7 +248,9 @@ fn check(store: &Store, evicted: &[u32]) -> Result<(), String> {
         return Err("no sample could be opened".to_owned());
     }
     if count(Residency::Cached) * 2 > found.len() {
-        return Err("the file system keeps the samples in memory whatever is asked (as tmpfs does)".to_owned());
+        return Err(
+            "the file system keeps the samples in memory whatever is asked (as tmpfs does)".to_owned()
+        );
     }
     if count(Residency::Unknown) * 2 > found.len() {
         return Err("the file system does not tell whether a sample is in memory".to_owned());

@@ -6,6 +6,7 @@
 mod atomic_file;
 pub mod checkpoint;
 pub mod device;
+pub mod diagnose;
 pub mod engine;
 pub mod error;
 mod evaluate;

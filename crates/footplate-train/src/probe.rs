@@ -196,6 +196,8 @@ pub struct Trial {
     pub cpu_s: f64,
     /// Where a sample's time went.
     pub split: TimeSplit,
+    /// The number of workers at the end, where the pipeline changed it.
+    pub workers: Option<usize>,
     /// What workers spent to read a sample, waiting included.
     pub fetch_worker_s: f64,
     /// What workers spent to decode, augment and collate a sample, waiting for a core included.
@@ -238,7 +240,14 @@ fn listen(records: &Receiver<Record>, time: Duration, stop: &AtomicBool, enough:
     let mut warming = true;
     let mut steps = 0;
     for record in records {
-        let Record::Minibatch(step) = record else { continue };
+        let step = match record {
+            Record::Minibatch(step) => step,
+            Record::Loader(loader) => {
+                sums.trial.workers = Some(loader.workers as usize);
+                continue;
+            }
+            _ => continue,
+        };
         steps += 1;
         if warming {
             // A single long step must do where there is no time for more.

@@ -2,4 +2,5 @@
 
 pub(crate) mod completions;
 pub(crate) mod export;
+pub(crate) mod stalls;
 pub(crate) mod train;
