@@ -1,8 +1,10 @@
 //! Data sets: found out from a path, indexed once, shared by all threads.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::decode::{self, image_info};
 use crate::error::DataError;
@@ -93,6 +95,8 @@ pub struct ImageDataset {
     warnings: Vec<String>,
     format: Format,
     typical_side: Option<u32>,
+    /// What was read is taken out of the page cache again.
+    forgets: AtomicBool,
 }
 
 /// Opens what is at `path`: a folder, a file, or a pattern of shards.
@@ -213,12 +217,29 @@ impl ImageDataset {
             warnings: found.warnings,
             format,
             typical_side: None,
+            forgets: AtomicBool::new(false),
         };
         if dataset.train.is_empty() {
             return Err(DataError::Empty { path: path.to_owned() });
         }
         dataset.typical_side = dataset.median_side();
         Ok(dataset)
+    }
+
+    /// Reads a sample's bytes into `buffer`, in place of what it holds.
+    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
+        let form = self.store.read(index, buffer)?;
+        if self.forgets.load(Ordering::Relaxed) {
+            // For measuring only: a sample that stays in memory is noticed there.
+            let _ = self.store.evict_own(index);
+        }
+        Ok(form)
+    }
+
+    /// From now on each sample that was read is taken out of the page cache again, or left there: as with a
+    /// data set that is far larger than memory.
+    pub(crate) fn set_forgets(&self, forgets: bool) {
+        self.forgets.store(forgets, Ordering::Relaxed);
     }
 
     /// Names of the classes; a label is a place in it.
@@ -286,6 +307,7 @@ impl ImageDataset {
             warnings: Vec::new(),
             format: self.format,
             typical_side: self.typical_side,
+            forgets: AtomicBool::new(false),
         })
     }
 

@@ -2,7 +2,7 @@
 //! memory and from storage. Everything stops by time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,8 +119,14 @@ fn picked(images: &ImageDataset, round: u32) -> impl Iterator<Item = u32> + '_ {
     (0..split.len() as u64).map(move |place| split[order.at(place) as usize])
 }
 
-/// How fast minibatches are made when nobody takes long to use them. The first one is not counted.
-pub fn prep(dataset: &Arc<Dataset>, settings: &LoaderSettings, time: Duration) -> Result<Rate, DataError> {
+/// How fast minibatches are made when nobody takes long to use them. The first one is not counted. Ends early
+/// when `stop` is set.
+pub fn prep(
+    dataset: &Arc<Dataset>,
+    settings: &LoaderSettings,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Rate, DataError> {
     let from = Position { epoch: 0, batch: 0 };
     let pipeline = Pipeline::start(dataset.clone(), Split::Train, settings.clone(), from, u32::MAX)?;
     let deadline = Instant::now() + time;
@@ -131,11 +137,9 @@ pub fn prep(dataset: &Arc<Dataset>, settings: &LoaderSettings, time: Duration) -
             None => watch = Some(Watch::start()),
             Some(_) => items += batch.items as u64,
         }
-        if items > 0 && Instant::now() >= deadline {
-            break;
-        }
-        if items == 0 && Instant::now() >= deadline + time {
-            // Not one good sample in all that time.
+        // Without one good sample in twice the time there is none.
+        let now = Instant::now();
+        if now >= deadline && (items > 0 || now >= deadline + time) || stop.load(Ordering::Relaxed) {
             break;
         }
     }
@@ -167,19 +171,25 @@ pub struct Storage {
     pub data_bytes: u64,
 }
 
-/// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read.
-pub fn storage(dataset: &Dataset, time_warm: Duration, time_cold: Duration) -> Option<Storage> {
+/// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read. Ends
+/// early when `stop` is set.
+pub fn storage(
+    dataset: &Dataset,
+    time_warm: Duration,
+    time_cold: Duration,
+    stop: &AtomicBool,
+) -> Option<Storage> {
     let images = match dataset {
         Dataset::Images(images) if images.store.is_on_disk() => images,
         _ => return None,
     };
-    let warm = warm(images, time_warm);
+    let warm = warm(images, time_warm, stop);
     let each = warm.bytes_each().unwrap_or(0.0);
     let data_bytes = (each * images.split(Split::Train).len() as f64) as u64;
-    Some(Storage { warm, cold: cold(images, each, time_cold), data_bytes })
+    Some(Storage { warm, cold: cold(images, each, time_cold, stop), data_bytes })
 }
 
-fn warm(images: &ImageDataset, time: Duration) -> Rate {
+fn warm(images: &ImageDataset, time: Duration, stop: &AtomicBool) -> Rate {
     let deadline = Instant::now() + time;
     let numbers: Vec<u32> = picked(images, 0).take(FETCH_SAMPLES).collect();
     // What was read by this first pass is in the page cache in the passes after it.
@@ -187,7 +197,7 @@ fn warm(images: &ImageDataset, time: Duration) -> Rate {
     let numbers = &numbers[..first.items.min(numbers.len() as u64) as usize];
     let mut rate = Rate::default();
     let deadline = Instant::now() + time;
-    while !numbers.is_empty() && Instant::now() < deadline {
+    while !numbers.is_empty() && Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
         let pass = read(&images.store, numbers, 1, deadline);
         if pass.items == 0 {
             break;
@@ -197,7 +207,7 @@ fn warm(images: &ImageDataset, time: Duration) -> Rate {
     rate
 }
 
-fn cold(images: &ImageDataset, bytes_each: f64, time: Duration) -> Cold {
+fn cold(images: &ImageDataset, bytes_each: f64, time: Duration, stop: &AtomicBool) -> Cold {
     let deadline = Instant::now() + time;
     let count = (FETCH_BYTES as f64 / bytes_each.max(1.0)).max(4.0) as usize;
     let (mut one, mut many) = (Rate::default(), Rate::default());
@@ -216,7 +226,8 @@ fn cold(images: &ImageDataset, bytes_each: f64, time: Duration) -> Cold {
         let left = deadline.saturating_duration_since(Instant::now());
         one.add(&read(&images.store, first, 1, Instant::now() + left / 2));
         many.add(&read(&images.store, second, READERS, deadline));
-        if Instant::now() + began.elapsed() >= deadline || numbers.is_empty() {
+        let over = Instant::now() + began.elapsed() >= deadline;
+        if over || numbers.is_empty() || stop.load(Ordering::Relaxed) {
             break;
         }
     }
@@ -284,6 +295,33 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
     watch.rate(items, bytes)
 }
 
+/// While it lives, each sample that was read is taken out of the page cache at once, so that a small data set
+/// behaves as one that is far larger than memory.
+pub struct Forgetting(Arc<Dataset>);
+
+impl Forgetting {
+    /// From now on.
+    pub fn begin(dataset: &Arc<Dataset>) -> Self {
+        let this = Self(dataset.clone());
+        this.set(true);
+        this
+    }
+
+    fn set(&self, forgets: bool) {
+        if let Dataset::Images(images) = self.0.as_ref()
+            && images.store.is_on_disk()
+        {
+            images.set_forgets(forgets);
+        }
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
 /// Takes the training samples out of the page cache, as far as `time` allows; gives the share that was asked
 /// for, 0 to 1. `None`: the data set is in this process's memory.
 pub fn evict(dataset: &Dataset, time: Duration) -> Option<f64> {
@@ -315,6 +353,7 @@ mod tests {
     use crate::transform::Transform;
 
     const TIME: Duration = Duration::from_millis(40);
+    static NEVER: AtomicBool = AtomicBool::new(false);
 
     fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
         LoaderSettings {
@@ -351,7 +390,7 @@ mod tests {
         assert_eq!(resident.len(Split::Train), dataset.len(Split::Train));
         drop(folder);
         for (workers, layout) in [(0, PixelLayout::F32Nchw), (2, PixelLayout::U8Nhwc)] {
-            let rate = prep(&resident, &settings(workers, layout), TIME).unwrap();
+            let rate = prep(&resident, &settings(workers, layout), TIME, &NEVER).unwrap();
             assert!(rate.items >= 4 && rate.per_s() > Some(0.0) && rate.per_cpu_s() > Some(0.0), "{rate:?}");
         }
     }
@@ -360,7 +399,8 @@ mod tests {
     fn a_data_set_without_one_good_sample_gives_no_rate_and_no_hang() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = dataset(folder.path(), true);
-        let rate = prep(&resident(&dataset).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME).unwrap();
+        let rate =
+            prep(&resident(&dataset).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap();
         assert_eq!((rate.items, rate.per_s(), rate.per_cpu_s()), (0, None, None));
     }
 
@@ -368,7 +408,7 @@ mod tests {
     fn reading_is_measured_warm_and_cold_or_said_not_to_be() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = dataset(folder.path(), false);
-        let found = storage(&dataset, TIME, TIME).unwrap();
+        let found = storage(&dataset, TIME, TIME, &NEVER).unwrap();
         assert!(found.warm.items > 0 && found.warm.bytes_each() > Some(100.0));
         assert_eq!(found.data_bytes, found.warm.bytes / found.warm.items * dataset.len(Split::Train) as u64);
         match found.cold {
@@ -377,6 +417,8 @@ mod tests {
             Cold::NotMeasured(reason) => assert!(reason.contains("file system"), "{reason}"),
         }
         assert_eq!(evict(&dataset, TIME), Some(1.0));
+        let _forgetting = Forgetting::begin(&dataset);
+        assert!(prep(&dataset, &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap().items > 0);
     }
 
     #[test]
@@ -386,9 +428,9 @@ mod tests {
         fs::write(&path, "she sells sea shells by the sea shore. ".repeat(12)).unwrap();
         let options = OpenOptions { format: None, seed: 1, validation_fraction: 0.2, sequence_length: 8 };
         let text = Arc::new(open(&path, &options).unwrap());
-        assert_eq!(storage(&text, TIME, TIME), None);
+        assert_eq!(storage(&text, TIME, TIME, &NEVER), None);
         assert_eq!(evict(&text, TIME), None);
-        let rate = prep(&resident(&text).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME).unwrap();
+        let rate = prep(&resident(&text).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap();
         assert!(rate.items > 0);
     }
 }

@@ -195,7 +195,7 @@ impl Bench<'_> {
         let mut measured = Measured { step, ..Measured::default() };
         (self.note)("decode and augmentation");
         measured.prep_one = self.prep(&self.resident, 0, self.loader.layout, share::PREP_ONE)?;
-        if measured.prep_one.items == 0 {
+        if measured.prep_one.items == 0 && !self.stop.load(Ordering::Relaxed) {
             return Err(no_sample(self.subject));
         }
         if settings.workers > 0 {
@@ -212,7 +212,8 @@ impl Bench<'_> {
             }
         }
         (self.note)("reading");
-        measured.storage = probe::storage(dataset, self.share(share::WARM), self.share(share::COLD));
+        measured.storage =
+            probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
         measured.trial = self.trial(settings, self.source(&measured), share::TRIAL)?;
         Ok(measured)
@@ -229,7 +230,7 @@ impl Bench<'_> {
             return Ok(Rate::default());
         }
         let loader = LoaderSettings { workers, workers_max: None, layout, ..self.loader.clone() };
-        Ok(probe::prep(dataset, &loader, self.share(share))?)
+        Ok(probe::prep(dataset, &loader, self.share(share), self.stop)?)
     }
 
     fn upload(&self) -> Result<Option<[f64; 2]>, TrainError> {
@@ -243,7 +244,9 @@ impl Bench<'_> {
     /// A real run; what it will read is taken out of the page cache first, where it comes from storage.
     fn trial(&self, settings: &TrainSettings, source: Source, share: f64) -> Result<Trial, TrainError> {
         let Subject { dataset, device, .. } = self.subject;
-        if matches!(source, Source::Storage { .. }) {
+        let cold = matches!(source, Source::Storage { .. });
+        let _forgetting = cold.then(|| probe::Forgetting::begin(dataset));
+        if cold {
             probe::evict(dataset, self.share(share::EVICT));
         }
         steps::trial(settings, dataset, device, self.share(share), self.stop)
@@ -356,7 +359,7 @@ impl Bench<'_> {
         let step = steps::step_rate(&smaller, dataset, device, self.share(share::SMALLER), self.stop)?;
         let loader = steps::loader_settings(&smaller, dataset, device)?;
         let loader = LoaderSettings { workers: 0, workers_max: None, ..loader };
-        let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER))?;
+        let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
         let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step), prep.cpu_s_each()) else {
             return Ok(None);
         };

@@ -281,7 +281,7 @@ impl Maker {
         worker: &mut Worker,
     ) -> Result<(), String> {
         let begun = Instant::now();
-        let form = images.store.read(index as usize, &mut worker.encoded);
+        let form = images.read(index as usize, &mut worker.encoded);
         let read = Instant::now();
         building.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
         let form = form.map_err(|e| format!("cannot be read: {e}"))?;

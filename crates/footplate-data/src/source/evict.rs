@@ -12,6 +12,7 @@ use super::Store;
 
 /// Pages of all kernels that matter are this long or a divisor of it (64 KiB on some ARM boards).
 const PAGE_MAX: u64 = 64 << 10;
+const PAGE_MIN: u64 = 4 << 10;
 
 /// Whether bytes are in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,23 @@ impl Store {
             let from = offset / PAGE_MAX * PAGE_MAX;
             let to = (offset + length).next_multiple_of(PAGE_MAX);
             fadvise(file, from, NonZeroU64::new(to - from), Advice::DontNeed)?;
+            Ok(())
+        })
+    }
+
+    /// As [`Self::evict`], for a sample that was just read, while its neighbours are about to be: pages that it
+    /// shares with them stay.
+    pub(crate) fn evict_own(&self, index: usize) -> io::Result<()> {
+        self.with_range(index, |file, offset, length| {
+            if matches!(self, Self::Folder(_)) {
+                // The whole file, with its last page.
+                return Ok(fadvise(file, 0, None, Advice::DontNeed)?);
+            }
+            let from = offset.next_multiple_of(PAGE_MIN);
+            let to = (offset + length) / PAGE_MIN * PAGE_MIN;
+            if let Some(length) = to.checked_sub(from).and_then(NonZeroU64::new) {
+                fadvise(file, from, Some(length), Advice::DontNeed)?;
+            }
             Ok(())
         })
     }

@@ -5,4 +5,5 @@ mod bad_input;
 mod help;
 mod place;
 mod resume;
+mod stalls;
 mod train;
