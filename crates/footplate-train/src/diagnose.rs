@@ -283,7 +283,16 @@ impl Bench<'_> {
         let situation = Situation { costs, workers, cores: *cores, measured_per_s };
         let bottleneck = stall::bottleneck(&costs, workers, *cores);
         let candidates = self.candidates(&measured, &situation, source)?;
-        let recommendations = situation.rank(&candidates);
+        let mut recommendations = situation.rank(&candidates);
+        if let Some(change) = situation.gpu_clock().filter(|_| !self.subject.device.synchronous) {
+            let predicted_per_s = situation.present_per_s();
+            recommendations.push(Recommendation {
+                change,
+                predicted_per_s,
+                gain: 0.0,
+                changes_training: false,
+            });
+        }
         let alone = measured.step.wall_s_each().unwrap_or(0.0);
         let split = measured_per_s.map(|_| measured.trial.split.against(alone));
         let first_epoch_per_s = self.first_epoch(&measured, &situation, source);
