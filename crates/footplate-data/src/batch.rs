@@ -44,9 +44,14 @@ pub struct LoaderSettings {
     pub shuffle: bool,
 }
 
-/// What a worker holds besides minibatches for an image of typical size: the encoded file and the decoded
-/// pixels of some megapixels. An estimate.
-const WORKER_BYTES: u64 = 12 << 20;
+/// What a worker holds besides minibatches whatever the images are: its stack, tables, and the allocator's own.
+/// An estimate.
+const WORKER_BYTES: u64 = 1 << 20;
+/// What it holds for each pixel of an image whose sides are the typical shorter one: the encoded file, the planes
+/// or pixels that it is decoded to, some room for larger and longer images. An estimate.
+const WORKER_BYTES_PER_PIXEL: u64 = 8;
+/// The side that is reckoned with where none is known, in pixels.
+const SIDE_UNKNOWN: u32 = 500;
 
 impl LoaderSettings {
     /// Bytes of one full minibatch.
@@ -77,7 +82,10 @@ impl LoaderSettings {
         let batches = if self.workers == 0 { 1 } else { self.batches_ahead(dataset) as u64 + 1 };
         let per_worker = match dataset {
             Dataset::Text(_) => 0,
-            Dataset::Images(_) => WORKER_BYTES,
+            Dataset::Images(images) => {
+                let side = u64::from(images.typical_side().unwrap_or(SIDE_UNKNOWN));
+                WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL
+            }
         };
         let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
         batches * self.batch_bytes(dataset) + workers * per_worker

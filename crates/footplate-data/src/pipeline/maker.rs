@@ -72,7 +72,7 @@ pub(super) struct Building {
 }
 
 impl Building {
-    fn samples(&self) -> usize {
+    pub(super) fn samples(&self) -> usize {
         (self.places.end - self.places.start) as usize
     }
 

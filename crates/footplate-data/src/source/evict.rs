@@ -81,10 +81,7 @@ impl Store {
                 let length = file.metadata()?.len();
                 with(&file, 0, length)
             }
-            Self::Tar(store) => {
-                let (file, offset, length) = store.range(index);
-                with(file, offset, length)
-            }
+            Self::Tar(store) => store.with_range(index, with),
             Self::Pixels(_) | Self::Memory(_) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "these samples are not in files"))
             }

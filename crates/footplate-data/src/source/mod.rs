@@ -70,7 +70,7 @@ impl Store {
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         match self {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
-            Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
+            Self::Tar(store) => store.read(index, buffer),
             Self::Pixels(store) => Ok(store.read(index, buffer)),
             Self::Memory(store) => Ok(store.read(index, buffer)),
         }
