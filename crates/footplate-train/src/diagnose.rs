@@ -39,6 +39,8 @@ const FITS: f64 = 0.8;
 const OWN_CORE: f64 = 0.9;
 /// A smaller image has about this share of the side.
 const SMALLER_SIDE: f64 = 0.75;
+/// The same run that differs by more than this share was not run on the same machine, in effect.
+const DRIFT: f64 = 0.1;
 /// Workers that are ever recommended.
 const WORKERS_MAX: usize = 64;
 
@@ -108,6 +110,8 @@ pub struct Applied {
     pub got_per_s: f64,
     /// The prediction over what was got, less 1.
     pub error: f64,
+    /// Items per second of the unchanged job once more, after that: how far the machine itself moved meanwhile.
+    pub unchanged_per_s: Option<f64>,
 }
 
 /// What was found.
@@ -402,14 +406,25 @@ impl Bench<'_> {
         let found = diagnosis.recommendations.iter().find_map(|r| Some((*r, changed(settings, r.change)?)));
         let Some((recommendation, settings)) = found else { return Ok(()) };
         (self.note)("the real run with the change");
-        let trial = self.trial(&settings, diagnosis.source, share::APPLIED)?;
+        let trial = self.trial(&settings, diagnosis.source, share::APPLIED / 2.0)?;
         let Some(got_per_s) = trial.items_per_s() else { return Ok(()) };
+        (self.note)("the real run once more");
+        let again = self.trial(&self.subject.settings, diagnosis.source, share::APPLIED / 2.0)?;
+        let before = diagnosis.measured.trial.items_per_s();
+        let moved = before.zip(again.items_per_s()).map(|(before, now)| now / before - 1.0);
+        if let Some(moved) = moved.filter(|moved| moved.abs() > DRIFT) {
+            diagnosis.warnings.push(format!(
+                "the unchanged job ran {:+.0} % against its first run: the machine moved while it was measured",
+                moved * 100.0
+            ));
+        }
         let predicted_per_s = recommendation.predicted_per_s;
         diagnosis.applied = Some(Applied {
             change: recommendation.change,
             predicted_per_s,
             got_per_s,
             error: predicted_per_s / got_per_s - 1.0,
+            unchanged_per_s: again.items_per_s(),
         });
         Ok(())
     }

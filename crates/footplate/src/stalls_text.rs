@@ -329,10 +329,12 @@ fn parts(split: &Split) -> Vec<String> {
 fn applied_text(applied: &Applied) -> String {
     let flags = flags(applied.change).unwrap_or_default();
     format!(
-        "applied     {flags}: {:.1} items/s predicted, {:.1} got ({:+.1} %)",
+        "applied     {flags}: {:.1} items/s predicted, {:.1} got (the prediction is {:+.1} % off)\n            \
+         the unchanged job after that: {}",
         applied.predicted_per_s,
         applied.got_per_s,
-        applied.error * 100.0
+        applied.error * 100.0,
+        rate(applied.unchanged_per_s)
     )
 }
 
