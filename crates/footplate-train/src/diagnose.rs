@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use footplate_data::probe::{self, Cold, Rate, Storage};
 use footplate_data::stall::{self, Candidate, Change, Costs, Recommendation, Situation};
-use footplate_data::{Dataset, LoaderSettings, PixelLayout};
+use footplate_data::{DataError, Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
 use serde::Serialize;
 
 use crate::device::ChosenDevice;
@@ -159,10 +159,10 @@ pub fn diagnose(
 ) -> Result<Option<Diagnosis>, TrainError> {
     // Weights are checked as in training, once.
     Job::new(subject.settings.clone(), subject.dataset.clone(), subject.device.clone())?;
-    let loader = steps::loader_settings(&subject.settings, &subject.dataset, &subject.device)?;
+    let loader = steps::loader_settings(&subject.settings)?;
     let started = Instant::now();
     let Some(resident) = probe::resident(&subject.dataset) else {
-        return Err(no_sample(subject));
+        return Err(no_sample(subject, &loader));
     };
     let mut bench = Bench { subject, stop, started, time, loader, resident, note };
     let measured = bench.measure()?;
@@ -176,11 +176,19 @@ pub fn diagnose(
     Ok((!stop.load(Ordering::Relaxed)).then_some(diagnosis))
 }
 
-/// The error of the pipeline for a data set without one good sample.
-fn no_sample(subject: &Subject) -> TrainError {
-    let total = subject.dataset.len(footplate_data::Split::Train) as u64;
-    let limit = subject.settings.max_bad_fraction;
-    footplate_data::DataError::TooManyBad { bad: Vec::new(), total, limit }.into()
+/// What is wrong with a data set whose samples are all bad: the first minibatch's are named.
+fn no_sample(subject: &Subject, loader: &LoaderSettings) -> TrainError {
+    let (total, limit) = (subject.dataset.len(Split::Train) as u64, subject.settings.max_bad_fraction);
+    let loader = LoaderSettings { workers: 0, workers_max: None, ..loader.clone() };
+    let from = Position { epoch: 0, batch: 0 };
+    let first = Pipeline::start(subject.dataset.clone(), Split::Train, loader, from, 1).map(|mut p| p.next());
+    match first {
+        Err(error) | Ok(Some(Err(error))) => error.into(),
+        Ok(batch) => {
+            let bad = batch.and_then(Result::ok).map_or_else(Vec::new, |batch| batch.bad);
+            DataError::TooManyBad { bad, total, limit }.into()
+        }
+    }
 }
 
 impl Bench<'_> {
@@ -200,7 +208,7 @@ impl Bench<'_> {
         (self.note)("decode and augmentation");
         measured.prep_one = self.prep(&self.resident, 0, self.loader.layout, share::PREP_ONE)?;
         if measured.prep_one.items == 0 && !self.stop.load(Ordering::Relaxed) {
-            return Err(no_sample(self.subject));
+            return Err(no_sample(self.subject, &self.loader));
         }
         if settings.workers > 0 {
             let rate = self.prep(&self.resident, settings.workers, self.loader.layout, share::PREP_MANY)?;
@@ -370,7 +378,7 @@ impl Bench<'_> {
         (self.note)("smaller images");
         let smaller = TrainSettings { image_size: pixels, ..settings.clone() };
         let step = steps::step_rate(&smaller, dataset, device, self.share(share::SMALLER), self.stop)?;
-        let loader = steps::loader_settings(&smaller, dataset, device)?;
+        let loader = steps::loader_settings(&smaller)?;
         let loader = LoaderSettings { workers: 0, workers_max: None, ..loader };
         let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
         let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step), prep.cpu_s_each()) else {

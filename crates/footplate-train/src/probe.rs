@@ -20,9 +20,9 @@ use crate::engine::{self, Surroundings};
 use crate::error::TrainError;
 use crate::evaluate::scalar;
 use crate::feed::Feed;
-use crate::job::Job;
+use crate::job::{self, Job};
 use crate::loss::cross_entropy_sum;
-use crate::model::{NetInput, Task};
+use crate::model::{self, NetInput, Task};
 use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
 use crate::settings::TrainSettings;
@@ -142,13 +142,10 @@ fn synthetic(job: &Job, device: &Device) -> (NetInput, Tensor<1, Int>) {
 }
 
 /// How a job's pipeline makes its training minibatches.
-pub fn loader_settings(
-    settings: &TrainSettings,
-    dataset: &Arc<Dataset>,
-    device: &ChosenDevice,
-) -> Result<LoaderSettings, TrainError> {
-    let settings = TrainSettings { weights: None, ..settings.clone() };
-    Ok(Job::new(settings, dataset.clone(), device.clone())?.0.loader_settings(Split::Train))
+pub fn loader_settings(settings: &TrainSettings) -> Result<LoaderSettings, TrainError> {
+    let entry = model::find(&settings.model)
+        .ok_or_else(|| TrainError::UnknownModel { name: settings.model.clone() })?;
+    Ok(job::loader_settings(settings, entry, Split::Train, settings.batch_size))
 }
 
 /// Seconds that a sample takes from a minibatch in host memory to the form that the network sees, on a device
@@ -363,7 +360,7 @@ mod tests {
         let _turn = seeded(0);
         let (settings, device) = (small_settings("lstm"), ChosenDevice::cpu("test"));
         let text = text();
-        let loader = loader_settings(&settings, &text, &device).unwrap();
+        let loader = loader_settings(&settings).unwrap();
         let resident = probe::resident(&text).unwrap();
         let each = upload_s_each(&resident, &loader, PixelLayout::F32Nchw, &device, TIME).unwrap();
         assert!(each > Some(0.0));
