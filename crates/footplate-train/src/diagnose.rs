@@ -227,7 +227,7 @@ impl Bench<'_> {
         measured.storage =
             probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
-        measured.trial = self.trial(settings, self.source(&measured), share::TRIAL)?;
+        measured.trial = self.trial(settings, dataset, self.source(&measured), share::TRIAL)?;
         Ok(measured)
     }
 
@@ -254,8 +254,14 @@ impl Bench<'_> {
     }
 
     /// A real run; what it will read is taken out of the page cache first, where it comes from storage.
-    fn trial(&self, settings: &TrainSettings, source: Source, share: f64) -> Result<Trial, TrainError> {
-        let Subject { dataset, device, .. } = self.subject;
+    fn trial(
+        &self,
+        settings: &TrainSettings,
+        dataset: &Arc<Dataset>,
+        source: Source,
+        share: f64,
+    ) -> Result<Trial, TrainError> {
+        let device = &self.subject.device;
         let cold = matches!(source, Source::Storage { .. });
         let _forgetting = cold.then(|| probe::Forgetting::begin(dataset));
         if cold {
@@ -411,13 +417,24 @@ impl Bench<'_> {
     /// Runs the job with the best change that this process can make.
     fn apply(&mut self, diagnosis: &mut Diagnosis) -> Result<(), TrainError> {
         let settings = &self.subject.settings;
-        let found = diagnosis.recommendations.iter().find_map(|r| Some((*r, changed(settings, r.change)?)));
-        let Some((recommendation, settings)) = found else { return Ok(()) };
+        let found = diagnosis.recommendations.iter().find_map(|recommendation| {
+            let change = recommendation.change;
+            let in_memory = diagnosis.source == Source::PageCache && change == Change::IndexedShards;
+            // What shards in the page cache give is what the same bytes give from this process's memory.
+            let dataset = match in_memory {
+                true => probe::resident_indexed(&self.subject.dataset)?,
+                false => self.subject.dataset.clone(),
+            };
+            let settings = if in_memory { settings.clone() } else { changed(settings, change)? };
+            Some((*recommendation, settings, dataset))
+        });
+        let Some((recommendation, settings, dataset)) = found else { return Ok(()) };
         (self.note)("the real run with the change");
-        let trial = self.trial(&settings, diagnosis.source, share::APPLIED / 2.0)?;
+        let trial = self.trial(&settings, &dataset, diagnosis.source, share::APPLIED / 2.0)?;
         let Some(got_per_s) = trial.items_per_s() else { return Ok(()) };
         (self.note)("the real run once more");
-        let again = self.trial(&self.subject.settings, diagnosis.source, share::APPLIED / 2.0)?;
+        let (settings, dataset) = (&self.subject.settings, &self.subject.dataset);
+        let again = self.trial(settings, dataset, diagnosis.source, share::APPLIED / 2.0)?;
         let before = diagnosis.measured.trial.items_per_s();
         let moved = before.zip(again.items_per_s()).map(|(before, now)| now / before - 1.0);
         if let Some(moved) = moved.filter(|moved| moved.abs() > DRIFT) {

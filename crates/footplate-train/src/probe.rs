@@ -223,7 +223,8 @@ pub fn trial(
     let (sink, records) = RecordSink::bounded();
     let around = Surroundings { store: None, sink, clock: RunClock::start(), stop: &enough };
     thread::scope(|scope| {
-        let listener = scope.spawn(|| listen(&records, time, stop, &enough));
+        let enough = &enough;
+        let listener = scope.spawn(move || listen(&records, time, stop, enough));
         let result = engine::run(job, around);
         let trial = listener.join().unwrap_or_default();
         result.map(|_| trial)
