@@ -191,7 +191,7 @@ fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError>
     Ok(())
 }
 
-fn loader_settings(
+pub(crate) fn loader_settings(
     settings: &TrainSettings,
     entry: &ModelEntry,
     split: Split,

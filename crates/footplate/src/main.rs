@@ -11,6 +11,7 @@ mod output;
 mod recorder;
 mod resolve;
 mod run_store;
+mod stalls_text;
 mod summary_text;
 mod view;
 
@@ -37,6 +38,7 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Pack(arguments) => commands::pack::run(&arguments),
+        cli::Command::Stalls(arguments) => commands::stalls::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     }

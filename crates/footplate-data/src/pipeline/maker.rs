@@ -285,6 +285,7 @@ impl Maker {
     ) -> Result<(), String> {
         let begun = Instant::now();
         let fetched = self.cache.read(&images.store, index as usize, &mut worker.encoded);
+        images.forget(index as usize);
         let read = Instant::now();
         building.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
         let Fetched { form, bytes } = fetched.map_err(|e| format!("cannot be read: {e}"))?;

@@ -3,4 +3,5 @@
 pub(crate) mod completions;
 pub(crate) mod export;
 pub(crate) mod pack;
+pub(crate) mod stalls;
 pub(crate) mod train;

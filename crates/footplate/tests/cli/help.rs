@@ -14,6 +14,7 @@ fn help_texts_are_those_of_the_manual() {
         ("footplate.txt", vec!["--help"]),
         ("train.txt", vec!["train", "--help"]),
         ("pack.txt", vec!["pack", "--help"]),
+        ("stalls.txt", vec!["stalls", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

@@ -6,4 +6,5 @@ mod help;
 mod pack;
 mod place;
 mod resume;
+mod stalls;
 mod train;

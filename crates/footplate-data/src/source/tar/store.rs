@@ -178,6 +178,16 @@ impl TarStore {
         Ok(Form::File)
     }
 
+    /// Gives the archive that a sample is in, and where its bytes begin and how many they are.
+    pub(crate) fn with_range<T>(
+        &self,
+        index: usize,
+        with: impl FnOnce(&File, u64, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (number, place) = self.place(index);
+        with(&self.handles(number)?.tar, place.member.offset(), place.member.size.into())
+    }
+
     /// The mean size of a member with its share of headers and padding, in bytes.
     pub(crate) fn mean_bytes(&self) -> u64 {
         let total: u64 = self.members.iter().map(|member| u64::from(member.size) + MEMBER_OVERHEAD).sum();
