@@ -1,0 +1,10 @@
+//! Profiles a few settings of a machine, predicts all of them, chooses one under a budget, and verifies it.
+//!
+//! This crate does no I/O, starts no thread, and reads no clock or random source that it was not given: it
+//! works through the ports of `footplate_core::ports`.
+
+pub mod predict;
+pub mod rng;
+pub mod setting;
+
+pub use setting::{Knob, Knobs, Setting};
