@@ -5,6 +5,7 @@
 
 pub mod ports;
 pub mod power_mode;
+pub mod profile_table;
 pub mod reading;
 pub mod record;
 pub mod runlog;
