@@ -3,6 +3,7 @@
 //! This crate opens no file, starts no thread and reads no clock: everything in it is a value or a pure
 //! function of values.
 
+pub mod energy;
 pub mod ports;
 pub mod power_mode;
 pub mod profile_table;
