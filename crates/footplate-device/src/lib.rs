@@ -1,0 +1,13 @@
+//! The machine: which board it is, which knobs and rails it has, and how they are set and put back.
+//!
+//! This is the only crate that opens control files of the machine. Every path goes through a [`Root`]: the
+//! running system, a captured tree, or a simulated board.
+
+pub mod board;
+pub mod error;
+pub mod memory_tree;
+pub mod root;
+
+pub use board::BoardFacts;
+pub use error::DeviceError;
+pub use root::{Probe, Root, Source, Tree};
