@@ -7,6 +7,7 @@ pub mod board;
 pub mod error;
 pub mod memory_tree;
 pub mod root;
+pub mod sim;
 
 pub use board::BoardFacts;
 pub use error::DeviceError;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::board::{BoardFacts, EmcPaths, Kernel, Module, PowerGate, Release, Soc};
+use crate::board::{BoardFacts, EmcPaths, Kernel, Module, PowerGate, Release, Soc, StockMode};
 
 /// Stores that the kernel refuses with EBUSY after a core was switched, where it does so at all.
 const BUSY_STORES: u32 = 2;
@@ -46,7 +46,6 @@ pub(super) enum Knob {
 
 /// Files of a cpufreq policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "named after the files")]
 pub(super) enum PolicyFile {
     Min,
     Max,
@@ -58,7 +57,6 @@ pub(super) enum PolicyFile {
 
 /// Files of the GPU's devfreq folder and of its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "named after the files")]
 pub(super) enum GpuFile {
     Min,
     Max,
@@ -74,7 +72,6 @@ pub(super) enum GpuFile {
 
 /// Files of the memory controller's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "named after the files")]
 pub(super) enum EmcFile {
     Rate,
     MinRate,
@@ -133,23 +130,28 @@ pub(super) struct KernelState {
 }
 
 impl KernelState {
-    /// The state after boot: all cores on, no limits, the vendor's default masks.
-    pub(super) fn new(facts: &'static BoardFacts, release: &'static Release, module: &'static Module) -> Self {
-        let default = release.stock_modes.iter().find(|mode| mode.default).or(release.stock_modes.first());
+    /// The state after boot, in the mode of [`boot_mode`].
+    pub(super) fn new(
+        facts: &'static BoardFacts,
+        release: &'static Release,
+        module: &'static Module,
+    ) -> Self {
+        let mode = boot_mode(release);
         let mask = |name: &&str| match *name {
-            "tpc_pg_mask" => default.and_then(|mode| mode.tpc_mask).unwrap_or(0),
-            "fbp_pg_mask" => default.and_then(|mode| mode.fbp_mask).unwrap_or(0),
+            "tpc_pg_mask" => mode.and_then(|mode| mode.tpc_mask).unwrap_or(0),
+            "fbp_pg_mask" => mode.and_then(|mode| mode.fbp_mask).unwrap_or(0),
             _ => 0,
         };
-        let policy = |_: &&[u32]| Limits { min: first(release.cpu_khz), max: last(release.cpu_khz) };
+        let is_on = |cpu: u32| mode.is_none_or(|mode| mode.cores.contains(&cpu));
+        let cpu = limits(release.cpu_khz, mode.map(|mode| mode.cpu_khz));
         Self {
             facts,
             release,
             module,
-            online: vec![true; module.cores() as usize],
-            policies: module.clusters.iter().map(policy).collect(),
+            online: (0..module.cores()).map(is_on).collect(),
+            policies: module.clusters.iter().map(|_| cpu).collect(),
             governors: module.clusters.iter().map(|_| "schedutil".to_owned()).collect(),
-            gpu: Limits { min: first(release.gpu_hz), max: last(release.gpu_hz) },
+            gpu: limits(release.gpu_hz, mode.map(|mode| mode.gpu_hz)),
             gpu_governor: "nvhost_podgov".to_owned(),
             railgate: true,
             runtime_on: false,
@@ -158,7 +160,7 @@ impl KernelState {
             emc_locked: false,
             emc_state: false,
             emc_halt: false,
-            emc_cap: UNCAPPED,
+            emc_cap: mode.and_then(|mode| mode.emc_hz).unwrap_or(UNCAPPED),
             busy_stores: 0,
             demand: Demand::default(),
             throttle: 0,
@@ -224,7 +226,8 @@ impl KernelState {
     /// The GPU's clock while it is powered. nvgpu rounds a request up to the next entry of the table.
     pub(super) fn gpu_hz(&self) -> u64 {
         let limits = self.gpu_limits();
-        let wanted = if self.demand.gpu || self.gpu_governor == "performance" { limits.max } else { limits.min };
+        let wanted =
+            if self.demand.gpu || self.gpu_governor == "performance" { limits.max } else { limits.min };
         at_least(self.release.gpu_hz, wanted)
     }
 
@@ -246,7 +249,9 @@ impl KernelState {
         match self.release.emc {
             EmcPaths::None => last(table).max(1),
             // Without the halt the bandwidth manager goes on asking for more where the CPUs do.
-            EmcPaths::BpmpHalt if holds && !self.emc_halt => at_least(table, self.emc_rate).min(cap).max(floor),
+            EmcPaths::BpmpHalt if holds && !self.emc_halt => {
+                at_least(table, self.emc_rate).min(cap).max(floor)
+            }
             _ if holds => at_least(table, self.emc_rate).min(cap),
             _ if self.demand.memory => cap,
             _ => floor,
@@ -468,6 +473,20 @@ impl KernelState {
         }
         Ok(())
     }
+}
+
+/// The stock mode that a simulated board boots in: the unlimited one where there is one, else the default.
+pub(super) fn boot_mode(release: &Release) -> Option<&'static StockMode> {
+    let modes: &'static [StockMode] = release.stock_modes;
+    let unlimited = |mode: &&StockMode| mode.name.starts_with("MAXN");
+    modes.iter().find(unlimited).or_else(|| modes.iter().find(|mode| mode.default)).or(modes.first())
+}
+
+/// A stock mode's limits on a table.
+fn limits(table: &[u64], mode: Option<(u64, Option<u64>)>) -> Limits {
+    let (min, max) = mode.unwrap_or((0, None));
+    let max = max.map_or(last(table), |max| at_most(table, max));
+    Limits { min: at_least(table, min).min(max), max }
 }
 
 fn first(table: &[u64]) -> u64 {

@@ -7,7 +7,7 @@
 
 /// Watts of the parts that a board's power is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Parts {
+pub(super) struct Parts {
     /// CPU clusters.
     pub cpu: f64,
     /// GPU.
@@ -22,12 +22,12 @@ pub struct Parts {
 
 impl Parts {
     /// The sum.
-    pub fn total(&self) -> f64 {
+    pub(super) fn total(&self) -> f64 {
         self.cpu + self.gpu + self.soc + self.memory + self.base
     }
 
     /// What a rail with these shares carries.
-    pub fn rail(&self, share: &Parts) -> f64 {
+    pub(super) fn rail(&self, share: &Parts) -> f64 {
         self.cpu * share.cpu
             + self.gpu * share.gpu
             + self.soc * share.soc
@@ -38,7 +38,7 @@ impl Parts {
 
 /// A board's physics.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Physics {
+pub(super) struct Physics {
     /// Work in one CPU cycle, by that of a Cortex-A78AE.
     pub cpu_per_cycle: f64,
     /// Share of the GPU's peak operations that training reaches.
@@ -65,65 +65,80 @@ const fn parts(cpu: f64, gpu: f64, soc: f64, memory: f64, base: f64) -> Parts {
     Parts { cpu, gpu, soc, memory, base }
 }
 
-/// The physics of a board by its name.
-pub fn physics(board: &str) -> Option<Physics> {
-    let common = Physics {
-        cpu_per_cycle: 1.0,
-        gpu_share: 0.45,
-        memory_share: 0.75,
-        busy: Parts::default(),
-        leak: Parts::default(),
-        idle: Parts::default(),
-        voltage_low: 0.62,
-        heat_k_per_w: 1.0,
-        heat_j_per_k: 60.0,
-        over_current_w: f64::INFINITY,
-    };
-    Some(match board {
-        // [ts] idle: VDD_IN 2.5 W, VDD_CPU 0.08, VDD_GPU 0.02. Public image-classification runs: 1.0 to 16.4 W.
-        "tx1" => Physics {
+/// What most boards have in common.
+const COMMON: Physics = Physics {
+    cpu_per_cycle: 1.0,
+    gpu_share: 0.45,
+    memory_share: 0.75,
+    busy: parts(0.0, 0.0, 0.0, 0.0, 0.0),
+    leak: parts(0.0, 0.0, 0.0, 0.0, 0.0),
+    idle: parts(0.0, 0.0, 0.0, 0.0, 0.0),
+    voltage_low: 0.62,
+    heat_k_per_w: 1.0,
+    heat_j_per_k: 60.0,
+    over_current_w: f64::INFINITY,
+};
+
+/// The boards.
+const BOARDS: [(&str, Physics); 9] = [
+    // [ts] idle: VDD_IN 2.5 W, VDD_CPU 0.08, VDD_GPU 0.02. Public image-classification runs: 1.0 to 16.4 W.
+    (
+        "tx1",
+        Physics {
             cpu_per_cycle: 0.45,
             busy: parts(4.6, 6.0, 0.9, 1.6, 0.0),
             leak: parts(0.25, 0.30, 0.10, 0.0, 0.0),
             idle: parts(0.03, 0.01, 0.45, 0.30, 1.5),
             heat_k_per_w: 2.6,
             over_current_w: 18.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: VDD_IN 1.98, CPU 0.23, GPU 0.15, SOC 0.53, DDR 0.29; busy: 14.0, 2.2, 6.9, 1.4. [vgg] 4.0 W
-        // (114 MHz, EMC 1062) to 16.2 W (1300, 1866).
-        "tx2" => Physics {
+    ),
+    // [ts] idle: VDD_IN 1.98, CPU 0.23, GPU 0.15, SOC 0.53, DDR 0.29; busy: 14.0, 2.2, 6.9, 1.4. [vgg] 4.0 W
+    // (114 MHz, EMC 1062) to 16.2 W (1300, 1866).
+    (
+        "tx2",
+        Physics {
             cpu_per_cycle: 0.55,
             busy: parts(4.8, 8.0, 1.6, 2.9, 0.0),
             leak: parts(0.35, 0.45, 0.15, 0.0, 0.0),
             idle: parts(0.06, 0.02, 0.35, 0.25, 0.78),
             heat_k_per_w: 2.4,
             over_current_w: 20.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: POM_5V_IN 0.93 W, CPU 0.1, GPU 0. [nv] 5 W and 10 W.
-        "nano" => Physics {
+    ),
+    // [ts] idle: POM_5V_IN 0.93 W, CPU 0.1, GPU 0. [nv] 5 W and 10 W.
+    (
+        "nano",
+        Physics {
             cpu_per_cycle: 0.45,
             busy: parts(3.2, 3.6, 0.7, 1.2, 0.0),
             leak: parts(0.15, 0.15, 0.05, 0.0, 0.0),
             idle: parts(0.03, 0.0, 0.22, 0.15, 0.38),
             heat_k_per_w: 4.2,
             over_current_w: 14.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: VDD_IN 3.9 W, VDD_CPU_GPU_CV 1.3, VDD_SOC 1.0. [nv] 10 to 20 W.
-        "xavier-nx" => Physics {
+    ),
+    // [ts] lightly loaded: VDD_IN 3.9 W, VDD_CPU_GPU_CV 1.3, VDD_SOC 1.0. [nv] 10 to 20 W.
+    (
+        "xavier-nx",
+        Physics {
             cpu_per_cycle: 0.75,
             busy: parts(5.4, 8.6, 1.7, 2.2, 0.0),
             leak: parts(0.45, 0.65, 0.20, 0.0, 0.0),
-            idle: parts(0.25, 0.10, 0.75, 0.45, 1.0),
+            idle: parts(0.40, 0.10, 0.80, 0.50, 1.3),
             heat_k_per_w: 2.3,
             heat_j_per_k: 90.0,
             over_current_w: 25.0,
-            ..common
+            ..COMMON
         },
-        // [ts] GPU 1.16 W, CPU 0.39, SOC 2.5, VDDRQ 0.19, SYS5V 2.7. [nv] 10 to 30 W, and MAXN above.
-        "agx-xavier" => Physics {
+    ),
+    // [ts] GPU 1.16 W, CPU 0.39, SOC 2.5, VDDRQ 0.19, SYS5V 2.7. [nv] 10 to 30 W, and MAXN above.
+    (
+        "agx-xavier",
+        Physics {
             cpu_per_cycle: 0.75,
             busy: parts(12.5, 18.0, 3.2, 3.8, 0.0),
             leak: parts(0.7, 1.2, 0.4, 0.0, 0.0),
@@ -131,41 +146,53 @@ pub fn physics(board: &str) -> Option<Physics> {
             heat_k_per_w: 1.1,
             heat_j_per_k: 320.0,
             over_current_w: 60.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: VDD_IN 4.76 W, VDD_CPU_GPU_CV 0.52, VDD_SOC 1.43. [nv] 7 to 25 W.
-        "orin-nano" => Physics {
+    ),
+    // [ts] idle: VDD_IN 4.76 W, VDD_CPU_GPU_CV 0.52, VDD_SOC 1.43. [nv] 7 to 25 W.
+    (
+        "orin-nano",
+        Physics {
             busy: parts(4.8, 10.5, 1.9, 2.8, 0.0),
             leak: parts(0.35, 0.60, 0.20, 0.0, 0.0),
             idle: parts(0.12, 0.05, 1.2, 0.55, 1.9),
             heat_k_per_w: 1.9,
             heat_j_per_k: 110.0,
             over_current_w: 30.0,
-            ..common
+            ..COMMON
         },
-        // [nv] 10 to 40 W; a carrier's maker measured 17 W in the mode named 25W.
-        "orin-nx" => Physics {
+    ),
+    // [nv] 10 to 40 W; a carrier's maker measured 17 W in the mode named 25W.
+    (
+        "orin-nx",
+        Physics {
             busy: parts(8.0, 15.0, 2.6, 3.6, 0.0),
             leak: parts(0.50, 0.90, 0.25, 0.0, 0.0),
             idle: parts(0.15, 0.06, 1.3, 0.60, 2.1),
             heat_k_per_w: 1.5,
             heat_j_per_k: 110.0,
             over_current_w: 45.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: VDD_GPU_SOC 2.4 W, VDD_CPU_CV 0.8, VIN_SYS_5V0 3.5, of it VDDQ 0.3; CPUs busy: VDD_CPU_CV 14.3.
-        // [nv] 15 to 60 W.
-        "agx-orin" => Physics {
+    ),
+    // [ts] idle: VDD_GPU_SOC 2.4 W, VDD_CPU_CV 0.8, VIN_SYS_5V0 3.5, of it VDDQ 0.3; CPUs busy: VDD_CPU_CV 14.3.
+    // [nv] 15 to 60 W.
+    (
+        "agx-orin",
+        Physics {
             busy: parts(13.2, 27.0, 4.0, 6.0, 0.0),
             leak: parts(0.90, 1.8, 0.40, 0.0, 0.0),
             idle: parts(0.40, 0.20, 1.7, 0.35, 3.0),
             heat_k_per_w: 0.75,
             heat_j_per_k: 400.0,
             over_current_w: 75.0,
-            ..common
+            ..COMMON
         },
-        // [ts] idle: VIN 19.8 W, VDD_GPU 2.0, VDD_CPU_SOC_MSS 5.9, VIN_SYS_5V0 5.6; busy: VIN 124.5.
-        "thor" => Physics {
+    ),
+    // [ts] idle: VIN 19.8 W, VDD_GPU 2.0, VDD_CPU_SOC_MSS 5.9, VIN_SYS_5V0 5.6; busy: VIN 124.5.
+    (
+        "thor",
+        Physics {
             cpu_per_cycle: 1.7,
             busy: parts(24.0, 62.0, 6.0, 12.0, 0.0),
             leak: parts(1.6, 3.2, 0.6, 0.0, 0.0),
@@ -173,14 +200,18 @@ pub fn physics(board: &str) -> Option<Physics> {
             heat_k_per_w: 0.42,
             heat_j_per_k: 700.0,
             over_current_w: 150.0,
-            ..common
+            ..COMMON
         },
-        _ => return None,
-    })
+    ),
+];
+
+/// The physics of a board by its name.
+pub(super) fn physics(board: &str) -> Option<Physics> {
+    BOARDS.iter().find(|(name, _)| *name == board).map(|(_, physics)| *physics)
 }
 
 /// What a rail carries, by its label. Rails that carry nothing of a simulated board (cameras, wireless) are 0.
-pub fn rail_share(label: &str) -> Parts {
+pub(super) fn rail_share(label: &str) -> Parts {
     match label {
         "VDD_IN" | "POM_5V_IN" | "VDD_MUX" | "VIN" => parts(1.0, 1.0, 1.0, 1.0, 1.0),
         "VDD_GPU" | "VDD_SYS_GPU" | "POM_5V_GPU" | "GPU" => parts(0.0, 1.0, 0.0, 0.0, 0.0),
