@@ -293,6 +293,11 @@ fn resolve(nodes: &BTreeMap<String, Node>, path: &str) -> io::Result<String> {
             continue;
         }
         let here = format!("/{}", [done.as_slice(), std::slice::from_ref(&part)].concat().join("/"));
+        match nodes.get(&here) {
+            // A folder that cannot be entered hides all below it.
+            Some(Node::Failing { errno }) if !todo.is_empty() => return Err(error(*errno)),
+            _ => {}
+        }
         if let Some(Node::Link(target)) = nodes.get(&here) {
             links += 1;
             if links > LINKS_MAX {
