@@ -129,7 +129,17 @@ fn main() {
                             });
                             e.log_sd = e.log_sd.hypot(n);
                             errs.push(100.0 * (e.value / t - 1.0).abs());
-                            if count == 12 { if let Ok(k) = std::env::var("BY") { let k: usize = k.parse().unwrap(); let v = footplate_tune::Knob::ALL[k].value(&r.setting).unwrap_or(0.0) as u64; let b = by.entry((target, v)).or_insert((0.0, 0.0, 0)); b.0 += (e.value / t).ln(); b.1 += (e.value / t).ln().abs(); b.2 += 1; } }
+                            if count == 12 {
+                                if let Ok(k) = std::env::var("BY") {
+                                    let k: usize = k.parse().unwrap();
+                                    let v =
+                                        footplate_tune::Knob::ALL[k].value(&r.setting).unwrap_or(0.0) as u64;
+                                    let b = by.entry((target, v)).or_insert((0.0, 0.0, 0));
+                                    b.0 += (e.value / t).ln();
+                                    b.1 += (e.value / t).ln().abs();
+                                    b.2 += 1;
+                                }
+                            }
                             inside += usize::from(((t / e.value).ln() / e.log_sd).abs() < Z90);
                         }
                         if errs.is_empty() {
@@ -143,7 +153,15 @@ fn main() {
                 }
             }
         }
-        for (k, v) in &by { println!("    {:?} bias {:6.1} abs {:5.1} n {}", k, 100.0 * v.0 / v.2 as f64, 100.0 * v.1 / v.2 as f64, v.2); }
+        for (k, v) in &by {
+            println!(
+                "    {:?} bias {:6.1} abs {:5.1} n {}",
+                k,
+                100.0 * v.0 / v.2 as f64,
+                100.0 * v.1 / v.2 as f64,
+                v.2
+            );
+        }
         println!("== {path} {groups_n} workloads");
         for ((target, count), (m, p95, c)) in &all {
             println!(

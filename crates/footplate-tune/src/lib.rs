@@ -3,6 +3,12 @@
 //! This crate does no I/O, starts no thread, and reads no clock or random source that it was not given: it
 //! works through the ports of `footplate_core::ports`.
 
+pub mod choose;
+pub mod evaluate;
+pub mod goal;
+mod normal;
+pub mod pareto;
+pub mod plan;
 pub mod predict;
 pub mod rng;
 pub mod setting;

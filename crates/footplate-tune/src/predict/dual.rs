@@ -53,6 +53,9 @@ impl Dual {
 
     /// A known positive base to the power of self.
     pub(crate) fn exponent_of(self, base: f64) -> Self {
+        if base == 1.0 {
+            return Self::constant(1.0);
+        }
         let log = base.ln();
         let v = (self.v * log).exp();
         self.chain(v, v * log)

@@ -66,7 +66,7 @@ impl Problem<'_> {
     /// Residuals and the derivatives by the active parameters in units of their prior's width.
     fn state(&self, params: [f64; PARAMS]) -> State {
         let mut jacobian = Matrix::zeros(self.samples.len(), self.active.len());
-        let duals = duals(&params, self.active);
+        let duals = self.form.prepare(&duals(&params, self.active));
         let mut residual = Vec::with_capacity(self.samples.len());
         for (row, sample) in self.samples.iter().enumerate() {
             let value = self.form.log_value(&duals, &sample.input);
@@ -117,7 +117,7 @@ impl Problem<'_> {
                 let gain = cost - next_cost;
                 (state, cost) = (next, next_cost);
                 damping = (damping * 0.3).max(1e-6);
-                if gain < 1e-5 * (1.0 + cost) {
+                if gain < 1e-3 * (1.0 + cost) {
                     break;
                 }
             } else {
@@ -140,8 +140,8 @@ fn duals(params: &[f64; PARAMS], active: &[usize]) -> [Dual; PARAMS] {
 }
 
 /// Widths of noise and of the correction that are tried, as standard deviations of the logarithm.
-const NOISES: [f64; 6] = [0.003, 0.007, 0.015, 0.03, 0.06, 0.12];
-const AMPLITUDES: [f64; 5] = [0.01, 0.03, 0.06, 0.12, 0.25];
+const NOISES: [f64; 6] = [0.002, 0.005, 0.012, 0.03, 0.06, 0.12];
+const AMPLITUDES: [f64; 4] = [0.015, 0.04, 0.1, 0.25];
 const LENGTHS: [f64; 3] = [0.3, 0.7, 1.5];
 
 /// How likely each width is before any measurement: (mean, width) of its logarithm.
@@ -206,33 +206,36 @@ impl Fit {
         })
     }
 
-    /// The form's parameters as constants.
+    /// The form's parameters as constants, prepared.
     pub(crate) fn constants(&self) -> [Dual; PARAMS] {
-        self.params.map(Dual::constant)
+        self.form.prepare(&self.params.map(Dual::constant))
     }
 
     /// Prediction of the true value (without the noise of a single measurement) at each input.
     pub(crate) fn predict(&self, inputs: &[Input]) -> Vec<LogNormal> {
-        let duals = duals(&self.params, &self.active);
+        let duals = self.prepared();
         let mut knowledge = Knowledge::for_fit(self);
+        let mut reader = self.levels.reader(&self.kernel);
+        let widen = student_factor(self.weights.len()).powi(2);
         inputs
             .iter()
             .map(|input| {
                 let value = self.form.log_value(&duals, input);
-                self.cross(input, &mut knowledge.cross);
+                reader.cross(&input.point, &mut knowledge.cross);
                 let mean = self.scale + value.v + dot(&knowledge.cross, &self.weights);
                 self.digest(&value, &mut knowledge);
-                LogNormal { mean, variance: knowledge.variance(&self.kernel) }
+                LogNormal { mean, variance: knowledge.variance(&self.kernel) * widen }
             })
             .collect()
     }
 
     /// How much a measurement at each of `candidates` would lower the sum of the variances at `references`.
     pub(crate) fn gain(&self, candidates: &[Input], references: &[Input]) -> Vec<f64> {
-        let know = |input: &Input| self.knowledge(input);
+        let duals = self.prepared();
+        let know = |input: &Input| self.knowledge(&duals, input);
         let known: Vec<Knowledge> = references.iter().map(know).collect();
         let gain = |candidate: &Input| {
-            let here = self.knowledge(candidate);
+            let here = self.knowledge(&duals, candidate);
             let shared = |(there, input): (&Knowledge, &Input)| {
                 let near = self.levels.covariance(&self.kernel, &candidate.point, &input.point);
                 (near - dot(&here.cross, &there.cross) + dot(&here.sensitivity, &there.sensitivity)).powi(2)
@@ -243,14 +246,14 @@ impl Fit {
         candidates.iter().map(gain).collect()
     }
 
-    fn cross(&self, input: &Input, into: &mut [f64]) {
-        self.levels.cross(&self.kernel, &input.point, into);
+    fn prepared(&self) -> [Dual; PARAMS] {
+        self.form.prepare(&duals(&self.params, &self.active))
     }
 
-    fn knowledge(&self, input: &Input) -> Knowledge {
+    fn knowledge(&self, duals: &[Dual; PARAMS], input: &Input) -> Knowledge {
         let mut knowledge = Knowledge::for_fit(self);
-        self.cross(input, &mut knowledge.cross);
-        let value = self.form.log_value(&duals(&self.params, &self.active), input);
+        self.levels.reader(&self.kernel).cross(&input.point, &mut knowledge.cross);
+        let value = self.form.log_value(duals, input);
         self.digest(&value, &mut knowledge);
         knowledge
     }
@@ -258,9 +261,13 @@ impl Fit {
     /// From covariances with the samples to what they leave open.
     fn digest(&self, value: &Dual, knowledge: &mut Knowledge) {
         self.gram.forward(&mut knowledge.cross);
-        let explained = self.whitened_jacobian.transposed_times(&knowledge.cross);
-        for ((s, index), e) in knowledge.sensitivity.iter_mut().zip(&self.active).zip(&explained) {
-            *s = value.d[*index] * self.priors[*index].sd - e;
+        let sensitivity = &mut knowledge.sensitivity;
+        for (s, index) in sensitivity.iter_mut().zip(&self.active) {
+            *s = value.d[*index] * self.priors[*index].sd;
+        }
+        for (row, known) in knowledge.cross.iter().enumerate() {
+            let told = self.whitened_jacobian.row(row);
+            sensitivity.iter_mut().zip(told).for_each(|(s, t)| *s -= known * t);
         }
         self.posterior.forward(&mut knowledge.sensitivity);
     }
@@ -283,6 +290,14 @@ impl Knowledge {
     }
 }
 
+/// By how much Student's distribution is wider than the normal one at its 95 % quantile, if three of the samples
+/// went into the widths of noise and correction: with few samples these are themselves unsure.
+/// (Series of Cornish and Fisher; at least two degrees of freedom are taken.)
+pub(crate) fn student_factor(samples: usize) -> f64 {
+    let freedom = samples.saturating_sub(3).max(2) as f64;
+    1.0 + 0.927 / freedom + 0.9 / (freedom * freedom)
+}
+
 fn belief(kernel: &Kernel, noise_sd: f64) -> f64 {
     let log_normal = |x: f64, (mean, width): (f64, f64)| -0.5 * ((x.ln() - mean) / width).powi(2);
     log_normal(noise_sd, NOISE_BELIEF) + log_normal(kernel.amplitude, AMPLITUDE_BELIEF)
@@ -292,7 +307,7 @@ impl Problem<'_> {
     /// Descends from `start`, and on the first round from a few other guesses of what dominates.
     fn best_start(&self, start: [f64; PARAMS], gram: &Cholesky, widely: bool) -> (State, f64) {
         let mut best = self.descend(start, gram, 12);
-        let guesses: usize = if widely { 3 } else { 0 };
+        let guesses: usize = if widely { 2 } else { 0 };
         for guess in 0..guesses {
             let mut params = start;
             for index in self.active.iter().filter(|i| **i < 5) {

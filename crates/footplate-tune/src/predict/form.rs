@@ -4,6 +4,8 @@
 //! Amounts are logarithms relative to a scale (the median of what was measured). Where the formulas come from:
 //! `docs/predictor.md`.
 
+use std::array;
+
 use super::dual::{Dual, PARAMS};
 use crate::setting::{Knob, Knobs, Point};
 
@@ -116,7 +118,24 @@ impl Form {
         priors
     }
 
-    /// Logarithm of the quantity by its scale.
+    /// The parameters as the formulas use them: amounts and exponents positive, shares between 0 and 1. Done once
+    /// for all inputs.
+    pub(crate) fn prepare(self, p: &[Dual; PARAMS]) -> [Dual; PARAMS] {
+        let one = Dual::constant(1.0);
+        array::from_fn(|index| match (self, index) {
+            (Self::Time { .. }, time::STOLEN | time::FLOOR)
+            | (Self::Power { .. }, power::CPU_SHARE | power::GPU_SHARE) => p[index].sigmoid(),
+            (Self::Time { .. }, time::DEVICE_OVERLAP | time::HOST_OVERLAP)
+            | (Self::Power { .. }, power::CPU_CURVE | power::GPU_CURVE) => one + p[index].exp(),
+            (Self::Time { .. }, time::CURVE) => p[index].scale(-1.0).exp(),
+            (Self::Time { .. }, time::BATCH_POWER | time::BATCH_DEMAND)
+            | (Self::Power { .. }, power::BATCH_POWER)
+            | (_, HINT) => p[index],
+            _ => p[index].exp(),
+        })
+    }
+
+    /// Logarithm of the quantity by its scale, with prepared parameters.
     pub(crate) fn log_value(self, p: &[Dual; PARAMS], input: &Input) -> Dual {
         match self {
             Self::Time { .. } => self.log_time(p, input).0,
@@ -200,23 +219,23 @@ impl Form {
             [Knob::CpuClock, Knob::GpuClock, Knob::EmcClock, Knob::PowerLimit, Knob::BatchSize]
                 .map(|knob| x[knob as usize]);
         let one = Dual::constant(1.0);
-        let slowdown = |value: f64, power: Dual| power.exp().exponent_of(1.0 / value);
+        let slowdown = |value: f64, power: Dual| power.exponent_of(1.0 / value);
         let cpu_slow = slowdown(cpu, p[time::CPU_POWER]).scale(1.0 / batch);
         // What the system itself takes of the host's cycles.
-        let stolen = p[time::STOLEN].sigmoid().scale(-0.95 * least_host / (cores * cpu));
+        let stolen = p[time::STOLEN].scale(-0.95 * least_host / (cores * cpu));
         let cpu_slow = cpu_slow * (one + stolen).recip();
-        let serial = p[time::SERIAL].exp() * cpu_slow;
-        let parallel = p[time::PARALLEL].exp() * cpu_slow * slowdown(cores, p[time::CORE_POWER]);
+        let serial = p[time::SERIAL] * cpu_slow;
+        let parallel = p[time::PARALLEL] * cpu_slow * slowdown(cores, p[time::CORE_POWER]);
         let mut gpu_slow = slowdown(gpu, p[time::GPU_POWER]);
         if limit < 1.0 || p[time::DEMAND].d[time::DEMAND] != 0.0 {
             gpu_slow = gpu_slow * limit_slowdown(p, limit, least_limit, batch);
         }
         let work = p[time::BATCH_POWER].exponent_of(batch);
-        let compute = p[time::GPU].exp() * gpu_slow * work;
-        let memory = p[time::MEMORY].exp() * slowdown(emc, p[time::MEMORY_POWER]);
-        let device = compute.overlap(memory, one + p[time::DEVICE_OVERLAP].exp());
-        let beside = parallel.overlap(device, one + p[time::HOST_OVERLAP].exp());
-        let total = p[time::FIXED].exp() + serial + beside;
+        let compute = p[time::GPU] * gpu_slow * work;
+        let memory = p[time::MEMORY] * slowdown(emc, p[time::MEMORY_POWER]);
+        let device = compute.overlap(memory, p[time::DEVICE_OVERLAP]);
+        let beside = parallel.overlap(device, p[time::HOST_OVERLAP]);
+        let total = p[time::FIXED] + serial + beside;
         let busy = Busy {
             host: ((serial.v + parallel.v) / total.v).min(1.0),
             device: (device.v / total.v).min(1.0),
@@ -229,13 +248,13 @@ impl Form {
 /// How much a power limit slows the GPU: above its demand not at all; below it the clock falls as a root of the
 /// power that is left above a floor.
 fn limit_slowdown(p: &[Dual; PARAMS], limit: f64, least_limit: f64, batch: f64) -> Dual {
-    let floor = p[time::FLOOR].sigmoid().scale(least_limit * 0.98);
+    let floor = p[time::FLOOR].scale(least_limit * 0.98);
     let left = Dual::constant(limit) + floor.scale(-1.0);
-    let demand = p[time::DEMAND].exp() * p[time::BATCH_DEMAND].exponent_of(batch);
+    let demand = p[time::DEMAND] * p[time::BATCH_DEMAND].exponent_of(batch);
     let lack = demand * left.recip();
     // max(1, lack^(1/curve)), with a round corner
     let sharp = 8.0;
-    let raised = (lack.ln() * p[time::CURVE].scale(-1.0).exp().scale(sharp)).exp();
+    let raised = (lack.ln() * p[time::CURVE].scale(sharp)).exp();
     (Dual::constant(1.0) + raised).powf(1.0 / sharp)
 }
 
@@ -244,27 +263,27 @@ fn log_power(p: &[Dual; PARAMS], input: &Input, limit_by_scale: f64, slowest: Sl
     let [cores, cpu, gpu, emc, limit, batch] =
         [Knob::Cores, Knob::CpuClock, Knob::GpuClock, Knob::EmcClock, Knob::PowerLimit, Knob::BatchSize]
             .map(|knob| x[knob as usize]);
-    let active = |share: Dual, busy: f64| Dual::constant(1.0) + share.sigmoid().scale(busy - 1.0);
-    let curve = |value: f64, power: Dual| (Dual::constant(1.0) + power.exp()).exponent_of(value);
-    let host = p[power::CPU].exp()
+    let active = |share: Dual, busy: f64| Dual::constant(1.0) + share.scale(busy - 1.0);
+    let curve = |value: f64, power: Dual| power.exponent_of(value);
+    let host = p[power::CPU]
         * curve(cpu, p[power::CPU_CURVE])
-        * p[power::CORE_POWER].exp().exponent_of(cores)
+        * p[power::CORE_POWER].exponent_of(cores)
         * active(p[power::CPU_SHARE], input.busy.host);
-    let gpu = p[power::GPU].exp()
+    let gpu = p[power::GPU]
         * curve(gpu, p[power::GPU_CURVE])
         * active(p[power::GPU_SHARE], input.busy.device)
         * p[power::BATCH_POWER].exponent_of(batch);
-    let memory = p[power::MEMORY].exp() * p[power::MEMORY_CURVE].exp().exponent_of(emc);
-    let mut total = p[power::IDLE].exp() + host + gpu + memory;
+    let memory = p[power::MEMORY] * p[power::MEMORY_CURVE].exponent_of(emc);
+    let mut total = p[power::IDLE] + host + gpu + memory;
     if limit < 1.0 || p[power::CEILING].d[power::CEILING] != 0.0 {
-        let ceiling = p[power::CEILING].exp().scale(limit * limit_by_scale);
+        let ceiling = p[power::CEILING].scale(limit * limit_by_scale);
         let sharp = 6.0;
         total = (total.powf(-sharp) + ceiling.powf(-sharp)).powf(-1.0 / sharp);
     }
     if slowest.clock > 1.0 || slowest.cores > 1.0 {
-        let by_clock = p[power::STARVED_CURVE].exp().exponent_of(1.0 / (cpu * slowest.clock));
-        let by_cores = p[power::STARVED_CORES].exp().exponent_of(1.0 / (cores * slowest.cores));
-        let starved = p[power::STARVED].exp() * by_clock * by_cores;
+        let by_clock = p[power::STARVED_CURVE].exponent_of(1.0 / (cpu * slowest.clock));
+        let by_cores = p[power::STARVED_CORES].exponent_of(1.0 / (cores * slowest.cores));
+        let starved = p[power::STARVED] * by_clock * by_cores;
         total = total * (Dual::constant(1.0) + starved).recip();
     }
     total.ln() + p[power::HINT].scale(input.hint)

@@ -2,7 +2,9 @@
 
 use super::fit::Sample;
 use super::linalg::{Cholesky, Matrix};
-use crate::setting::{Knobs, Point};
+use crate::setting::{Knob, Knobs, Point};
+
+const KNOBS: usize = Knob::ALL.len();
 
 /// Part of the variance that is a sum over single knobs; the rest needs all knobs to be near.
 const ADDITIVE: f64 = 0.5;
@@ -81,17 +83,71 @@ impl Levels {
         Cholesky::of(&covariance)
     }
 
-    /// Covariances of a point with each sample.
-    pub(crate) fn cross(&self, kernel: &Kernel, point: &Point, into: &mut [f64]) {
-        let position = self.knobs.position(point);
-        for (target, sample) in into.iter_mut().zip(&self.positions) {
-            *target = kernel.variance() * self.correlation(&position, sample, kernel.length);
-        }
+    /// Reads covariances of points with the samples, and remembers them by knob and value.
+    pub(crate) fn reader(&self, kernel: &Kernel) -> Reader<'_> {
+        Reader { levels: self, kernel: *kernel, seen: vec![Seen::default(); self.varying.len()] }
     }
 
     /// Covariance of two points.
     pub(crate) fn covariance(&self, kernel: &Kernel, a: &Point, b: &Point) -> f64 {
         let (a, b) = (self.knobs.position(a), self.knobs.position(b));
         kernel.variance() * self.correlation(&a, &b, kernel.length)
+    }
+}
+
+/// Correlations along one knob of each value that was met with each sample.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    values: Vec<f64>,
+    /// By value, in the order of `values`.
+    rows: Vec<Vec<f64>>,
+}
+
+/// Covariances of points with the samples. Spaces are products of few levels: each level is computed once.
+pub(crate) struct Reader<'a> {
+    levels: &'a Levels,
+    kernel: Kernel,
+    seen: Vec<Seen>,
+}
+
+impl Reader<'_> {
+    /// Covariances of a point with each sample.
+    pub(crate) fn cross(&mut self, point: &Point, into: &mut [f64]) {
+        let variance = self.kernel.variance();
+        if self.seen.is_empty() {
+            into.fill(variance);
+            return;
+        }
+        let share = ADDITIVE / self.seen.len() as f64;
+        let mut sums = [0.0; KNOBS];
+        let mut rows = [0; KNOBS];
+        for (slot, knob) in self.levels.varying.iter().enumerate() {
+            rows[slot] = self.row(slot, *knob, point);
+        }
+        for (index, target) in into.iter_mut().enumerate() {
+            for (slot, seen) in self.seen.iter().enumerate() {
+                sums[slot] = seen.rows[rows[slot]][index];
+            }
+            let near = &sums[..self.seen.len()];
+            let sum: f64 = near.iter().sum();
+            let product: f64 = near.iter().product();
+            *target = variance * (share * sum + (1.0 - ADDITIVE) * product);
+        }
+    }
+
+    /// The place of a value's row, made if it is new.
+    fn row(&mut self, slot: usize, knob: usize, point: &Point) -> usize {
+        let value = point[knob];
+        match self.seen[slot].values.binary_search_by(|v| v.total_cmp(&value)) {
+            Ok(index) => index,
+            Err(index) => {
+                let here = self.levels.knobs.position(point)[knob];
+                let near = |there: &Point| matern((here - there[knob]).abs() / self.kernel.length);
+                let row = self.levels.positions.iter().map(near).collect();
+                self.seen[slot].values.insert(index, value);
+                self.seen[slot].rows.insert(index, row);
+                index
+            }
+        }
     }
 }

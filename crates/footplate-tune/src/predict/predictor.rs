@@ -69,6 +69,18 @@ pub struct Prediction {
     pub energy_j: Option<Estimate>,
 }
 
+impl Prediction {
+    /// The same medians with errors that are `factor` times as large.
+    pub fn widened(&self, factor: f64) -> Self {
+        let widen = |e: Option<Estimate>| e.map(|e| Estimate { log_sd: e.log_sd * factor, ..e });
+        Self {
+            time_s: widen(self.time_s),
+            power_w: widen(self.power_w),
+            energy_j: widen(self.energy_j),
+        }
+    }
+}
+
 /// A fitted model of one job on one machine.
 #[derive(Clone, Debug)]
 pub struct Predictor {
@@ -152,6 +164,21 @@ impl Predictor {
     /// Noise of a single measurement of (time, power), as fitted: standard deviations of the logarithm.
     pub fn noise(&self) -> (Option<f64>, Option<f64>) {
         (self.time.as_ref().map(|f| f.noise_sd), self.power.as_ref().map(|f| f.noise_sd))
+    }
+
+    /// A prediction of the mean of `repeats` measurements instead of the true value: wider by their noise.
+    pub fn with_noise(&self, prediction: &Prediction, repeats: usize) -> Prediction {
+        let (time, power) = self.noise();
+        let shrink = 1.0 / (repeats.max(1) as f64).sqrt();
+        let widen = |estimate: Option<Estimate>, noise: f64| {
+            estimate.map(|e| Estimate { log_sd: e.log_sd.hypot(noise * shrink), ..e })
+        };
+        let (time, power) = (time.unwrap_or(0.0), power.unwrap_or(0.0));
+        Prediction {
+            time_s: widen(prediction.time_s, time),
+            power_w: widen(prediction.power_w, power),
+            energy_j: widen(prediction.energy_j, time.hypot(power)),
+        }
     }
 
     /// What the fits found, for a debugging eye.
