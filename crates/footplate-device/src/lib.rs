@@ -4,13 +4,17 @@
 //! running system, a captured tree, or a simulated board.
 
 pub mod board;
+pub mod capture;
+pub mod control;
 pub mod discover;
 pub mod error;
+pub mod guard;
 pub mod knob;
 pub mod memory_tree;
 pub mod nvpmodel;
 pub mod parse;
 pub mod preset;
+pub mod report;
 pub mod root;
 
 pub use board::BoardFacts;
