@@ -16,6 +16,7 @@ pub mod parse;
 pub mod preset;
 pub mod report;
 pub mod root;
+pub mod sim;
 
 pub use board::BoardFacts;
 pub use discover::Device;

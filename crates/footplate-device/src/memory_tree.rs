@@ -126,6 +126,11 @@ impl MemoryTree {
         self.lock().retain(|name, _| name != path && !name.starts_with(&below));
     }
 
+    /// Where a path leads when all links are followed, whether something is there or not.
+    pub(crate) fn resolved(&self, path: &str) -> io::Result<String> {
+        resolve(&self.lock(), path)
+    }
+
     /// All nodes in order.
     pub fn nodes(&self) -> BTreeMap<String, Node> {
         self.lock().clone()
