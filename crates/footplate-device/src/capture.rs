@@ -117,7 +117,8 @@ pub fn text(root: &Root) -> String {
     for (path, node) in seen.iter() {
         // Nodes below a link were read through it and stand under its own path.
         let below = format!("{path}/");
-        let has_below = || seen.range(below.clone()..).next().is_some_and(|(name, _)| name.starts_with(&below));
+        let has_below =
+            || seen.range(below.clone()..).next().is_some_and(|(name, _)| name.starts_with(&below));
         if matches!(node, Node::Link(_)) && has_below() {
             continue;
         }

@@ -92,6 +92,12 @@ impl Guard {
         Ok(())
     }
 
+    /// Makes a dead process's journal ours: it was put back, and may be removed.
+    pub fn adopt(mut self) -> Self {
+        self.is_saved = true;
+        self
+    }
+
     /// Whether this process wrote a journal that stands.
     pub fn has_saved(&self) -> bool {
         self.is_saved
