@@ -4,8 +4,11 @@
 //! running system, a captured tree, or a simulated board.
 
 pub mod board;
+pub mod capture;
+pub mod control;
 pub mod discover;
 pub mod error;
+pub mod guard;
 pub mod knob;
 pub mod memory_tree;
 pub mod meter;
@@ -13,6 +16,7 @@ pub mod nvpmodel;
 pub mod parse;
 pub mod preset;
 pub mod rail;
+pub mod report;
 pub mod root;
 pub mod sim;
 pub mod throttle;
