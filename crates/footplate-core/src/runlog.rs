@@ -1,6 +1,6 @@
 //! The run log's text format: one record a line, each with a version and a checksum.
 //!
-//! A line is `{"v":2,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! A line is `{"v":3,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
 //! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
 //! tool can read, and a torn or altered line is told from a whole one.
 
@@ -11,8 +11,9 @@ use crate::record::Record;
 /// The version that this program writes. Older ones are read too.
 ///
 /// - 1: the first.
-/// - 2: records of kind `power`.
-pub const VERSION: u32 = 2;
+/// - 2: records of kind `loader`.
+/// - 3: records of kind `power`.
+pub const VERSION: u32 = 3;
 
 /// Why a line is not a record.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -111,7 +112,7 @@ mod tests {
         let line = encode(&warning("clock not set")).unwrap();
         assert_eq!(
             line,
-            "{\"v\":2,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+            "{\"v\":3,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
         );
         assert_eq!(decode(&line), Ok(warning("clock not set")));
     }
@@ -144,8 +145,14 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":2", "{\"v\":3");
-        assert_eq!(decode(&line), Err(LineError::Version { found: 3 }));
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":4");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 4 }));
+    }
+
+    #[test]
+    fn a_line_of_version_2_is_read() {
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":2");
+        assert_eq!(decode(&line), Ok(warning("x")));
     }
 
     proptest! {
