@@ -11,12 +11,15 @@ pub mod error;
 pub mod guard;
 pub mod knob;
 pub mod memory_tree;
+pub mod meter;
 pub mod nvpmodel;
 pub mod parse;
 pub mod preset;
+pub mod rail;
 pub mod report;
 pub mod root;
 pub mod sim;
+pub mod throttle;
 
 pub use board::BoardFacts;
 pub use discover::Device;
