@@ -21,6 +21,9 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     /// Threads; 0: minibatches are made in the thread that asks for them.
     pub workers: usize,
+    /// The pipeline may choose up to so many workers, and its depth, by what its consumer waits for; `None`:
+    /// it keeps `workers` and the greatest depth.
+    pub workers_max: Option<usize>,
     /// Minibatches made ahead, at most.
     pub prefetch_batches: usize,
     /// Bytes of minibatches made ahead, at most (one is always made).
@@ -71,7 +74,8 @@ impl LoaderSettings {
             Dataset::Text(_) => 0,
             Dataset::Images(_) => WORKER_BYTES,
         };
-        batches * self.batch_bytes(dataset) + self.workers.max(1) as u64 * per_worker
+        let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
+        batches * self.batch_bytes(dataset) + workers * per_worker
     }
 }
 
@@ -124,7 +128,7 @@ pub enum Inputs {
     },
 }
 
-/// Time of the thread that made a minibatch, in nanoseconds.
+/// Time of the threads that made a minibatch, added up, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// To read bytes.

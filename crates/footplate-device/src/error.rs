@@ -37,6 +37,14 @@ pub enum DeviceError {
         /// What is wrong there.
         problem: String,
     },
+    /// Another living process has the controls.
+    #[error("the controls are held by process {owner} ({path})")]
+    Held {
+        /// The lock's file.
+        path: String,
+        /// The process that holds it.
+        owner: String,
+    },
     /// Anything else, told in full.
     #[error("{0}")]
     Other(String),

@@ -4,15 +4,22 @@
 //! running system, a captured tree, or a simulated board.
 
 pub mod board;
+pub mod capture;
+pub mod control;
 pub mod discover;
 pub mod error;
+pub mod guard;
 pub mod knob;
 pub mod memory_tree;
+pub mod meter;
 pub mod nvpmodel;
 pub mod parse;
 pub mod preset;
+pub mod rail;
+pub mod report;
 pub mod root;
 pub mod sim;
+pub mod throttle;
 
 pub use board::BoardFacts;
 pub use discover::Device;

@@ -185,7 +185,7 @@ impl Root {
 }
 
 /// Whether a name fits a pattern with `*`.
-fn matches_name(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == name };
     let Some(rest) = name.strip_prefix(before) else { return false };
     if after.is_empty() {

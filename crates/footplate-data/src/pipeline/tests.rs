@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::augment::Normalize;
+use crate::batch::{BadSample, Inputs, PixelLayout};
 use crate::dataset::{OpenOptions, open};
 use crate::decode::tests::jpeg;
 use crate::transform::Transform;
@@ -29,6 +30,7 @@ fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
     LoaderSettings {
         batch_size: 4,
         workers,
+        workers_max: None,
         prefetch_batches: 3,
         prefetch_bytes: 1 << 30,
         layout,
@@ -151,8 +153,7 @@ fn a_pipeline_that_is_dropped_early_ends_its_threads() {
 fn a_worker_that_dies_is_an_error_and_not_a_hang() {
     let root = folder(&[]);
     let mut pipeline = start(root.path(), 2, START);
-    pipeline.shared.lock().died = true;
-    pipeline.shared.finished.notify_all();
+    pipeline.shared.close(true);
     let mut results = std::iter::from_fn(|| pipeline.next());
     assert!(results.any(|result| matches!(result, Err(DataError::WorkerDied))));
 }

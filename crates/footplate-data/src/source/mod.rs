@@ -7,7 +7,12 @@ pub(crate) mod tar;
 
 use std::io;
 
+use crate::order::Visit;
 use crate::transform::Encoded;
+
+/// Samples of shards are read in runs of this many bytes: long enough for an SD card to be near its sequential
+/// speed.
+const BLOCK_BYTES: u64 = 1 << 20;
 
 /// What a source found.
 #[derive(Debug)]
@@ -52,6 +57,28 @@ impl Store {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
             Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
             Self::Pixels(store) => Ok(store.read(index, buffer)),
+        }
+    }
+
+    /// Whether reading a sample may have to wait for storage.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self, Self::Folder(_) | Self::Tar(_))
+    }
+
+    /// How samples are best visited in a shuffled epoch.
+    pub(crate) fn visit(&self) -> Visit {
+        match self {
+            Self::Folder(_) | Self::Pixels(_) => Visit::Anywhere,
+            Self::Tar(store) => Visit::Blocks { block: (BLOCK_BYTES / store.mean_bytes().max(1)).max(1) },
+        }
+    }
+
+    /// Asks the system to read samples soon: nothing waits for it, and a failure shows when they are read.
+    pub(crate) fn advise(&self, samples: &[u32]) {
+        match self {
+            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize)),
+            Self::Tar(store) => store.advise(samples),
+            Self::Pixels(_) => {}
         }
     }
 

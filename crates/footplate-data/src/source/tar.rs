@@ -3,8 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
 
 use super::{Found, Store, is_image_name};
 use crate::error::DataError;
@@ -13,6 +16,10 @@ use crate::error::DataError;
 const MEMBER_BYTES_MAX: u64 = 256 << 20;
 /// A class number has few digits.
 const CLASS_BYTES_MAX: u64 = 32;
+/// Headers and padding of a sample of two members.
+const MEMBER_OVERHEAD: u64 = 2048;
+/// Members with less between them are read in one go.
+const GAP_MAX: u64 = 64 << 10;
 /// More classes are taken for a mistake.
 const CLASSES_MAX: u32 = 1_000_000;
 /// Shards of a brace pattern, at most.
@@ -39,6 +46,38 @@ impl TarStore {
         let member = &self.members[index];
         buffer.resize(member.size as usize, 0);
         self.shards[member.shard as usize].1.read_exact_at(buffer, member.offset)
+    }
+
+    /// The mean size of a member with its share of headers and padding, in bytes.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        let total: u64 = self.members.iter().map(|member| u64::from(member.size) + MEMBER_OVERHEAD).sum();
+        total / (self.members.len() as u64).max(1)
+    }
+
+    /// Has the members read to the page cache; those that follow each other in one go.
+    pub(crate) fn advise(&self, samples: &[u32]) {
+        let mut run: Option<(u32, u64, u64)> = None;
+        for index in samples {
+            let member = &self.members[*index as usize];
+            let (from, to) = (member.offset, member.offset + u64::from(member.size));
+            run = match run {
+                Some((shard, begin, end)) if shard == member.shard && from >= end && from - end < GAP_MAX => {
+                    Some((shard, begin, to))
+                }
+                other => {
+                    self.advise_range(other);
+                    Some((member.shard, from, to))
+                }
+            };
+        }
+        self.advise_range(run);
+    }
+
+    fn advise_range(&self, range: Option<(u32, u64, u64)>) {
+        if let Some((shard, begin, end)) = range {
+            let file = &self.shards[shard as usize].1;
+            let _ = fadvise(file, begin, NonZeroU64::new(end - begin), Advice::WillNeed);
+        }
     }
 
     pub(crate) fn name(&self, index: usize) -> String {

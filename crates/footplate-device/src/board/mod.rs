@@ -416,6 +416,11 @@ pub const BOARDS: [&BoardFacts; 9] = [
     &thor::FACTS,
 ];
 
+/// Whether a cooling device's type fits a pattern of the facts, in which `*` stands for anything.
+pub fn matches_kind(pattern: &str, kind: &str) -> bool {
+    crate::root::matches_name(pattern, kind)
+}
+
 /// A board by its name in commands.
 pub fn by_id(id: &str) -> Option<&'static BoardFacts> {
     BOARDS.into_iter().find(|board| board.id == id)

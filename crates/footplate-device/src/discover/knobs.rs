@@ -7,7 +7,7 @@ use crate::error::{DeviceError, told};
 use crate::parse;
 use crate::root::{Root, content};
 
-use super::{Identity, Problem, hertz, note};
+use super::{Identity, Problem, hertz_of, note};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -313,7 +313,7 @@ impl EmcKnob {
 
     /// The present clock.
     pub fn present(&self, root: &Root) -> Reading<Hertz> {
-        hertz(root, &self.rate_path(), 1)
+        hertz_of(root, &self.rate_path(), 1)
     }
 }
 
@@ -362,6 +362,10 @@ pub(super) fn emc(
             false
         }
     };
+    if knob.can_lock && control == EmcControl::BpmpHalt && !root.exists(BWMGR_HALT) {
+        problems.push(Problem::new("EMC clock", format!("there is no {BWMGR_HALT}: the lock may not hold")));
+        knob.control = EmcControl::Bpmp;
+    }
     if !knob.can_lock && knob.cap.is_none() && !root.exists(&knob.rate_path()) && !denied(root) {
         return None;
     }

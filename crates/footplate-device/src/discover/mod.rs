@@ -8,8 +8,8 @@ mod rails;
 
 use serde::Serialize;
 
-use footplate_core::power_mode::KnobTables;
-use footplate_core::{Hertz, Reading};
+use footplate_core::power_mode::{KnobTables, ModeSpace};
+use footplate_core::{Hertz, PowerMode, Reading};
 
 use crate::board::{BoardFacts, Module, TotalRule};
 use crate::error::DeviceError;
@@ -104,6 +104,13 @@ impl Device {
         }
     }
 
+    /// All modes that can be held. Where the EMC cannot be locked, a CPU clock brings its own least EMC clock.
+    pub fn space(&self) -> ModeSpace {
+        let can_lock = self.emc.as_ref().is_none_or(|emc| emc.can_lock);
+        let floors = if can_lock { &[] } else { self.facts.emc_floors_khz };
+        ModeSpace::product(&self.tables(), |mode| above_floor(floors, mode))
+    }
+
     /// The tables of all knobs.
     pub fn tables(&self) -> KnobTables {
         let hertz = |table: &[u64], unit: u64| table.iter().map(|v| Hertz(v * unit)).collect();
@@ -115,6 +122,12 @@ impl Device {
             gpu_power_limit_mw: Vec::new(),
         }
     }
+}
+
+fn above_floor(floors_khz: &[(u64, u64)], mode: &PowerMode) -> bool {
+    let (Some(cpu), Some(emc)) = (mode.cpu_hz, mode.emc_hz) else { return true };
+    let floor = floors_khz.iter().rev().find(|(khz, _)| cpu.0 >= khz * 1000);
+    floor.is_none_or(|(_, khz)| emc.0 >= khz * 1000)
 }
 
 fn total(facts: &BoardFacts, rails: &[RailSource], problems: &mut Vec<Problem>) -> Option<Total> {
@@ -151,6 +164,6 @@ fn note<T>(problems: &mut Vec<Problem>, what: &str, result: Result<T, DeviceErro
 }
 
 /// A number node as a reading in Hz.
-pub(crate) fn hertz(root: &Root, path: &str, unit: u64) -> Reading<Hertz> {
+pub(crate) fn hertz_of(root: &Root, path: &str, unit: u64) -> Reading<Hertz> {
     crate::error::reading(root.number::<u64>(path).map(|value| Hertz(value.saturating_mul(unit))))
 }

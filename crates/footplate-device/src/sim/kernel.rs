@@ -50,6 +50,7 @@ pub(super) enum PolicyFile {
     Min,
     Max,
     Current,
+    Real,
     Governor,
     SetSpeed,
     Affected,
@@ -125,6 +126,8 @@ pub(super) struct KernelState {
     pub(super) demand: Demand,
     /// Steps of the tables that the thermal framework has taken off the highest clocks.
     pub(super) throttle: usize,
+    /// Share of the asked CPU clock that the over-current limiter lets through.
+    pub(super) held_back: f64,
     /// Core that does not come back, by injection.
     pub(super) dead_core: Option<u32>,
 }
@@ -164,6 +167,7 @@ impl KernelState {
             busy_stores: 0,
             demand: Demand::default(),
             throttle: 0,
+            held_back: 1.0,
             dead_core: None,
         }
     }
@@ -202,7 +206,7 @@ impl KernelState {
         let mut sum = 0.0;
         for (policy, cluster) in self.module.clusters.iter().enumerate() {
             let on = cluster.iter().filter(|cpu| self.online[**cpu as usize]).count();
-            sum += on as f64 * self.policy_khz(policy) as f64 * 1e3;
+            sum += on as f64 * self.policy_khz(policy) as f64 * 1e3 * self.held_back;
         }
         sum / f64::from(self.cores().max(1))
     }
@@ -287,6 +291,7 @@ impl KernelState {
             PolicyFile::Min => limits.min.to_string(),
             PolicyFile::Max => limits.max.to_string(),
             PolicyFile::Current => self.policy_khz(policy).to_string(),
+            PolicyFile::Real => ((self.policy_khz(policy) as f64 * self.held_back) as u64).to_string(),
             PolicyFile::Governor => self.governors[policy].clone(),
             PolicyFile::SetSpeed => "<unsupported>".to_owned(),
             PolicyFile::Affected => {
@@ -408,7 +413,9 @@ impl KernelState {
             },
             // Only with the governor `userspace`, which these boards have not set.
             PolicyFile::SetSpeed => return Err(fault(errno::EINVAL)),
-            PolicyFile::Current | PolicyFile::Affected => return Err(fault(errno::EACCES)),
+            PolicyFile::Current | PolicyFile::Real | PolicyFile::Affected => {
+                return Err(fault(errno::EACCES));
+            }
         }
         Ok(())
     }

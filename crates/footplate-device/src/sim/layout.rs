@@ -142,7 +142,7 @@ fn cpus(layout: &mut Layout, release: &Release, module: &Module) {
             ("scaling_min_freq", 0o644, PolicyFile::Min),
             ("scaling_max_freq", 0o644, PolicyFile::Max),
             ("scaling_cur_freq", 0o444, PolicyFile::Current),
-            ("cpuinfo_cur_freq", 0o400, PolicyFile::Current),
+            ("cpuinfo_cur_freq", 0o400, PolicyFile::Real),
             ("scaling_governor", 0o644, PolicyFile::Governor),
             ("scaling_setspeed", 0o644, PolicyFile::SetSpeed),
             ("affected_cpus", 0o444, PolicyFile::Affected),
@@ -289,6 +289,7 @@ fn sensor(layout: &mut Layout, release: &Release, index: usize, chip: &SensorChi
     let number = FIRST_HWMON + index;
     let folder = format!("{device}/hwmon/hwmon{number}");
     layout.link(&format!("/sys/class/hwmon/hwmon{number}"), &folder);
+    layout.link(&format!("{folder}/device"), &device);
     layout.fixed(&format!("{folder}/name"), driver);
     layout.tree.file(&format!("{folder}/samples"), &chip.samples.to_string(), mode | 0o200);
     // The driver's figure does not multiply by the samples: for one sample it is the period, in whole ms.

@@ -20,6 +20,8 @@ const PAST_NS: u64 = 8_000_000_000;
 const HYSTERESIS_C: f64 = 2.0;
 /// Temperature where heat is not simulated.
 const FIXED_C: f64 = 50.0;
+/// Share of the clock that is left while the over-current limiter acts: assumed.
+const HELD_BACK: f64 = 0.93;
 /// Above this the CPU governor and the memory have work.
 const BUSY: f64 = 0.02;
 
@@ -132,6 +134,11 @@ impl Machine {
         &self.physics
     }
 
+    /// Sets the power above which the limiter acts.
+    pub(super) fn limit_current(&mut self, watts: f64) {
+        self.physics.over_current_w = watts;
+    }
+
     /// Says how busy the board is from now on.
     pub(super) fn set_activity(&mut self, activity: Activity) {
         self.activity = activity;
@@ -172,10 +179,10 @@ impl Machine {
             self.temperature_c = after;
             self.throttle();
         }
-        if watts > self.physics.over_current_w {
-            // Ten events a second: the limiter acts for about a millisecond each time.
-            self.over_current += seconds * 10.0;
-        }
+        // Ten events a second while it lasts; the limiter holds the CPU back a little and no limit shows it.
+        let is_over = watts > self.physics.over_current_w;
+        self.over_current += if is_over { seconds * 10.0 } else { 0.0 };
+        self.kernel.held_back = if is_over { HELD_BACK } else { 1.0 };
         let cores = f64::from(clocks.cores);
         self.cpu_busy_s += seconds * cores * self.activity.cpu;
         self.cpu_idle_s += seconds * cores * (1.0 - self.activity.cpu);

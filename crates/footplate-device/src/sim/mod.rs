@@ -198,6 +198,11 @@ impl SimBoard {
         self.machine().set_activity(activity);
     }
 
+    /// Sets the power above which the over-current limiter acts, such as that of a weak supply.
+    pub fn limit_current(&self, watts: f64) {
+        self.machine().limit_current(watts);
+    }
+
     /// Energy drawn since the board was switched on: the truth that a sensor only approaches.
     pub fn true_energy(&self) -> Joules {
         Joules(self.machine().energy_j())
