@@ -10,7 +10,10 @@ mod normal;
 pub mod pareto;
 pub mod plan;
 pub mod predict;
+pub mod profiler;
+pub mod records;
 pub mod rng;
 pub mod setting;
+pub mod tuner;
 
 pub use setting::{Knob, Knobs, Setting};

@@ -8,6 +8,7 @@ mod heap;
 mod host;
 mod options;
 mod output;
+mod profile_file;
 mod recorder;
 mod resolve;
 mod run_store;
@@ -37,6 +38,8 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
+        cli::Command::Tune(arguments) => commands::tune::run(&arguments),
+        cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     }
 }

@@ -73,11 +73,7 @@ impl Prediction {
     /// The same medians with errors that are `factor` times as large.
     pub fn widened(&self, factor: f64) -> Self {
         let widen = |e: Option<Estimate>| e.map(|e| Estimate { log_sd: e.log_sd * factor, ..e });
-        Self {
-            time_s: widen(self.time_s),
-            power_w: widen(self.power_w),
-            energy_j: widen(self.energy_j),
-        }
+        Self { time_s: widen(self.time_s), power_w: widen(self.power_w), energy_j: widen(self.energy_j) }
     }
 }
 
