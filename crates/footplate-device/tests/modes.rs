@@ -213,7 +213,9 @@ fn comparable(device: &Device, snapshot: &Snapshot) -> Snapshot {
 /// The published sizes of the mode spaces.
 #[test]
 fn mode_spaces_have_the_published_sizes() {
-    for (board, count) in [("agx-orin@r35", 18_096), ("agx-xavier@r32", 29_232), ("nano@r32", 4 * 15 * 12 * 2)] {
+    for (board, count) in
+        [("agx-orin@r35", 18_096), ("agx-xavier@r32", 29_232), ("nano@r32", 4 * 15 * 12 * 2)]
+    {
         let device = Device::discover(cold(board).root());
         assert_eq!(device.space().modes().len(), count, "{board}");
     }

@@ -17,10 +17,6 @@ use super::series::{Series, sum};
 const HEAT_NS: u64 = 500_000_000;
 /// A rail that fails is opened anew this often.
 const REOPEN_NS: u64 = 2_000_000_000;
-/// A sensor with a longer period than this is kept in step with; a faster one need not be.
-const IN_STEP_NS: u64 = 20_000_000;
-/// To find when a new value comes, it is read this often in a period.
-const SEARCH_READS: u64 = 10;
 /// Temperatures and evidence that are kept.
 const HEAT_KEPT: usize = 4096;
 
@@ -35,9 +31,6 @@ struct Rail {
     series: Series,
     interval_ns: u64,
     due_ns: u64,
-    /// Reads that are left to find when the sensor has a new value, and the last one.
-    search: Option<(u64, RailValue)>,
-    searches_left: u64,
     last_error: Option<String>,
     retry_ns: u64,
     last_value: Option<RailValue>,
@@ -176,7 +169,7 @@ impl Sampler {
     /// The longest of the least windows of the rails that count.
     pub(super) fn least_window_ns(&self) -> Option<u64> {
         let of_total = self.total.iter().map(|index| &self.rails[*index]);
-        let least = |rail: &Rail| match rail.timing.model(rail.interval_ns, 0) {
+        let least = |rail: &Rail| match rail.timing.model(rail.interval_ns) {
             RailModel::Power(sensor) => sensor.least_window_ns(),
             RailModel::Counter(counter) => 4 * counter.interval_ns,
         };
@@ -251,15 +244,12 @@ impl Rail {
         } else {
             interval_ns.max(timing.period_ns)
         };
-        let searches = timing.period_ns > IN_STEP_NS && source.kind != RailKind::Battery;
         Self {
             reader: RailReader::open(&device.root, source, timing.limit_w).map_err(|e| e.to_string()),
-            series: Series::new(timing.model(interval_ns, timing.period_ns / 2)),
+            series: Series::new(timing.model(interval_ns)),
             source: source.clone(),
             interval_ns,
             due_ns: now_ns,
-            search: None,
-            searches_left: if searches { SEARCH_READS + SEARCH_READS / 2 } else { 0 },
             last_error: None,
             retry_ns: now_ns,
             last_value: None,
@@ -290,42 +280,12 @@ impl Rail {
                     self.moved_since = false;
                 }
                 self.last_value = Some(value);
-                self.take(now_ns, value);
+                self.series.push(now_ns, value);
             }
             Err(reason) => {
                 // A chip that is busy (EAGAIN) is asked again at the next turn; a vanished file is opened anew.
                 self.retry_ns = if self.last_error.is_none() { now_ns } else { now_ns + REOPEN_NS };
                 self.last_error = Some(reason);
-            }
-        }
-    }
-
-    fn take(&mut self, now_ns: u64, value: RailValue) {
-        if self.searches_left == 0 {
-            self.series.push(now_ns, value);
-            return;
-        }
-        let pause = self.timing.period_ns / SEARCH_READS;
-        self.searches_left -= 1;
-        match self.search {
-            Some((_, last)) if last != value => {
-                // It has just come: from now on each read finds a value of this age.
-                self.searches_left = 0;
-                self.series.set_model(self.timing.model(self.interval_ns, pause / 2));
-                self.series.push(now_ns, value);
-            }
-            Some((reads, last)) => {
-                self.search = Some((reads + 1, last));
-                // The same value is no new sample, but one each period is.
-                if reads % SEARCH_READS == 0 {
-                    self.series.push(now_ns, value);
-                }
-                self.due_ns = now_ns + pause;
-            }
-            None => {
-                self.search = Some((1, value));
-                self.series.push(now_ns, value);
-                self.due_ns = now_ns + pause;
             }
         }
     }
