@@ -167,9 +167,11 @@ impl Control {
             ));
         }
         let current = self.device.root.number::<u64>(&format!("{}/cur_freq", knob.path));
+        // Without power it reads 0, which says nothing of its limits; a switch that was turned on makes it a fault.
         if range.min == range.max
             && let Ok(hz) = current
             && (hz as f64) < CLOCK_SHARE_MIN * range.max as f64
+            && (hz > 0 || knob.power.is_some())
         {
             let cause = if hz == 0 { "it is powered down".to_owned() } else { self.cause() };
             warnings.push(format!("GPU: runs at {hz} Hz: {cause}"));

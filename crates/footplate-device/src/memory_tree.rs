@@ -284,39 +284,40 @@ const ELOOP: i32 = 40;
 
 /// Follows all links of a path.
 fn resolve(nodes: &BTreeMap<String, Node>, path: &str) -> io::Result<String> {
-    let mut todo: Vec<String> = parts(path);
-    let mut done: Vec<String> = Vec::new();
+    let mut todo: Vec<&str> = parts(path).collect();
+    let mut done = String::with_capacity(path.len());
     let mut links = 0;
     while let Some(part) = todo.pop() {
         if part == ".." {
-            done.pop();
+            done.truncate(done.rfind('/').unwrap_or(0));
             continue;
         }
-        let here = format!("/{}", [done.as_slice(), std::slice::from_ref(&part)].concat().join("/"));
-        match nodes.get(&here) {
+        let before = done.len();
+        done.push('/');
+        done.push_str(part);
+        match nodes.get(&done) {
+            Some(Node::Link(target)) => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(error(ELOOP));
+                }
+                done.truncate(if target.starts_with('/') { 0 } else { before });
+                todo.extend(parts(target));
+            }
             // A folder that cannot be entered hides all below it.
             Some(Node::Failing { errno }) if !todo.is_empty() => return Err(error(*errno)),
             _ => {}
         }
-        if let Some(Node::Link(target)) = nodes.get(&here) {
-            links += 1;
-            if links > LINKS_MAX {
-                return Err(error(ELOOP));
-            }
-            if target.starts_with('/') {
-                done.clear();
-            }
-            todo.extend(parts(target));
-        } else {
-            done.push(part);
-        }
     }
-    Ok(format!("/{}", done.join("/")))
+    if done.is_empty() {
+        done.push('/');
+    }
+    Ok(done)
 }
 
 /// A path's parts, last first.
-fn parts(path: &str) -> Vec<String> {
-    path.split('/').rev().filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.rsplit('/').filter(|part| !part.is_empty() && *part != ".")
 }
 
 fn has_below(nodes: &BTreeMap<String, Node>, path: &str) -> bool {

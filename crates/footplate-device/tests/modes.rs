@@ -72,14 +72,15 @@ impl Tree for Watched {
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        match self.left.load(Ordering::Relaxed) {
-            0 => return Err(io::ErrorKind::PermissionDenied.into()),
-            n if n > 0 => {
-                self.left.fetch_sub(1, Ordering::Relaxed);
-            }
-            _ => {}
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
+        // A write that the kernel answers with "busy" comes again and does not count.
         self.inner.write(path, value)?;
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+        }
         self.check(path);
         Ok(())
     }
