@@ -1,5 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod completions;
+pub(crate) mod device;
 pub(crate) mod export;
+pub(crate) mod mode;
 pub(crate) mod train;
