@@ -12,6 +12,7 @@ use crate::root::{Probe, Root};
 use crate::throttle::ThrottleWatch;
 
 use super::series::{Series, sum};
+use super::usage::Usage;
 
 /// Temperatures and throttling are looked at this often.
 const HEAT_NS: u64 = 500_000_000;
@@ -48,6 +49,7 @@ pub(super) struct Sampler {
     zones: Vec<(Box<dyn Probe>, String)>,
     heat: VecDeque<(u64, f64)>,
     heat_due_ns: u64,
+    usage: Usage,
     throttle: ThrottleWatch,
     evidence: VecDeque<(u64, u64, String)>,
     logged_ns: u64,
@@ -70,6 +72,7 @@ impl Sampler {
             .filter_map(|zone| Some((root.open(&format!("{}/temp", zone.path)).ok()?, zone.name.clone())));
         Self {
             zones: zones.collect(),
+            usage: Usage::new(device),
             throttle: ThrottleWatch::new(device),
             rails,
             total,
@@ -115,6 +118,7 @@ impl Sampler {
             }
         }
         self.heat.extend(highest.map(|celsius| (now_ns, celsius)));
+        self.usage.look(now_ns);
         for found in self.throttle.look() {
             // What was seen at the last look and still is, is the same.
             let same = self.evidence.iter_mut().rev().take(16);
@@ -124,8 +128,11 @@ impl Sampler {
                 None => self.evidence.push_back((now_ns.saturating_sub(HEAT_NS), now_ns, found)),
             }
         }
-        while self.heat.len() > HEAT_KEPT {
-            self.heat.pop_front();
+        if self.heat.len() > HEAT_KEPT {
+            // Half as many, each the hotter of two: the past stays, coarser.
+            let hotter =
+                |pair: &[(u64, f64)]| pair.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
+            self.heat = self.heat.make_contiguous().chunks(2).filter_map(hotter).collect();
         }
         while self.evidence.len() > HEAT_KEPT {
             self.evidence.pop_front();
@@ -164,6 +171,11 @@ impl Sampler {
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// How busy CPU and GPU were in a window, each 0 to 1.
+    pub(super) fn usage(&self, from_ns: u64, to_ns: u64) -> (Reading<f64>, Reading<f64>) {
+        self.usage.between(from_ns, to_ns)
     }
 
     /// The longest of the least windows of the rails that count.

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use footplate_core::Reading;
 use footplate_core::ports::{WindowEnergy, Workload};
 
 use super::*;
@@ -235,8 +234,22 @@ fn a_stalled_reader_lowers_the_coverage_and_a_jump_is_not_taken() {
 }
 
 #[test]
+fn use_of_cpu_and_gpu_is_told() {
+    let (board, device) = board("agx-xavier", SimOptions::default());
+    let meter = Meter::on_board(&board, &device, INTERVAL_NS);
+    board.clock().wait_ns(S);
+    board.set_activity(Activity { cpu: 0.25, gpu: 0.9, memory: 0.5 });
+    let from = board.clock().now_ns();
+    board.clock().wait_ns(20 * S);
+    let (cpu, gpu) = meter.usage(from, board.clock().now_ns());
+    assert!((cpu.value().unwrap() - 0.25).abs() < 0.02, "{cpu:?}");
+    assert!(*gpu.value().unwrap() > 0.9, "{gpu:?}");
+    assert!(matches!(meter.usage(5, 5).0, Reading::Unreadable { .. }));
+}
+
+#[test]
 fn a_thread_meters_in_real_time_and_ends_when_it_is_dropped() {
-    let origin = std::time::Instant::now();
+    let origin = Instant::now();
     let board = SimBoard::in_real_time("orin-nano", SimOptions::default(), origin).unwrap();
     let device = Device::discover(board.root());
     let clock = Arc::new(board.clock());
