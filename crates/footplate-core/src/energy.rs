@@ -2,8 +2,9 @@
 //!
 //! A sensor that averages shows a value that is already past: read at `t`, it was converted at some moment of
 //! the last `refresh_ns` and is the mean over `average_ns` before that. A value is therefore put at the middle
-//! of what it is expected to describe. A reader that keeps in step with the sensor knows its age, any other
-//! must take it as half the refresh; the error bound never trusts that step. At both ends of the window the load is likely to change (a command starts, a step
+//! of what it is expected to describe. How old values are is not known at first. Where the load changes at an end
+//! of the window (a command starts), the value that mixes both sides tells it; the error bound does not trust
+//! that. At both ends of the window the load is likely to change (a command starts, a step
 //! ends), so that the values there mix inside and outside; in their place the nearest value that surely lies
 //! inside is held. What regular sampling should have covered and did not is left out of energy and coverage.
 
@@ -41,7 +42,7 @@ impl SensorModel {
     }
 
     /// How far a value's moment lies before its reading, and how far what it describes may reach to both
-    /// sides of that moment, in seconds.
+    /// sides of that moment, in seconds. An age that is not half the refresh is a known one.
     fn shift_and_reach(&self) -> (f64, f64) {
         let half = self.average_ns as f64 / 2e9;
         let age = self.age_ns.min(self.refresh_ns);
@@ -76,6 +77,8 @@ pub fn window_energy(
     to_ns: u64,
     sensor: &SensorModel,
 ) -> Reading<WindowEnergy> {
+    let known = SensorModel { age_ns: age_from_edges(samples, from_ns, to_ns, sensor), ..*sensor };
+    let sensor = &known;
     let (shift, reach) = sensor.shift_and_reach();
     // Seconds from the window's start; negative before it.
     let seconds = |t_ns: u64| (i128::from(t_ns) - i128::from(from_ns)) as f64 / 1e9;
@@ -95,6 +98,56 @@ pub fn window_energy(
         _ => (first, end - 1),
     };
     Reading::Value(integrate(&points, lo, hi, length, sensor, count))
+}
+
+/// The age of values as the window's ends show it, or what the model expects.
+///
+/// Before the end the load is steady at one power, after it at another. Averages that follow each other without
+/// a gap then hold exactly as much of the second as lies between the end and their last conversion. Values of a
+/// moment only tell between which two conversions the end lies.
+fn age_from_edges(samples: &[PowerSample], from_ns: u64, to_ns: u64, sensor: &SensorModel) -> u64 {
+    let refresh = sensor.refresh_ns as f64;
+    if (sensor.interval_ns as f64 / refresh - 1.0).abs() > 0.2 {
+        return sensor.age_ns;
+    }
+    let found = [from_ns, to_ns].map(|edge| age_from_edge(samples, edge, sensor));
+    let narrow = |range: (f64, f64), edge: &(f64, f64)| (range.0.max(edge.0), range.1.min(edge.1));
+    let range = found.iter().flatten().fold((0.0, refresh), narrow);
+    if found.iter().all(Option::is_none) {
+        return sensor.age_ns;
+    }
+    // Two ends that contradict each other by a little: the middle is still the best guess.
+    ((range.0 + range.1) / 2.0).clamp(0.0, refresh) as u64
+}
+
+/// The least and the largest age that fit the samples at one end of a window.
+fn age_from_edge(samples: &[PowerSample], edge_ns: u64, sensor: &SensorModel) -> Option<(f64, f64)> {
+    let (refresh, average) = (sensor.refresh_ns as f64, sensor.average_ns as f64);
+    let first = samples.partition_point(|s| s.t_ns <= edge_ns);
+    let near = samples.get(first.checked_sub(2)?..first + 4)?;
+    let power = |i: usize| near[i].power_w;
+    let change = power(4) - power(1);
+    let is_steady = |a: usize, b: usize| (power(a) - power(b)).abs() < 0.2 * change.abs();
+    if change.abs() < 4.0 * sensor.step_w.max(1e-9) || !is_steady(0, 1) || !is_steady(4, 5) {
+        return None;
+    }
+    let share = |i: usize| (power(i) - power(1)) / change;
+    let since = |i: usize| (near[i].t_ns - edge_ns) as f64;
+    let (least, most) = if average > 0.8 * refresh {
+        let age = since(2) - (share(2) + share(3) - 1.0) * average;
+        (age, age)
+    } else {
+        // The first value that has something of what comes after.
+        let i = if share(2) > 0.1 { 2 } else { 3 };
+        if share(i) < 0.9 {
+            let age = since(i) - share(i) * average;
+            (age, age)
+        } else {
+            (since(i) - refresh, since(i) - average)
+        }
+    };
+    let slack = 0.1 * refresh;
+    (most >= -slack && least <= refresh + slack).then_some((least.max(0.0), most.min(refresh)))
 }
 
 fn integrate(

@@ -68,7 +68,7 @@ impl Control {
         let present = Snapshot::read(&self.device.root, &self.device);
         let writes = plan(&self.device, &present, target);
         // A write that is sure to be refused is told before anything is changed.
-        if let Some(error) = writes.iter().find_map(|write| self.refused(write)) {
+        if let Some(error) = first_refusal(&self.device, &writes) {
             return Err(error);
         }
         if self.saved.is_none() && !writes.is_empty() {
@@ -88,11 +88,6 @@ impl Control {
             Some(guard) => guard.clear().map_err(|e| fatal(&e)),
             None => Ok(()),
         }
-    }
-
-    fn refused(&self, write: &Write) -> Option<ControlError> {
-        let error = self.device.root.writable(&write.path).err()?;
-        (error.is_permission() || error.is_absent()).then(|| control_error(&error))
     }
 
     fn read_back(&self, target: &Target, asked: &PowerMode) -> Applied {
@@ -267,6 +262,15 @@ pub fn present_mode(device: &Device, now: &Snapshot) -> PowerMode {
         emc_hz: device.emc.as_ref().and_then(|knob| now.number(&knob.rate_path())).map(Hertz),
         gpu_power_limit_mw: None,
     }
+}
+
+/// The first write that is sure to be refused, told without writing.
+pub fn first_refusal(device: &Device, writes: &[Write]) -> Option<ControlError> {
+    let refused = |write: &Write| {
+        let error = device.root.writable(&write.path).err()?;
+        (error.is_permission() || error.is_absent()).then(|| control_error(&error))
+    };
+    writes.iter().find_map(refused)
 }
 
 fn perform(device: &Device, writes: &[Write], wait: &Wait) -> Result<(), ControlError> {

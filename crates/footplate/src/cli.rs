@@ -25,6 +25,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network; with no arguments, on railway signals that the program makes itself
     Train(Box<TrainArguments>),
+    /// Show the machine: its knobs, rails, temperatures, and what is missing
+    Device(crate::commands::device::DeviceArguments),
+    /// Show, set and restore power modes
+    Mode(Box<crate::commands::mode::ModeArguments>),
     /// Write a run's weights as safetensors in torchvision's layout
     Export(ExportArguments),
     /// Find the power mode that trains fastest, or with least energy, within limits

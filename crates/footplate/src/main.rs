@@ -6,6 +6,7 @@ mod embedded;
 mod failure;
 mod heap;
 mod host;
+mod machine;
 mod options;
 mod output;
 mod profile_file;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
 fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
+        cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),
         cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),

@@ -1,5 +1,8 @@
 //! Which board, module, release and storage a machine has.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use serde::Serialize;
 
 use footplate_core::{Bytes, Reading};
@@ -92,6 +95,17 @@ pub struct Storage {
     pub disk: String,
     /// Its kind.
     pub kind: StorageKind,
+}
+
+/// The storage of a folder of the running system.
+pub fn storage_of_folder(root: &Root, folder: &Path) -> Reading<Storage> {
+    match std::fs::metadata(folder) {
+        Ok(metadata) => {
+            let device = metadata.dev();
+            storage_of(root, rustix::fs::major(device), rustix::fs::minor(device))
+        }
+        Err(error) => Reading::Unreadable { reason: error.to_string() },
+    }
 }
 
 /// The storage behind a block device number (as `stat` gives it for a folder). `Absent`: no block device is

@@ -16,7 +16,7 @@ use crate::error::DeviceError;
 use crate::root::Root;
 
 pub use heat::{CoolingDevice, Counter, ThermalZone};
-pub use identity::{Identity, Storage, StorageKind, storage_of};
+pub use identity::{Identity, Storage, StorageKind, storage_of, storage_of_folder};
 pub use knobs::{BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuKnob, Mask, Policy, PowerSwitch};
 pub use rails::{RailKind, RailSource};
 

@@ -2,12 +2,14 @@
 
 mod sampler;
 mod series;
+mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use footplate_core::Reading;
 use footplate_core::ports::{Clock, PowerMeter, WindowReading};
 use footplate_core::record::PowerRecord;
 
@@ -21,6 +23,29 @@ use self::sampler::Sampler;
 pub const INTERVAL_NS: u64 = 100_000_000;
 /// The thread looks at least this often whether it should end.
 const NAP_MAX: Duration = Duration::from_millis(200);
+
+/// Real time, counted from an origin that others may share.
+#[derive(Clone, Copy, Debug)]
+pub struct RealClock {
+    origin: Instant,
+}
+
+impl RealClock {
+    /// A clock that shows 0 at `origin`.
+    pub fn since(origin: Instant) -> Self {
+        Self { origin }
+    }
+}
+
+impl Clock for RealClock {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wait_ns(&self, duration_ns: u64) {
+        thread::sleep(Duration::from_nanos(duration_ns));
+    }
+}
 
 /// Reads a machine's power until it is dropped.
 pub struct Meter {
@@ -70,6 +95,11 @@ impl Meter {
     /// Mean powers since the last call, for the run log; `None` on a machine without sensors.
     pub fn record(&self, now_ns: u64) -> Option<PowerRecord> {
         lock(&self.sampler).record(now_ns)
+    }
+
+    /// How busy the CPU's cores online and the GPU were in a window, each 0 to 1.
+    pub fn usage(&self, from_ns: u64, to_ns: u64) -> (Reading<f64>, Reading<f64>) {
+        lock(&self.sampler).usage(from_ns, to_ns)
     }
 
     /// Rails that cannot be read, and why.

@@ -12,15 +12,12 @@ use crate::root::{Probe, Root};
 use crate::throttle::ThrottleWatch;
 
 use super::series::{Series, sum};
+use super::usage::Usage;
 
 /// Temperatures and throttling are looked at this often.
 const HEAT_NS: u64 = 500_000_000;
 /// A rail that fails is opened anew this often.
 const REOPEN_NS: u64 = 2_000_000_000;
-/// A sensor with a longer period than this is kept in step with; a faster one need not be.
-const IN_STEP_NS: u64 = 20_000_000;
-/// To find when a new value comes, it is read this often in a period.
-const SEARCH_READS: u64 = 10;
 /// Temperatures and evidence that are kept.
 const HEAT_KEPT: usize = 4096;
 
@@ -35,9 +32,6 @@ struct Rail {
     series: Series,
     interval_ns: u64,
     due_ns: u64,
-    /// Reads that are left to find when the sensor has a new value, and the last one.
-    search: Option<(u64, RailValue)>,
-    searches_left: u64,
     last_error: Option<String>,
     retry_ns: u64,
     last_value: Option<RailValue>,
@@ -55,6 +49,7 @@ pub(super) struct Sampler {
     zones: Vec<(Box<dyn Probe>, String)>,
     heat: VecDeque<(u64, f64)>,
     heat_due_ns: u64,
+    usage: Usage,
     throttle: ThrottleWatch,
     evidence: VecDeque<(u64, u64, String)>,
     logged_ns: u64,
@@ -77,6 +72,7 @@ impl Sampler {
             .filter_map(|zone| Some((root.open(&format!("{}/temp", zone.path)).ok()?, zone.name.clone())));
         Self {
             zones: zones.collect(),
+            usage: Usage::new(device),
             throttle: ThrottleWatch::new(device),
             rails,
             total,
@@ -122,6 +118,7 @@ impl Sampler {
             }
         }
         self.heat.extend(highest.map(|celsius| (now_ns, celsius)));
+        self.usage.look(now_ns);
         for found in self.throttle.look() {
             // What was seen at the last look and still is, is the same.
             let same = self.evidence.iter_mut().rev().take(16);
@@ -131,8 +128,11 @@ impl Sampler {
                 None => self.evidence.push_back((now_ns.saturating_sub(HEAT_NS), now_ns, found)),
             }
         }
-        while self.heat.len() > HEAT_KEPT {
-            self.heat.pop_front();
+        if self.heat.len() > HEAT_KEPT {
+            // Half as many, each the hotter of two: the past stays, coarser.
+            let hotter =
+                |pair: &[(u64, f64)]| pair.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
+            self.heat = self.heat.make_contiguous().chunks(2).filter_map(hotter).collect();
         }
         while self.evidence.len() > HEAT_KEPT {
             self.evidence.pop_front();
@@ -173,10 +173,15 @@ impl Sampler {
         found
     }
 
+    /// How busy CPU and GPU were in a window, each 0 to 1.
+    pub(super) fn usage(&self, from_ns: u64, to_ns: u64) -> (Reading<f64>, Reading<f64>) {
+        self.usage.between(from_ns, to_ns)
+    }
+
     /// The longest of the least windows of the rails that count.
     pub(super) fn least_window_ns(&self) -> Option<u64> {
         let of_total = self.total.iter().map(|index| &self.rails[*index]);
-        let least = |rail: &Rail| match rail.timing.model(rail.interval_ns, 0) {
+        let least = |rail: &Rail| match rail.timing.model(rail.interval_ns) {
             RailModel::Power(sensor) => sensor.least_window_ns(),
             RailModel::Counter(counter) => 4 * counter.interval_ns,
         };
@@ -251,15 +256,12 @@ impl Rail {
         } else {
             interval_ns.max(timing.period_ns)
         };
-        let searches = timing.period_ns > IN_STEP_NS && source.kind != RailKind::Battery;
         Self {
             reader: RailReader::open(&device.root, source, timing.limit_w).map_err(|e| e.to_string()),
-            series: Series::new(timing.model(interval_ns, timing.period_ns / 2)),
+            series: Series::new(timing.model(interval_ns)),
             source: source.clone(),
             interval_ns,
             due_ns: now_ns,
-            search: None,
-            searches_left: if searches { SEARCH_READS + SEARCH_READS / 2 } else { 0 },
             last_error: None,
             retry_ns: now_ns,
             last_value: None,
@@ -290,42 +292,12 @@ impl Rail {
                     self.moved_since = false;
                 }
                 self.last_value = Some(value);
-                self.take(now_ns, value);
+                self.series.push(now_ns, value);
             }
             Err(reason) => {
                 // A chip that is busy (EAGAIN) is asked again at the next turn; a vanished file is opened anew.
                 self.retry_ns = if self.last_error.is_none() { now_ns } else { now_ns + REOPEN_NS };
                 self.last_error = Some(reason);
-            }
-        }
-    }
-
-    fn take(&mut self, now_ns: u64, value: RailValue) {
-        if self.searches_left == 0 {
-            self.series.push(now_ns, value);
-            return;
-        }
-        let pause = self.timing.period_ns / SEARCH_READS;
-        self.searches_left -= 1;
-        match self.search {
-            Some((_, last)) if last != value => {
-                // It has just come: from now on each read finds a value of this age.
-                self.searches_left = 0;
-                self.series.set_model(self.timing.model(self.interval_ns, pause / 2));
-                self.series.push(now_ns, value);
-            }
-            Some((reads, last)) => {
-                self.search = Some((reads + 1, last));
-                // The same value is no new sample, but one each period is.
-                if reads % SEARCH_READS == 0 {
-                    self.series.push(now_ns, value);
-                }
-                self.due_ns = now_ns + pause;
-            }
-            None => {
-                self.search = Some((1, value));
-                self.series.push(now_ns, value);
-                self.due_ns = now_ns + pause;
             }
         }
     }

@@ -50,11 +50,6 @@ impl Series {
         Self { model, samples: VecDeque::new(), blocks: Vec::new() }
     }
 
-    /// The sensor's phase became known.
-    pub(super) fn set_model(&mut self, model: RailModel) {
-        self.model = model;
-    }
-
     pub(super) fn push(&mut self, t_ns: u64, value: RailValue) {
         self.samples.push_back(match value {
             RailValue::Power(power_w) => Sample::Power(PowerSample { t_ns, power_w }),

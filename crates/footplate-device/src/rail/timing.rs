@@ -47,8 +47,8 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// How the energy is found when the rail is read each `interval_ns`, by a reader that knows the values' age.
-    pub fn model(&self, interval_ns: u64, age_ns: u64) -> RailModel {
+    /// How the energy is found when the rail is read each `interval_ns`.
+    pub fn model(&self, interval_ns: u64) -> RailModel {
         if self.is_counter {
             return RailModel::Counter(CounterModel {
                 interval_ns,
@@ -62,7 +62,7 @@ impl Timing {
         RailModel::Power(SensorModel {
             interval_ns,
             refresh_ns: self.period_ns,
-            age_ns,
+            age_ns: self.period_ns / 2,
             average_ns: self.average_ns,
             step_w: self.step_w.unwrap_or(0.0),
             skew_ns: (self.registers - 1) * REGISTER_NS,
@@ -83,8 +83,8 @@ pub fn timing(device: &Device, rail: &RailSource) -> Timing {
         assumed: String::new(),
     };
     match rail.kind {
-        RailKind::Ina3221Iio => iio(device, rail, plain),
-        RailKind::Ina3221Hwmon => hwmon(&device.root, rail, plain),
+        RailKind::Ina3221Iio => iio(device, rail, &plain),
+        RailKind::Ina3221Hwmon => hwmon(&device.root, rail, &plain),
         // Bus voltage, shunt voltage and temperature in turn, at the chip's default of 1.05 ms each.
         RailKind::Ina238 => Timing {
             period_ns: 3_156_000,
@@ -116,11 +116,11 @@ pub fn timing(device: &Device, rail: &RailSource) -> Timing {
 }
 
 /// The vendor's driver does not tell its averaging: it is that of the board's release.
-fn iio(device: &Device, rail: &RailSource, plain: Timing) -> Timing {
+fn iio(device: &Device, rail: &RailSource, plain: &Timing) -> Timing {
     let chip = published(device, rail);
     let samples = chip.map_or(if device.facts.soc == Soc::T210 { 64 } else { 512 }, |chip| chip.samples);
     let pair_us = chip.map_or(IIO_PAIR_US, |chip| 2 * u64::from(chip.conversion_us));
-    let channels = chip.map_or(3, |chip| connected(chip)) as u64;
+    let channels = chip.map_or(3, connected) as u64;
     let period_ns = channels * u64::from(samples) * pair_us * 1000;
     let channel = chip.and_then(|chip| chip.channels.iter().find(|channel| channel.label == rail.label));
     let shunt = channel.filter(|channel| channel.shunt_mohm > 0).map(|c| f64::from(c.shunt_mohm) / 1e3);
@@ -131,12 +131,12 @@ fn iio(device: &Device, rail: &RailSource, plain: Timing) -> Timing {
         step_w: shunt.zip(volts).map(|(ohm, volts)| SHUNT_LSB_V / ohm * volts),
         limit_w: shunt.zip(volts).map(|(ohm, volts)| SHUNT_MAX_V / ohm * volts * 1.05),
         assumed: format!("{samples} samples, as the release configures the chip"),
-        ..plain
+        ..plain.clone()
     }
 }
 
 /// The kernel's driver tells samples and shunt; the conversion time is its default.
-fn hwmon(root: &Root, rail: &RailSource, plain: Timing) -> Timing {
+fn hwmon(root: &Root, rail: &RailSource, plain: &Timing) -> Timing {
     let folder = &rail.folder;
     let samples: u64 = root.number(&format!("{folder}/samples")).unwrap_or(1).max(1);
     let is_enabled = |k: &u32| {
@@ -156,7 +156,7 @@ fn hwmon(root: &Root, rail: &RailSource, plain: Timing) -> Timing {
         limit_w: ohm.zip(volts).map(|(ohm, volts)| SHUNT_MAX_V / ohm * volts * 1.05),
         registers: 2,
         assumed: "the driver's default conversion time of 1.1 ms".to_owned(),
-        ..plain
+        ..plain.clone()
     }
 }
 

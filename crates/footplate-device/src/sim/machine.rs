@@ -51,8 +51,6 @@ pub(super) struct Machine {
     cpu_idle_s: f64,
     noise: Noise,
     pub(super) faults: Vec<Fault>,
-    /// Power that replaces the physics while a measured table is replayed.
-    pub(super) replayed_w: Option<f64>,
 }
 
 impl Machine {
@@ -79,7 +77,6 @@ impl Machine {
             cpu_idle_s: 0.0,
             noise: Noise { state: options.seed },
             faults: Vec::new(),
-            replayed_w: None,
         };
         let (idle_c, _) = physics::steady(&machine.clocks(), &Activity::default(), options.air_c, &physics);
         machine.temperature_c = if options.heat { idle_c } else { FIXED_C };
@@ -165,11 +162,7 @@ impl Machine {
         let clocks = self.clocks();
         let seconds = (end_ns - self.now_ns) as f64 / 1e9;
         let wobble = 1.0 + self.options.power_noise * self.noise.normal();
-        let mut parts = physics::power(&clocks, &self.activity, self.temperature_c, &self.physics);
-        if let Some(watts) = self.replayed_w {
-            let scale = watts / parts.total();
-            parts = scaled(parts, scale);
-        }
+        let parts = physics::power(&clocks, &self.activity, self.temperature_c, &self.physics);
         let parts = scaled(parts, wobble.max(0.1));
         let watts = parts.total();
         self.energy_j += watts * seconds;

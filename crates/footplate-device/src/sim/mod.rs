@@ -9,6 +9,7 @@ mod machine;
 mod params;
 mod physics;
 mod sensor;
+mod surface;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::root::{Probe, Root, Tree};
 use self::layout::Live;
 use self::machine::Machine;
 pub use self::physics::Activity;
+pub use self::surface::{Replay, Surface, SurfaceClock, SurfaceControl, SurfaceMeter, SurfaceWorkload};
 pub use self::workload::{SimWorkload, WorkloadProfile};
 
 /// How a simulated board is made.

@@ -1,7 +1,9 @@
 //! One file for each command.
 
 pub(crate) mod completions;
+pub(crate) mod device;
 pub(crate) mod evaluate;
 pub(crate) mod export;
+pub(crate) mod mode;
 pub(crate) mod train;
 pub(crate) mod tune;
