@@ -9,7 +9,7 @@ fn main() {
     let seeds: u64 = args[1].parse().unwrap();
     for path in &args[2..] {
         let table = ProfileTable::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
-        for w in table.workloads().into_iter().take(4) {
+        for w in table.workloads().into_iter() {
             let mut truths: Vec<Truth> = vec![];
             for row in table.of(w) {
                 let setting = Setting {

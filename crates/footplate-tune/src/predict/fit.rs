@@ -322,37 +322,64 @@ impl Problem<'_> {
         best
     }
 
-    /// The widths of largest evidence, with the form linear around `state`.
+    /// The widths of largest evidence, with the form linear around `state`: all of them tried for few samples, one
+    /// after the other for many.
     fn choose_widths(&self, state: &State, levels: &Levels) -> Option<(Kernel, f64)> {
         let offsets = self.offsets(&state.params);
         // The form is `f(θ) ≈ f(θ₀) + J (φ − φ₀)`: with φ integrated out, `y − f(θ₀) + J φ₀` has covariance C + J Jᵀ.
         let centred: Vec<f64> = (0..self.samples.len())
             .map(|r| state.residual[r] + dot(state.jacobian.row(r), &offsets))
             .collect();
-        let mut best: Option<(f64, Kernel, f64)> = None;
-        for length in LENGTHS {
-            let shape = levels.shape(length);
-            for amplitude in AMPLITUDES {
-                for noise_sd in NOISES {
-                    let kernel = Kernel { amplitude, length };
-                    let Some(gram) = levels.gram_of(&shape, &kernel, noise_sd, self.samples) else {
-                        continue;
-                    };
-                    let jacobian = gram.forward_matrix(&state.jacobian);
-                    let mut white = centred.clone();
-                    gram.forward(&mut white);
-                    let Some(posterior) = Cholesky::of(&jacobian.gram_plus_identity()) else { continue };
-                    let mut pull = jacobian.transposed_times(&white);
-                    posterior.forward(&mut pull);
-                    let evidence = -0.5 * (dot(&white, &white) - dot(&pull, &pull))
-                        - 0.5 * (gram.log_det() + posterior.log_det())
-                        + belief(&kernel, noise_sd);
-                    if best.as_ref().is_none_or(|b| evidence > b.0) {
-                        best = Some((evidence, kernel, noise_sd));
-                    }
-                }
-            }
-        }
-        best.map(|(_, kernel, noise_sd)| (kernel, noise_sd))
+        let shapes = LENGTHS.map(|length| levels.shape(length));
+        let evidence = |[length, amplitude, noise]: [usize; 3]| {
+            let kernel = Kernel { amplitude: AMPLITUDES[amplitude], length: LENGTHS[length] };
+            let noise_sd = NOISES[noise];
+            let gram = levels.gram_of(&shapes[length], &kernel, noise_sd, self.samples)?;
+            let jacobian = gram.forward_matrix(&state.jacobian);
+            let mut white = centred.clone();
+            gram.forward(&mut white);
+            let posterior = Cholesky::of(&jacobian.gram_plus_identity())?;
+            let mut pull = jacobian.transposed_times(&white);
+            posterior.forward(&mut pull);
+            let fits = dot(&white, &white) - dot(&pull, &pull);
+            Some(belief(&kernel, noise_sd) - 0.5 * (fits + gram.log_det() + posterior.log_det()))
+        };
+        let counts = [LENGTHS.len(), AMPLITUDES.len(), NOISES.len()];
+        let [length, amplitude, noise] = if self.samples.len() <= WIDTHS_ALL_MAX {
+            best_of_all(counts, evidence)?
+        } else {
+            best_in_turn([1, 1, 2], counts, evidence)?
+        };
+        let kernel = Kernel { amplitude: AMPLITUDES[amplitude], length: LENGTHS[length] };
+        Some((kernel, NOISES[noise]))
     }
+}
+
+/// Up to so many samples all combinations of widths are tried.
+const WIDTHS_ALL_MAX: usize = 16;
+
+fn best_of_all(counts: [usize; 3], score: impl Fn([usize; 3]) -> Option<f64>) -> Option<[usize; 3]> {
+    let all = (0..counts.iter().product::<usize>())
+        .map(|i| [i % counts[0], i / counts[0] % counts[1], i / counts[0] / counts[1]]);
+    let scored = all.filter_map(|at| Some((score(at)?, at)));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1)
+}
+
+/// Twice the best along each axis.
+fn best_in_turn(
+    start: [usize; 3],
+    counts: [usize; 3],
+    score: impl Fn([usize; 3]) -> Option<f64>,
+) -> Option<[usize; 3]> {
+    let mut at = start;
+    for axis in [2, 1, 0, 2, 1] {
+        let moved = |i| {
+            let mut moved = at;
+            moved[axis] = i;
+            moved
+        };
+        let scored = (0..counts[axis]).filter_map(|i| Some((score(moved(i))?, moved(i))));
+        at = scored.max_by(|a, b| a.0.total_cmp(&b.0))?.1;
+    }
+    Some(at)
 }

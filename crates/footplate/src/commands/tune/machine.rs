@@ -7,20 +7,20 @@ use footplate_device::control::Control;
 use footplate_device::knob::Hold;
 use footplate_device::meter::{INTERVAL_NS, Meter};
 use footplate_device::preset::{self, Presets};
-use footplate_device::sim::{SimBoard, SimOptions, WorkloadProfile};
+use footplate_device::sim::{Replay, SimBoard, SimOptions, Surface, SurfaceControl, WorkloadProfile};
 use footplate_device::{Device, DeviceError};
 use footplate_tune::Setting;
+use footplate_tune::evaluate::Truth;
 use footplate_tune::profiler::Ports;
 
 use super::arguments::TuneArguments;
-use super::surface::Surface;
 use crate::failure::{Failure, Kind};
 use crate::profile_file;
 
 /// Who sets modes.
 enum Controls {
     Board(Box<Control>),
-    Table(Surface),
+    Table(SurfaceControl),
 }
 
 impl Controls {
@@ -63,8 +63,8 @@ pub(crate) struct Machine {
     clock: Box<dyn Clock>,
     /// For an nvpmodel block, where it is a board.
     device: Option<(Device, Presets)>,
-    /// Figures of a perfect search, where the truth is known.
-    surface: Option<Surface>,
+    /// Time and power of every mode of a table: the truth that the choice is compared with.
+    truth: Vec<(f64, Option<f64>)>,
 }
 
 impl Machine {
@@ -100,7 +100,7 @@ impl Machine {
             workload: Box::new(board.workload(profile)),
             clock: Box::new(clock),
             device: Some((device, presets)),
-            surface: None,
+            truth: Vec::new(),
         })
     }
 
@@ -109,24 +109,9 @@ impl Machine {
             return Err(Failure::new(Kind::Internal, "no table"));
         };
         let board = simulated(board, arguments.seed)?;
-        let table = profile_file::table(path)?;
-        let workloads = table.workloads();
-        let name = match (&arguments.workload, workloads.as_slice()) {
-            (Some(name), all) if all.contains(&name.as_str()) => name.as_str(),
-            (None, [only]) => only,
-            (_, all) => {
-                let failure = Failure::new(Kind::Usage, "the table has several workloads, or not this one");
-                return Err(failure.hint(format!("choose one with --workload: {}", all.join(", "))));
-            }
-        };
-        let truths = profile_file::truths(path, &table, name)?;
-        if truths.iter().any(|t| t.setting.batch_size.is_some()) {
-            let message = "a surface of batch sizes cannot be tuned: the job's batch size is given";
-            return Err(Failure::new(Kind::Data, message));
-        }
+        let mut table = profile_file::table(path)?;
         let mut notes = vec![format!("times are those of {}, measured by others", path.display())];
-        let measured = truths.iter().any(|t| t.mean().power_w.is_some());
-        let model = board.workload(job(arguments)?);
+        let measured = table.rows.iter().any(|row| row.mean_power().is_some());
         if measured {
             notes.push("powers are those of the table too".to_owned());
         } else {
@@ -134,21 +119,35 @@ impl Machine {
                 "the table has no power: powers are those of the simulated {}, a model",
                 board.name()
             ));
+            let model = board.workload(job(arguments)?);
+            for row in &mut table.rows {
+                row.power_w = Some(model.true_power(&row.mode, 50.0));
+            }
         }
-        let power = |mode: &PowerMode| (!measured).then(|| model.true_power(mode, 50.0).0);
-        let surface = Surface::new(name, &truths, power)
-            .ok_or_else(|| Failure::new(Kind::Data, "the table has no times"))?;
+        let surface = Surface::new(&table, arguments.workload.as_deref(), Replay::InTurn)
+            .map_err(|e| Failure::new(Kind::Data, e.to_string()))?;
+        let workload = surface.workload(1, None);
+        let truths = profile_file::truths(path, &table, workload.name())?;
+        if truths.iter().any(|t| t.setting.batch_size.is_some()) {
+            let message = "a surface of batch sizes cannot be tuned: the job's batch size is given";
+            return Err(Failure::new(Kind::Data, message));
+        }
+        let cost = |truth: &Truth| {
+            let mean = truth.mean();
+            Some((mean.time_s?, mean.power_w))
+        };
+        let control = surface.control();
         Ok(Self {
-            name: format!("sim:{} with {}", board.name(), name),
+            name: format!("sim:{} with {}", board.name(), workload.name()),
             notes,
             simulated: true,
-            space: surface.space().modes().iter().map(|m| Setting::of(*m)).collect(),
-            control: Controls::Table(surface.clone()),
-            meter: Box::new(surface.clone()),
-            workload: Box::new(surface.clone()),
-            clock: Box::new(surface.clone()),
+            space: control.space().modes().iter().map(|m| Setting::of(*m)).collect(),
+            control: Controls::Table(control),
+            meter: Box::new(surface.meter()),
+            workload: Box::new(workload),
+            clock: Box::new(surface.clock()),
             device: None,
-            surface: Some(surface),
+            truth: truths.iter().filter_map(cost).collect(),
         })
     }
 
@@ -212,7 +211,8 @@ impl Machine {
 
     /// The least score that any mode of a table truly has.
     pub(crate) fn true_best(&self, score: impl Fn(f64, Option<f64>) -> Option<f64>) -> Option<f64> {
-        self.surface.as_ref()?.true_best(score)
+        let scores = self.truth.iter().filter_map(|(time_s, power_w)| score(*time_s, *power_w));
+        scores.min_by(f64::total_cmp)
     }
 }
 

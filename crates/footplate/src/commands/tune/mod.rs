@@ -5,7 +5,6 @@ mod arguments;
 mod machine;
 mod quantity;
 mod report;
-mod surface;
 
 use std::process::ExitCode;
 use std::sync::Arc;
