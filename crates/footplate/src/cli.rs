@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::evaluate::EvaluateArguments;
 use crate::commands::pack::PackArguments;
+use crate::commands::tune::TuneArguments;
 use crate::options::{Time, TrainOptions};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
-6 not enough memory, 7 interrupted and resumable.";
+5 infeasible budget, 6 not enough memory, 7 interrupted and resumable.";
 
 /// Trains deep neural networks on edge devices, and says where the time went.
 #[derive(Debug, Parser)]
@@ -28,8 +30,16 @@ pub(crate) enum Command {
     Pack(PackArguments),
     /// Measure a training job's stages: which one limits it, by how much, and what to change
     Stalls(Box<StallsArguments>),
+    /// Show the machine: its knobs, rails, temperatures, and what is missing
+    Device(crate::commands::device::DeviceArguments),
+    /// Show, set and restore power modes
+    Mode(Box<crate::commands::mode::ModeArguments>),
     /// Write a run's weights as safetensors in torchvision's layout
     Export(ExportArguments),
+    /// Find the power mode that trains fastest, or with least energy, within limits
+    Tune(Box<TuneArguments>),
+    /// Say how well few measured power modes of a table predict all the others
+    Evaluate(EvaluateArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
 }

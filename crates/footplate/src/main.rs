@@ -6,8 +6,10 @@ mod embedded;
 mod failure;
 mod heap;
 mod host;
+mod machine;
 mod options;
 mod output;
+mod profile_file;
 mod recorder;
 mod resolve;
 mod run_store;
@@ -39,7 +41,11 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Pack(arguments) => commands::pack::run(&arguments),
         cli::Command::Stalls(arguments) => commands::stalls::run(&arguments),
+        cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
+        cli::Command::Tune(arguments) => commands::tune::run(&arguments),
+        cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),
     }
 }
