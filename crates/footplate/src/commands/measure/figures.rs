@@ -205,7 +205,7 @@ impl Figures {
         let code = self.runs.last().map_or(0, |run| run.exit_code);
         row("command", format!("{} (exit code {code})", self.command.join(" ")));
         row("machine", self.machine.clone());
-        row("time", told(self.spread(|run| Some(run.wall_s)), "s", 3));
+        row("time", told(self.spread(|run| Some(run.wall_s)).as_ref(), "s", 3));
         row("energy", self.energy_text(run));
         row("power", self.power_text(run));
         for (index, (name, _)) in run.window.rails.iter().enumerate() {
@@ -226,7 +226,7 @@ impl Figures {
             (Some(energy), Some(total)) => {
                 let error = total.error_j.0;
                 let share = percent(total.coverage);
-                format!("{}, ± {error:.1} J, coverage {share}", told(Some(energy), "J", 1))
+                format!("{}, ± {error:.1} J, coverage {share}", told(Some(&energy), "J", 1))
             }
             _ => mark(&run.window.total),
         }
@@ -235,7 +235,7 @@ impl Figures {
     fn power_text(&self, run: &Run) -> String {
         match (self.power(), run.total()) {
             (Some(power), Some(total)) => {
-                format!("mean {}, peak {:.2} W", told(Some(power), "W", 2), total.peak_power_w.0)
+                format!("mean {}, peak {:.2} W", told(Some(&power), "W", 2), total.peak_power_w.0)
             }
             _ => mark(&run.window.total),
         }
@@ -259,7 +259,7 @@ fn mark(energy: &Reading<WindowEnergy>) -> String {
     }
 }
 
-fn told(spread: Option<Spread>, unit: &str, decimals: usize) -> String {
+fn told(spread: Option<&Spread>, unit: &str, decimals: usize) -> String {
     match spread {
         None => "-".to_owned(),
         Some(Spread { mean, sd: None, .. }) => format!("{mean:.decimals$} {unit}"),
