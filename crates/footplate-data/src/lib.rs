@@ -4,6 +4,7 @@
 //! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
 //! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
 
+pub mod atomic_file;
 pub mod augment;
 mod auto;
 mod batch;
@@ -12,6 +13,7 @@ pub mod decode;
 mod error;
 pub mod generated;
 mod order;
+pub mod pack;
 mod parts;
 mod pipeline;
 mod pool;

@@ -9,6 +9,7 @@ mod host;
 mod machine;
 mod options;
 mod output;
+mod power;
 mod recorder;
 mod resolve;
 mod run_store;
@@ -38,6 +39,7 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Measure(arguments) => commands::measure::run(&arguments),
         cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),

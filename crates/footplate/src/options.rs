@@ -49,7 +49,7 @@ pub(crate) struct TrainOptions {
     /// Threads that prepare minibatches; 0: the training thread itself [default: by what the step waits for, up to the number of cores]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
-    /// Minibatches prepared ahead at most [default: 6]
+    /// Minibatches prepared ahead at most [default: 4]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) prefetch_batches: Option<usize>,
     /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]

@@ -21,7 +21,7 @@ const CROP_MIN_AREA_SMALL: f64 = 0.6;
 const SMALL_SIDE: u32 = 96;
 const PREFETCH_BYTES: u64 = 512 << 20;
 /// The pipeline begins with three and takes one more where that helps.
-const PREFETCH_BATCHES: usize = 6;
+const PREFETCH_BATCHES: usize = 4;
 const CHECKPOINT_EVERY_S: f64 = 60.0;
 
 /// The registry's entry for the name that was given, or for the default.

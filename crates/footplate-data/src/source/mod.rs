@@ -38,13 +38,25 @@ pub(crate) enum Store {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     File,
-    Raw { width: u32, height: u32, channels: u32 },
+    /// A file's bytes, and after the first `file_len` of them its decoder's checkpoints.
+    Indexed {
+        file_len: usize,
+    },
+    Raw {
+        width: u32,
+        height: u32,
+        channels: u32,
+    },
 }
 
 impl Form {
     pub(crate) fn encoded(self, bytes: &[u8]) -> Encoded<'_> {
         match self {
             Self::File => Encoded::File(bytes),
+            Self::Indexed { file_len } => {
+                let (file, index) = bytes.split_at(file_len);
+                Encoded::Indexed { file, index }
+            }
             Self::Raw { width, height, channels } => Encoded::Raw { pixels: bytes, width, height, channels },
         }
     }
@@ -55,7 +67,7 @@ impl Store {
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         match self {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
-            Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
+            Self::Tar(store) => store.read(index, buffer),
             Self::Pixels(store) => Ok(store.read(index, buffer)),
         }
     }

@@ -3,5 +3,6 @@
 pub(crate) mod completions;
 pub(crate) mod device;
 pub(crate) mod export;
+pub(crate) mod measure;
 pub(crate) mod mode;
 pub(crate) mod train;

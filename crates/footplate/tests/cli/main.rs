@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod help;
+mod measure;
 mod place;
 mod resume;
 mod train;
