@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Stalls(Box<StallsArguments>),
     /// Show the machine: its knobs, rails, temperatures, and what is missing
     Device(crate::commands::device::DeviceArguments),
+    /// Run any command and tell its time, energy, heat and throttling
+    Measure(crate::commands::measure::MeasureArguments),
     /// Show, set and restore power modes
     Mode(Box<crate::commands::mode::ModeArguments>),
     /// Write a run's weights as safetensors in torchvision's layout

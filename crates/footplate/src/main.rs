@@ -9,6 +9,7 @@ mod host;
 mod machine;
 mod options;
 mod output;
+mod power;
 mod profile_file;
 mod recorder;
 mod resolve;
@@ -42,6 +43,7 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Pack(arguments) => commands::pack::run(&arguments),
         cli::Command::Stalls(arguments) => commands::stalls::run(&arguments),
         cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Measure(arguments) => commands::measure::run(&arguments),
         cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod device;
 pub(crate) mod evaluate;
 pub(crate) mod export;
+pub(crate) mod measure;
 pub(crate) mod mode;
 pub(crate) mod pack;
 pub(crate) mod stalls;

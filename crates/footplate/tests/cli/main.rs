@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod help;
+mod measure;
 mod pack;
 mod place;
 mod resume;
