@@ -214,7 +214,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("data", type=lambda text: pathlib.Path(text).resolve(), help="a folder with a folder of JPEGs for each class")
-    add("--quick", action="store_true", help="the main peers, one core, 3 rounds of 3 s")
+    add("--quick", action="store_true", help="the main peers, one core, 3 rounds of 2.5 s")
     add("--peers", type=lambda text: text.split(","), help=f"of {','.join(ALL_PEERS)}; 'none'")
     add("--footplate", type=named, action="append", metavar="NAME=ARGUMENTS", default=[],
         help="one variant of ours by arguments of the example loader_bench; {data} and {files} are filled in; "
@@ -234,7 +234,7 @@ def arguments():
     options.peers = [] if options.peers == ["none"] else options.peers
     options.cores = options.cores or ([1] if quick else [1, 2])
     options.rounds = options.rounds or (3 if quick else 5)
-    options.seconds = options.seconds or (3 if quick else 6)
+    options.seconds = options.seconds or (2.5 if quick else 6)
     options.footplate = dict(options.footplate or OURS)
     if options.packed:
         packed = shlex.quote(str(options.packed.resolve()))
