@@ -107,7 +107,8 @@ def dali(options, antialias):
 
     @pipeline_def(batch_size=options.batch, num_threads=options.workers, device_id=None, seed=1)
     def pipeline():
-        encoded, label = fn.readers.file(file_root=options.data, random_shuffle=True, name="reader")
+        encoded, label = fn.readers.file(file_root=options.data, random_shuffle=True, name="reader",
+                                         dont_use_mmap=options.cold)
         images = fn.decoders.image_random_crop(encoded, device="cpu", output_type=types.RGB,
                                                random_area=list(SCALE), random_aspect_ratio=list(RATIO))
         images = fn.resize(images, size=[SIZE, SIZE], interp_type=types.INTERP_LINEAR, antialias=antialias)
@@ -140,9 +141,12 @@ def ffcv(options, file, float32=True):
     image += [ToTensor(), ToTorchImage()]
     path = options.files / file
     count = len(image_files(options.data))
-    passes = max(1, PASSES * 350 // max(count, 350) // 4)
-    loader = Loader(str(path), batch_size=options.batch, num_workers=options.workers, order=OrderOption.RANDOM,
-                    os_cache=True, drop_last=True, indices=numpy.tile(numpy.arange(count), passes),
+    passes = 1 if options.cold else max(1, PASSES * 350 // max(count, 350) // 4)
+    # Mapped files stay in the page cache: the other mode is its own for data larger than memory, and takes each sample
+    # once.
+    order = OrderOption.QUASI_RANDOM if options.cold else OrderOption.RANDOM
+    loader = Loader(str(path), batch_size=options.batch, num_workers=options.workers, order=order,
+                    os_cache=not options.cold, drop_last=True, indices=numpy.tile(numpy.arange(count), passes),
                     pipelines={"image": image, "label": [IntDecoder(), ToTensor(), Squeeze()]})
 
     def batches():
@@ -284,6 +288,18 @@ def kilobytes(pids, file, key):
     return total * 1024
 
 
+def check(batch, name, size):
+    """That a peer does the work that it is measured for."""
+    import numpy
+    first = batch[0]
+    pixels = numpy.asarray(first.as_tensor() if hasattr(first, "as_tensor") else first)
+    assert pixels.shape == (size, 3, SIZE, SIZE), pixels.shape
+    if not name.endswith("-u8"):
+        assert pixels.dtype == numpy.float32, pixels.dtype
+        # Photographs, normalised with ImageNet's figures.
+        assert abs(pixels.mean()) < 1 and 0.5 < pixels.std() < 2, (pixels.mean(), pixels.std())
+
+
 def phase(stream, seconds, batch):
     for _ in range(WARMUP_BATCHES):
         next(stream)
@@ -305,6 +321,7 @@ def main():
     parser.add_argument("--files", type=pathlib.Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--cold", action="store_true", help="for data that the page cache must not serve")
     options = parser.parse_args()
     if options.name == "write-files":
         return write_files(options)
@@ -313,7 +330,8 @@ def main():
     os.dup2(2, 1)
     stream = PEERS[options.name](options)
     for _ in range(WARMUP_BATCHES):
-        next(stream)
+        batch = next(stream)
+    check(batch, options.name, options.batch)
     print(json.dumps({"ready": options.name}), file=answers, flush=True)
     for line in sys.stdin:
         seconds = float(line.split()[1])

@@ -12,6 +12,7 @@ CPU seconds are user and system time of the loader's whole tree of processes.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -23,6 +24,8 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "slow_source"))
+import throttle  # noqa: E402
 ROOT = HERE.parents[1]
 REFERENCE = "torch-pillow"
 QUICK_PEERS = ["torch-pillow", "dali", "ffcv-jpeg", "ffcv-raw"]
@@ -45,9 +48,10 @@ class Peer:
         command = ["taskset", "-c", cpus, str(options.venv / "bin/python"), str(HERE / "peers.py"), name,
                    "--data", str(options.data), "--files", str(options.files),
                    "--workers", str(len(cpus.split(","))), "--batch", str(options.batch)]
+        command += ["--cold"] if options.slow else []
         self.log = open(options.files / f"{name}.log", "w")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-                                        text=True, cwd="/")
+                                        text=True, cwd="/", preexec_fn=options.enter)
         if not self.process.stdout.readline():
             raise RuntimeError(f"{name} did not start; see {self.log.name}")
 
@@ -68,13 +72,14 @@ class Footplate:
     """Our loader: it starts in no time, so each phase is a run of its own."""
 
     def __init__(self, name, arguments, cpus, options):
-        self.name = name
+        self.name, self.enter = name, options.enter
         arguments = arguments.format(data=shlex.quote(str(options.data)), files=shlex.quote(str(options.files)))
         self.command = ["taskset", "-c", cpus, str(options.binary), *shlex.split(arguments),
                         "--batch", str(options.batch), "--workers", str(len(cpus.split(",")))]
 
     def measure(self, seconds):
-        output = subprocess.run([*self.command, "--seconds", str(seconds)], stdout=subprocess.PIPE, check=True).stdout
+        output = subprocess.run([*self.command, "--seconds", str(seconds)], stdout=subprocess.PIPE, check=True,
+                                preexec_fn=self.enter).stdout
         return json.loads(output)
 
     def close(self):
@@ -119,15 +124,15 @@ def per_wall_s(phase):
     return phase["images"] / phase["wall_s"]
 
 
-def summary(phases):
-    """One row for each loader."""
+def summary(phases, rate):
+    """One row for each loader; `rate` of a phase is what ratios are of."""
     rows = {}
     for name, own in phases.items():
         ratios = {}
         for other in RATIOS:
             if other in phases:
                 pairs = zip(own, phases[other])
-                ratios[other] = statistics.median(per_cpu_s(a) / per_cpu_s(b) for a, b in pairs)
+                ratios[other] = statistics.median(rate(a) / rate(b) for a, b in pairs)
         rates = [per_cpu_s(phase) for phase in own]
         rows[name] = {
             "images_per_cpu_s": statistics.median(rates),
@@ -135,14 +140,14 @@ def summary(phases):
             "images_per_wall_s": statistics.median(map(per_wall_s, own)),
             "cores_used": statistics.median(phase["cpu_s"] / phase["wall_s"] for phase in own),
             "peak_rss_mb": max(phase["peak_rss_bytes"] for phase in own) / 1e6,
-            "ratios_per_cpu_s": ratios,
+            "ratios": ratios,
         }
     return rows
 
 
-def show(rows, cores):
-    others = next(iter(rows.values()))["ratios_per_cpu_s"]
-    print(f"\n{cores} core(s), {cores} worker(s)\n")
+def show(rows, cores, ratios_of):
+    others = next(iter(rows.values()))["ratios"]
+    print(f"\n{cores} core(s), {cores} worker(s); ratios (x) of {ratios_of}\n")
     heads = ["images per CPU s", "lowest - highest", "images per s", "cores used", "peak MB"]
     heads += [f"x {other}" for other in others]
     print("| loader | " + " | ".join(heads) + " |")
@@ -179,7 +184,7 @@ def host(options):
         "peers": [line for line in freeze if line.split("==")[0].lower() in wanted],
         "commit": output("git", "describe", "--always", "--dirty"),
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["run.py", *(text.replace(str(options.data.parent), "...") for text in sys.argv[1:])]),
     }
 
 
@@ -198,9 +203,8 @@ def prepare(options):
         subprocess.run([options.venv / "bin/python", HERE / "peers.py", "write-files", "--data", options.data,
                         "--files", options.files], cwd="/", check=True, stderr=subprocess.DEVNULL)
         mark.write_text(str(options.data))
-    for path in pathlib.Path(options.data).rglob("*"):
-        if path.is_file():
-            path.read_bytes()
+    for path in throttle.files_below([options.data]):
+        path.read_bytes()
 
 
 def named(text):
@@ -208,6 +212,11 @@ def named(text):
     if not arguments:
         raise argparse.ArgumentTypeError("NAME=ARGUMENTS")
     return name, arguments
+
+
+def card(text):
+    megabytes, _, iops = text.partition(":")
+    return float(megabytes), int(iops or 0)
 
 
 def arguments():
@@ -220,6 +229,8 @@ def arguments():
         help="one variant of ours by arguments of the example loader_bench; {data} and {files} are filled in; "
              "repeatable; the default is " + ", ".join(f"'{n}={a}'" for n, a in OURS.items()))
     add("--packed", type=pathlib.Path, help="our shards of the same data (made by `footplate pack`), measured too")
+    add("--slow", type=card, metavar="MB/s[:IOPS]",
+        help="cold reads from such a card (root; slow_source/throttle.py): 94:1500, 10; look at images per s")
     add("--cores", type=lambda text: [int(n) for n in text.split(",")], help="default 1,2")
     add("--rounds", type=int, help="default 5")
     add("--seconds", type=float, help="of a loader in a round; default 6")
@@ -239,10 +250,28 @@ def arguments():
     if options.packed:
         packed = shlex.quote(str(options.packed.resolve()))
         options.footplate |= {"footplate-packed": packed, "footplate-packed-u8": f"{packed} --layout u8"}
+    options.enter = None
     options.cpus = sorted(os.sched_getaffinity(0))
     if max(options.cores) > len(options.cpus):
         sys.exit(f"{max(options.cores)} cores are not there")
     return options
+
+
+@contextlib.contextmanager
+def storage(options):
+    """Slow and never cached, if that is wanted."""
+    if not options.slow:
+        yield
+        return
+    megabytes, iops = options.slow
+    limit = throttle.Throttle(options.data, megabytes * 1e6, iops)
+    options.enter = limit.enter
+    paths = [options.data, options.files] + ([options.packed] if options.packed else [])
+    try:
+        with throttle.Cold(paths):
+            yield
+    finally:
+        limit.close()
 
 
 def main():
@@ -250,10 +279,11 @@ def main():
     prepare(options)
     about = host(options)
     phases, results = {}, {}
-    for cores in options.cores:
-        phases[str(cores)] = measure(options, cores)
-        results[str(cores)] = summary(phases[str(cores)])
-        show(results[str(cores)], cores)
+    with storage(options):
+        for cores in options.cores:
+            phases[str(cores)] = measure(options, cores)
+            results[str(cores)] = summary(phases[str(cores)], per_wall_s if options.slow else per_cpu_s)
+            show(results[str(cores)], cores, "images per s" if options.slow else "images per CPU s")
     show_scaling(results)
     about["load_after"] = os.getloadavg()
     load = " ".join(f"{value:.1f}" for value in about["load_before"])

@@ -16,9 +16,10 @@ fi
     echo "FFCV was not built" >&2
 
 cd /
-for module in torch torchvision PIL webdataset nvidia.dali ffcv; do
+for pair in torch:torch torchvision:torchvision PIL:pillow webdataset:webdataset \
+    nvidia.dali:nvidia-dali-cuda120 ffcv:ffcv; do
     "$venv/bin/python" -c "
-import importlib
-module = importlib.import_module('$module')
-print('$module', getattr(module, '__version__', 'installed'))" 2>/dev/null || echo "$module: DOES NOT WORK"
+import importlib, importlib.metadata
+importlib.import_module('${pair%%:*}')
+print('${pair##*:}', importlib.metadata.version('${pair##*:}'))" 2>/dev/null || echo "${pair##*:}: DOES NOT WORK"
 done
