@@ -156,7 +156,7 @@ def show(rows, cores, ratios_of):
         low, high = row["images_per_cpu_s_range"]
         cells = [f"{row['images_per_cpu_s']:.0f}", f"{low:.0f} - {high:.0f}", f"{row['images_per_wall_s']:.0f}",
                  f"{row['cores_used']:.2f}", f"{row['peak_rss_mb']:.0f}"]
-        cells += [f"{row['ratios_per_cpu_s'][other]:.2f}" for other in others]
+        cells += [f"{row['ratios'][other]:.2f}" for other in others]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
@@ -257,6 +257,14 @@ def arguments():
     return options
 
 
+def save(path, whole):
+    if path:
+        whole["host"]["load_after"] = os.getloadavg()
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(whole, indent=1) + "\n")
+        unfinished.rename(path)
+
+
 @contextlib.contextmanager
 def storage(options):
     """Slow and never cached, if that is wanted."""
@@ -283,17 +291,12 @@ def main():
         for cores in options.cores:
             phases[str(cores)] = measure(options, cores)
             results[str(cores)] = summary(phases[str(cores)], per_wall_s if options.slow else per_cpu_s)
+            save(options.json, {"format": 1, "host": about, "results": results, "phases": phases})
             show(results[str(cores)], cores, "images per s" if options.slow else "images per CPU s")
     show_scaling(results)
-    about["load_after"] = os.getloadavg()
     load = " ".join(f"{value:.1f}" for value in about["load_before"])
     print(f"\n{about['cpu']}, {about['cores']} cores, load before {load}; commit {about['commit']}; "
           f"{about['when']}; {', '.join(about['peers'])}")
-    if options.json:
-        whole = {"format": 1, "host": about, "results": results, "phases": phases}
-        unfinished = options.json.with_suffix(".part")
-        unfinished.write_text(json.dumps(whole, indent=1) + "\n")
-        unfinished.rename(options.json)
 
 
 if __name__ == "__main__":
