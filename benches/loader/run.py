@@ -1,8 +1,8 @@
 """Measures footplate's loader and its peers, interleaved, on one folder of images.
 
     benches/loader/setup.sh                       # once: the peers, in /tmp/loader-venv
-    python3 benches/loader/run.py DATA            # all, one core and two: about 15 minutes
-    python3 benches/loader/run.py DATA --quick    # the main peers on one core: under 3 minutes
+    python3 benches/loader/run.py DATA            # all, one core and two: about 20 minutes
+    python3 benches/loader/run.py DATA --quick    # the main peers on one core: 2 minutes on an idle machine
 
 The work of all: read (warm page cache), decode, random resized crop to 224 (area 0.08-1, ratio 3/4-4/3), flip,
 normalise, float32 NCHW, minibatches of 32. "u8" leaves out the normalisation; README.md tells what else differs.
