@@ -16,6 +16,8 @@ pub enum Record {
     RunStart(RunStart),
     /// One step of training has ended.
     Minibatch(MinibatchRecord),
+    /// The data pipeline has changed its number of workers or its depth.
+    Loader(LoaderRecord),
     /// One epoch of training has ended.
     Epoch(EpochRecord),
     /// The model was evaluated on the validation split.
@@ -119,6 +121,17 @@ impl MinibatchRecord {
     pub fn other_ns(&self) -> u64 {
         self.step_ns.saturating_sub(self.stall_ns).saturating_sub(self.compute_ns)
     }
+}
+
+/// A setting that the data pipeline has given itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoaderRecord {
+    /// When.
+    pub t_ns: u64,
+    /// Threads that make minibatches.
+    pub workers: u32,
+    /// Minibatches that may be ahead.
+    pub depth: u32,
 }
 
 /// One epoch of training.

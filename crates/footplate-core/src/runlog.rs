@@ -1,6 +1,6 @@
 //! The run log's text format: one record a line, each with a version and a checksum.
 //!
-//! A line is `{"v":1,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! A line is `{"v":2,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
 //! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
 //! tool can read, and a torn or altered line is told from a whole one.
 
@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::record::Record;
 
-/// The version that this program writes.
-pub const VERSION: u32 = 1;
+/// The version that this program writes. It reads all versions from 1 on: version 2 has more kinds of records.
+pub const VERSION: u32 = 2;
 
 /// Why a line is not a record.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn decode(line: &str) -> Result<Record, LineError> {
     let (version, rest) =
         line.strip_prefix("{\"v\":").and_then(|rest| rest.split_once(',')).ok_or(LineError::Malformed)?;
     let found: u32 = version.parse().map_err(|_| LineError::Malformed)?;
-    if found != VERSION {
+    if !(1..=VERSION).contains(&found) {
         return Err(LineError::Version { found });
     }
     let rest = rest.strip_prefix("\"crc32\":\"").ok_or(LineError::Malformed)?;
@@ -107,15 +107,21 @@ mod tests {
         let line = encode(&warning("clock not set")).unwrap();
         assert_eq!(
             line,
-            "{\"v\":1,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+            "{\"v\":2,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
         );
         assert_eq!(decode(&line), Ok(warning("clock not set")));
     }
 
     #[test]
     fn a_newer_version_is_named() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":1", "{\"v\":2");
-        assert_eq!(decode(&line), Err(LineError::Version { found: 2 }));
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":2", "{\"v\":3");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 3 }));
+    }
+
+    #[test]
+    fn a_line_of_version_1_is_read() {
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":2", "{\"v\":1");
+        assert_eq!(decode(&line), Ok(warning("x")));
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Minibatches in host memory, and how they are to be made.
 
+use half::f16;
+
 use crate::augment::Normalize;
 use crate::dataset::Dataset;
 use crate::pool::Pooled;
@@ -10,6 +12,8 @@ use crate::transform::Transform;
 pub enum PixelLayout {
     /// Normalised f32, `[n, 3, h, w]`.
     F32Nchw,
+    /// Normalised f16, `[n, 3, h, w]`.
+    F16Nchw,
     /// Bytes, `[n, h, w, 3]`, to be normalised on the device.
     U8Nhwc,
 }
@@ -21,6 +25,9 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     /// Threads; 0: minibatches are made in the thread that asks for them.
     pub workers: usize,
+    /// The pipeline may choose up to so many workers, and its depth, by what its consumer waits for; `None`:
+    /// it keeps `workers` and the greatest depth.
+    pub workers_max: Option<usize>,
     /// Minibatches made ahead, at most.
     pub prefetch_batches: usize,
     /// Bytes of minibatches made ahead, at most (one is always made).
@@ -37,9 +44,14 @@ pub struct LoaderSettings {
     pub shuffle: bool,
 }
 
-/// What a worker holds besides minibatches for an image of typical size: the encoded file and the decoded
-/// pixels of some megapixels. An estimate.
-const WORKER_BYTES: u64 = 12 << 20;
+/// What a worker holds besides minibatches whatever the images are: its stack, tables, and the allocator's own.
+/// An estimate.
+const WORKER_BYTES: u64 = 1 << 20;
+/// What it holds for each pixel of an image whose sides are the typical shorter one: the encoded file, the planes
+/// or pixels that it is decoded to, some room for larger and longer images. An estimate.
+const WORKER_BYTES_PER_PIXEL: u64 = 8;
+/// The side that is reckoned with where none is known, in pixels.
+const SIDE_UNKNOWN: u32 = 500;
 
 impl LoaderSettings {
     /// Bytes of one full minibatch.
@@ -50,6 +62,7 @@ impl LoaderSettings {
                 let values = u64::from(self.transform.image_size).pow(2) * 3;
                 match self.layout {
                     PixelLayout::F32Nchw => values * 4,
+                    PixelLayout::F16Nchw => values * 2,
                     PixelLayout::U8Nhwc => values,
                 }
             }
@@ -69,9 +82,13 @@ impl LoaderSettings {
         let batches = if self.workers == 0 { 1 } else { self.batches_ahead(dataset) as u64 + 1 };
         let per_worker = match dataset {
             Dataset::Text(_) => 0,
-            Dataset::Images(_) => WORKER_BYTES,
+            Dataset::Images(images) => {
+                let side = u64::from(images.typical_side().unwrap_or(SIDE_UNKNOWN));
+                WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL
+            }
         };
-        batches * self.batch_bytes(dataset) + self.workers.max(1) as u64 * per_worker
+        let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
+        batches * self.batch_bytes(dataset) + workers * per_worker
     }
 }
 
@@ -108,6 +125,13 @@ pub enum Inputs {
         /// `[n, 3, h, w]`
         shape: [usize; 4],
     },
+    /// Normalised images in half precision, `[n, 3, h, w]`.
+    F16Nchw {
+        /// In row-major order.
+        data: Pooled<f16>,
+        /// `[n, 3, h, w]`
+        shape: [usize; 4],
+    },
     /// Pixels, `[n, h, w, 3]`.
     U8Nhwc {
         /// In row-major order.
@@ -124,7 +148,7 @@ pub enum Inputs {
     },
 }
 
-/// Time of the thread that made a minibatch, in nanoseconds.
+/// Time of the threads that made a minibatch, added up, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// To read bytes.

@@ -236,7 +236,9 @@ impl ImageDataset {
         let mut bytes = Vec::new();
         let mut side = |index: &u32| match self.store.read(*index as usize, &mut bytes).ok()? {
             Form::Raw { width, height, .. } => Some(width.min(height)),
-            Form::File => image_info(&bytes).ok().map(|info| info.width.min(info.height)),
+            Form::Indexed { .. } | Form::File => {
+                image_info(&bytes).ok().map(|info| info.width.min(info.height))
+            }
         };
         let mut sides: Vec<u32> =
             self.train.iter().step_by(step).take(SIZE_SAMPLES).filter_map(&mut side).collect();

@@ -4,13 +4,17 @@
 //! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
 //! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
 
+pub mod atomic_file;
 pub mod augment;
+mod auto;
 mod batch;
 mod dataset;
 pub mod decode;
 mod error;
 pub mod generated;
 mod order;
+pub mod pack;
+mod parts;
 mod pipeline;
 mod pool;
 pub mod rng;
@@ -20,6 +24,7 @@ mod text;
 pub mod transform;
 
 pub use augment::Normalize;
+pub use auto::Setting;
 pub use batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
 pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
 pub use error::DataError;

@@ -1,22 +1,25 @@
 //! Minibatches in sequence, made by several threads ahead of their consumer.
 //!
-//! A worker takes the next number in the sequence and makes that whole minibatch. It waits while as many
-//! minibatches as the bound allows are made, being made, or waiting to be taken. Finished ones wait by number,
-//! so that they leave in order.
+//! A worker takes the next few samples of the minibatch that is being made and writes them where they belong
+//! in its buffer, so that all workers are on the same minibatch and the first one is ready early. Workers wait
+//! while as many minibatches as the bound allows are made, being made, or waiting to be taken. Finished ones
+//! wait by number, so that they leave in order.
+
+mod maker;
+mod readahead;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
-use crate::dataset::{Dataset, ImageDataset, Split};
+use crate::auto::{AutoLoader, Limits, Observation, Setting};
+use crate::batch::{HostBatch, LoaderSettings};
+use crate::dataset::{Dataset, Split};
 use crate::error::DataError;
-use crate::order::EpochOrder;
-use crate::pool::{Pool, Pooled};
-use crate::rng::SampleKey;
-use crate::text::TextDataset;
-use crate::transform::Scratch;
+
+use maker::{Building, Maker, Task, Worker, nanoseconds};
+use readahead::Readahead;
 
 /// A place in the sequence of minibatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct Pipeline {
     /// Makes minibatches where there are no workers.
     own: Option<Worker>,
     next: u64,
+    auto: Option<AutoLoader>,
+    /// When the consumer got its last minibatch.
+    delivered_at: Option<Instant>,
+    adjusted: Option<Setting>,
 }
 
 /// What all threads see.
@@ -41,23 +48,36 @@ struct Shared {
     maker: Maker,
     /// Minibatches of the whole sequence.
     total: u64,
-    /// Minibatches that may be there at once.
-    ahead: u64,
     queue: Mutex<Queue>,
     /// A minibatch was finished, or a worker died.
     finished: Condvar,
-    /// A minibatch was taken, or the pipeline is closing.
+    /// A minibatch was taken, the bounds were changed, or the pipeline is closing.
     taken: Condvar,
+    /// The position of the samples that are being worked on has moved on.
+    moved: Condvar,
 }
 
 struct Queue {
-    /// The next number to be made.
+    /// The next minibatch to be begun.
     next: u64,
+    /// The minibatch whose samples are being given out.
+    current: Option<Arc<Building>>,
     /// Minibatches that the consumer has taken.
     delivered: u64,
     ready: BTreeMap<u64, HostBatch>,
+    /// Minibatches that may be there at once.
+    ahead: u64,
+    /// Workers with a number of this or more wait.
+    workers: usize,
     closed: bool,
     died: bool,
+}
+
+impl Queue {
+    /// Samples of the sequence that were given out.
+    fn position(&self, maker: &Maker) -> u64 {
+        self.current.as_ref().map_or_else(|| maker.position(self.next), |building| building.position())
+    }
 }
 
 impl Shared {
@@ -66,16 +86,26 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next number to be made, as soon as the bound allows it; `None`: there is nothing more to do.
-    fn ticket(&self) -> Option<u64> {
+    /// The next samples to be made, as soon as the bounds allow it; `None`: there is nothing more to do.
+    fn task(&self, worker: usize) -> Option<Task> {
         let mut queue = self.lock();
         loop {
-            if queue.closed || queue.died || queue.next >= self.total {
+            if queue.closed || queue.died {
                 return None;
             }
-            if queue.next < queue.delivered + self.ahead {
-                queue.next += 1;
-                return Some(queue.next - 1);
+            if worker < queue.workers {
+                if let Some(task) = queue.current.as_ref().and_then(|building| self.maker.task(building)) {
+                    self.moved.notify_one();
+                    return Some(task);
+                }
+                if queue.next >= self.total {
+                    return None;
+                }
+                if queue.next < queue.delivered + queue.ahead {
+                    queue.current = Some(Arc::new(self.maker.begin(queue.next)));
+                    queue.next += 1;
+                    continue;
+                }
             }
             queue = self.taken.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -100,6 +130,25 @@ impl Shared {
             queue = self.finished.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
+
+    fn close(&self, died: bool) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.died |= died;
+        drop(queue);
+        self.finished.notify_all();
+        self.taken.notify_all();
+        self.moved.notify_all();
+    }
+
+    fn work(&self, number: usize) {
+        let mut worker = Worker::default();
+        while let Some(task) = self.task(number) {
+            if let Some(batch) = self.maker.fill(task, &mut worker) {
+                self.put(batch);
+            }
+        }
+    }
 }
 
 /// Tells the consumer when its thread panics.
@@ -108,9 +157,7 @@ struct DeathNotice<'a>(&'a Shared);
 impl Drop for DeathNotice<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.lock().died = true;
-            self.0.finished.notify_all();
-            self.0.taken.notify_all();
+            self.0.close(true);
         }
     }
 }
@@ -125,42 +172,102 @@ impl Pipeline {
         from: Position,
         epochs_end: u32,
     ) -> Result<Self, DataError> {
+        let workers = settings.workers;
+        let limits = settings.workers_max.map(|workers_max| Limits {
+            workers: workers_max.max(workers),
+            depth: settings.batches_ahead(&dataset),
+        });
+        let auto = limits.filter(|_| workers > 0).map(|limits| AutoLoader::new(workers, limits));
         let maker = Maker::new(dataset, split, settings, from);
         let epochs = u64::from(epochs_end.saturating_sub(from.epoch));
         let total = (epochs * maker.batches_per_epoch).saturating_sub(from.batch);
-        let workers = maker.settings.workers;
-        let ahead = maker.settings.batches_ahead(&maker.dataset) as u64;
-        let queue = Queue { next: 0, delivered: 0, ready: BTreeMap::new(), closed: false, died: false };
+        let depth = auto.as_ref().map_or(maker.batches_ahead, |auto| auto.setting().depth);
+        let queue = Queue {
+            next: 0,
+            current: None,
+            delivered: 0,
+            ready: BTreeMap::new(),
+            ahead: depth as u64,
+            workers,
+            closed: false,
+            died: false,
+        };
         let shared = Arc::new(Shared {
             maker,
             total,
-            ahead,
             queue: Mutex::new(queue),
             finished: Condvar::new(),
             taken: Condvar::new(),
+            moved: Condvar::new(),
         });
-        let mut pipeline = Self { shared, threads: Vec::new(), own: None, next: 0 };
+        let mut pipeline = Self {
+            shared,
+            threads: Vec::new(),
+            own: None,
+            next: 0,
+            auto,
+            delivered_at: None,
+            adjusted: None,
+        };
         if workers == 0 {
             pipeline.own = Some(Worker::default());
+            return Ok(pipeline);
         }
-        for number in 0..workers {
-            pipeline.spawn(number)?;
-        }
+        pipeline.spawn_readahead()?;
+        pipeline.apply(Setting { workers, depth })?;
         Ok(pipeline)
     }
 
-    fn spawn(&mut self, number: usize) -> Result<(), DataError> {
+    /// The number of workers and the depth as they are now.
+    pub fn setting(&self) -> Setting {
+        let queue = self.shared.lock();
+        Setting { workers: queue.workers, depth: queue.ahead as usize }
+    }
+
+    /// The setting that the pipeline has given itself since it was last asked.
+    pub fn take_adjusted(&mut self) -> Option<Setting> {
+        self.adjusted.take()
+    }
+
+    /// Changes the number of workers while minibatches are made; what they hold does not depend on it. The
+    /// pipeline does not choose by itself any more. Without workers from the start it stays without.
+    pub fn set_workers(&mut self, workers: usize) -> Result<(), DataError> {
+        self.auto = None;
+        if self.own.is_some() {
+            return Ok(());
+        }
+        let depth = self.setting().depth;
+        self.apply(Setting { workers: workers.max(1), depth })
+    }
+
+    fn apply(&mut self, setting: Setting) -> Result<(), DataError> {
+        let mut queue = self.shared.lock();
+        queue.workers = setting.workers;
+        queue.ahead = setting.depth as u64;
+        drop(queue);
+        self.shared.taken.notify_all();
+        let readahead = usize::from(self.shared.maker.reads_ahead());
+        // A failure drops the pipeline, which ends the threads that did start.
+        for number in self.threads.len() - readahead..setting.workers {
+            self.spawn(format!("worker-{number}"), move |shared| shared.work(number))?;
+        }
+        Ok(())
+    }
+
+    fn spawn_readahead(&mut self) -> Result<(), DataError> {
+        if self.shared.maker.reads_ahead() {
+            self.spawn("readahead".to_owned(), |shared| Readahead::new(&shared.maker).run(shared))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce(&Shared) + Send + 'static) -> Result<(), DataError> {
         let shared = self.shared.clone();
         let work = move || {
             let _notice = DeathNotice(&shared);
-            let mut worker = Worker::default();
-            while let Some(seq) = shared.ticket() {
-                let batch = shared.maker.make(seq, &mut worker);
-                shared.put(batch);
-            }
+            work(&shared);
         };
-        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(work);
-        // A failure drops the pipeline, which ends the threads that did start.
+        let thread = thread::Builder::new().name(name).spawn(work);
         self.threads.push(thread.map_err(DataError::Thread)?);
         Ok(())
     }
@@ -168,6 +275,23 @@ impl Pipeline {
     /// Minibatches in an epoch; the last one may be smaller.
     pub fn batches_per_epoch(&self) -> u64 {
         self.shared.maker.batches_per_epoch
+    }
+
+    /// Lets the pipeline see what the consumer waited for, and change its own bounds.
+    fn observe(&mut self, asked_at: Instant, batch: &HostBatch) -> Result<(), DataError> {
+        let now = Instant::now();
+        let before = self.delivered_at.replace(now);
+        let (Some(auto), Some(before)) = (&mut self.auto, before) else { return Ok(()) };
+        let observation = Observation {
+            wait_ns: nanoseconds(now - asked_at),
+            busy_ns: nanoseconds(asked_at - before),
+            work_ns: batch.times.fetch_ns + batch.times.prep_ns,
+        };
+        if let Some(setting) = auto.observe(observation) {
+            self.apply(setting)?;
+            self.adjusted = Some(setting);
+        }
+        Ok(())
     }
 }
 
@@ -181,207 +305,23 @@ impl Iterator for Pipeline {
         }
         let seq = self.next;
         self.next += 1;
-        Some(match &mut self.own {
-            Some(worker) => Ok(self.shared.maker.make(seq, worker)),
-            None => self.shared.take(seq),
-        })
+        if let Some(worker) = &mut self.own {
+            return Some(self.shared.maker.make(seq, worker).ok_or(DataError::WorkerDied));
+        }
+        let asked_at = Instant::now();
+        let batch = self.shared.take(seq);
+        Some(batch.and_then(|batch| self.observe(asked_at, &batch).map(|()| batch)))
     }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.taken.notify_all();
+        self.shared.close(false);
         for thread in self.threads.drain(..) {
             // That a worker panicked was told by `next`, or nobody asks any more.
             let _ = thread.join();
         }
     }
-}
-
-/// One thread's buffers.
-#[derive(Default)]
-struct Worker {
-    encoded: Vec<u8>,
-    pixels: Vec<u8>,
-    scratch: Scratch,
-}
-
-/// Makes any minibatch of the sequence: a pure function of its number.
-struct Maker {
-    dataset: Arc<Dataset>,
-    split: Split,
-    settings: LoaderSettings,
-    from: Position,
-    samples: u64,
-    batches_per_epoch: u64,
-    floats: Pool<f32>,
-    bytes: Pool<u8>,
-    tokens: Pool<i32>,
-}
-
-impl Maker {
-    fn new(dataset: Arc<Dataset>, split: Split, settings: LoaderSettings, from: Position) -> Self {
-        let samples = dataset.len(split) as u64;
-        let kept = settings.batches_ahead(&dataset) + 1;
-        let values = settings.batch_size * (settings.transform.image_size as usize).pow(2) * 3;
-        let window = match dataset.as_ref() {
-            Dataset::Text(text) => text.sequence_length() + 1,
-            Dataset::Images(_) => 0,
-        };
-        Self {
-            batches_per_epoch: samples.div_ceil(settings.batch_size as u64),
-            floats: Pool::new(values, kept),
-            bytes: Pool::new(values, kept),
-            tokens: Pool::new(settings.batch_size * window, kept),
-            dataset,
-            split,
-            settings,
-            from,
-            samples,
-        }
-    }
-
-    fn make(&self, seq: u64, worker: &mut Worker) -> HostBatch {
-        let number = self.from.batch + seq;
-        let epoch = self.from.epoch + (number / self.batches_per_epoch) as u32;
-        let batch = number % self.batches_per_epoch;
-        let size = self.settings.batch_size as u64;
-        let order = EpochOrder::new(self.samples, self.settings.seed, epoch, self.settings.shuffle);
-        let places = batch * size..((batch + 1) * size).min(self.samples);
-        let samples: Vec<u64> = places.map(|place| order.at(place)).collect();
-        let mut made = Made { seq, epoch, batch, times: StageTimes::default(), bad: Vec::new() };
-        match self.dataset.as_ref() {
-            Dataset::Images(images) => self.images(images, &samples, &mut made, worker),
-            Dataset::Text(text) => self.windows(text, samples, made),
-        }
-    }
-
-    fn windows(&self, text: &TextDataset, samples: Vec<u64>, mut made: Made) -> HostBatch {
-        let begun = Instant::now();
-        let length = text.sequence_length() + 1;
-        let mut data = self.tokens.take();
-        for (sample, out) in samples.iter().zip(data.chunks_exact_mut(length)) {
-            text.window(self.split, self.settings.seed, made.epoch, *sample, out);
-        }
-        data.shorten(samples.len() * length);
-        made.times.prep_ns = nanoseconds(begun);
-        let shape = [samples.len(), length];
-        made.batch(Inputs::Tokens { data, shape }, Vec::new(), samples)
-    }
-
-    fn images(
-        &self,
-        images: &ImageDataset,
-        samples: &[u64],
-        made: &mut Made,
-        worker: &mut Worker,
-    ) -> HostBatch {
-        let mut target = Target::new(self);
-        let split = images.split(self.split);
-        let (mut labels, mut indices) = (Vec::new(), Vec::new());
-        for sample in samples {
-            let index = split[*sample as usize];
-            match self.image(images, index, made, worker) {
-                Ok(()) => {
-                    let begun = Instant::now();
-                    target.put(labels.len(), &worker.pixels, self);
-                    labels.push(images.labels[index as usize] as i32);
-                    indices.push(u64::from(index));
-                    made.times.prep_ns += nanoseconds(begun);
-                }
-                Err(reason) => {
-                    let name = images.store.name(index as usize);
-                    made.bad.push(BadSample { index: index.into(), name, reason });
-                }
-            }
-        }
-        let inputs = target.finish(labels.len(), self.settings.transform.image_size as usize);
-        std::mem::take(made).batch(inputs, labels, indices)
-    }
-
-    /// Reads and transforms one image into the worker's pixels.
-    fn image(
-        &self,
-        images: &ImageDataset,
-        index: u32,
-        made: &mut Made,
-        worker: &mut Worker,
-    ) -> Result<(), String> {
-        let begun = Instant::now();
-        let form = images.store.read(index as usize, &mut worker.encoded);
-        made.times.fetch_ns += nanoseconds(begun);
-        let form = form.map_err(|e| format!("cannot be read: {e}"))?;
-        let begun = Instant::now();
-        worker.pixels.resize((self.settings.transform.image_size as usize).pow(2) * 3, 0);
-        let key = SampleKey { seed: self.settings.seed, epoch: made.epoch, index: index.into() };
-        let encoded = form.encoded(&worker.encoded);
-        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, &mut worker.pixels);
-        made.times.prep_ns += nanoseconds(begun);
-        result.map_err(|e| e.to_string())
-    }
-}
-
-/// What is known of a minibatch while it is made.
-#[derive(Default)]
-struct Made {
-    seq: u64,
-    epoch: u32,
-    batch: u64,
-    times: StageTimes,
-    bad: Vec<BadSample>,
-}
-
-impl Made {
-    fn batch(self, inputs: Inputs, labels: Vec<i32>, indices: Vec<u64>) -> HostBatch {
-        let Self { seq, epoch, batch, times, bad } = self;
-        HostBatch { seq, epoch, batch, items: indices.len(), inputs, labels, indices, bad, times }
-    }
-}
-
-/// A minibatch's buffer.
-enum Target {
-    Floats(Pooled<f32>),
-    Bytes(Pooled<u8>),
-}
-
-impl Target {
-    fn new(maker: &Maker) -> Self {
-        match maker.settings.layout {
-            PixelLayout::F32Nchw => Self::Floats(maker.floats.take()),
-            PixelLayout::U8Nhwc => Self::Bytes(maker.bytes.take()),
-        }
-    }
-
-    /// Writes one image's RGB pixels at `place`.
-    fn put(&mut self, place: usize, pixels: &[u8], maker: &Maker) {
-        let range = place * pixels.len()..(place + 1) * pixels.len();
-        match self {
-            Self::Bytes(data) => data[range].copy_from_slice(pixels),
-            Self::Floats(data) => {
-                let size = maker.settings.transform.image_size as usize;
-                maker.settings.normalize.nhwc_u8_to_nchw_f32(pixels, size, &mut data[range]);
-            }
-        }
-    }
-
-    fn finish(self, items: usize, size: usize) -> Inputs {
-        let length = items * size * size * 3;
-        match self {
-            Self::Floats(mut data) => {
-                data.shorten(length);
-                Inputs::F32Nchw { data, shape: [items, 3, size, size] }
-            }
-            Self::Bytes(mut data) => {
-                data.shorten(length);
-                Inputs::U8Nhwc { data, shape: [items, size, size, 3] }
-            }
-        }
-    }
-}
-
-fn nanoseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

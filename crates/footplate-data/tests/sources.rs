@@ -39,6 +39,7 @@ fn samples(dataset: Dataset, split: Split, size: u32) -> Vec<(u64, i32, [u8; 3])
     let settings = LoaderSettings {
         batch_size: 3,
         workers: 1,
+        workers_max: None,
         prefetch_batches: 2,
         prefetch_bytes: 1 << 20,
         layout: PixelLayout::U8Nhwc,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::Tensor;
 use footplate_core::record::{
-    BadSampleRecord, EpochRecord, MinibatchRecord, Record, ValidationRecord, WarningRecord,
+    BadSampleRecord, EpochRecord, LoaderRecord, MinibatchRecord, Record, ValidationRecord, WarningRecord,
 };
 use footplate_data::{BadSample, DataError, Dataset, HostBatch, Pipeline, Position, Split};
 
@@ -145,7 +145,20 @@ impl Loop<'_> {
             if !self.step(&mut pipeline)? {
                 return Ok(Ending::Completed);
             }
+            self.note_adjusted(&mut pipeline);
             self.checkpoint_if_due()?;
+        }
+    }
+
+    /// Records what the pipeline has changed about itself.
+    fn note_adjusted(&mut self, pipeline: &mut Pipeline) {
+        if let Some(setting) = pipeline.take_adjusted() {
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            self.around.sink.send(Record::Loader(LoaderRecord {
+                t_ns: self.around.clock.now_ns(),
+                workers: count(setting.workers),
+                depth: count(setting.depth),
+            }));
         }
     }
 

@@ -216,6 +216,7 @@ fn loader_settings(
     LoaderSettings {
         batch_size,
         workers: settings.workers,
+        workers_max: settings.workers_max,
         prefetch_batches: settings.prefetch_batches,
         prefetch_bytes: settings.prefetch_bytes,
         layout: Feed::layout(),

@@ -3,7 +3,6 @@
 //! A [`Job`] is a run that is ready to start; [`engine::run`] is the loop. What happens is told through
 //! [`records::RecordSink`], never printed; where things are stored is decided by the caller.
 
-mod atomic_file;
 pub mod checkpoint;
 pub mod device;
 pub mod engine;

@@ -47,6 +47,9 @@ pub struct TrainSettings {
     pub weights: Option<PathBuf>,
     /// Threads that prepare minibatches; 0: the loop's own thread.
     pub workers: usize,
+    /// The pipeline may choose up to so many by itself; `None`: it keeps `workers`.
+    #[serde(default)]
+    pub workers_max: Option<usize>,
     /// Minibatches prepared ahead, at most.
     pub prefetch_batches: usize,
     /// Bytes of minibatches prepared ahead, at most.

@@ -38,6 +38,7 @@ pub(crate) fn small_settings(model: &str) -> TrainSettings {
         },
         weights: None,
         workers: 1,
+        workers_max: None,
         prefetch_batches: 2,
         prefetch_bytes: 64 << 20,
         checkpoint_every_s: 60.0,

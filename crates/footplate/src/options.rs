@@ -46,10 +46,10 @@ pub(crate) struct TrainOptions {
     /// lstm: characters in one training sequence [default: 64]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) sequence_length: Option<usize>,
-    /// Threads that prepare minibatches; 0: the training thread itself [default: one less than cores, at least 1]
+    /// Threads that prepare minibatches; 0: the training thread itself [default: by what the step waits for, up to the number of cores]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
-    /// Minibatches prepared ahead [default: 2 + workers]
+    /// Minibatches prepared ahead at most [default: 4]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) prefetch_batches: Option<usize>,
     /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]

@@ -20,6 +20,8 @@ const CROP_MIN_AREA_SMALL: f64 = 0.6;
 /// Images with a shorter side than this count as small.
 const SMALL_SIDE: u32 = 96;
 const PREFETCH_BYTES: u64 = 512 << 20;
+/// The pipeline begins with three and takes one more where that helps.
+const PREFETCH_BATCHES: usize = 4;
 const CHECKPOINT_EVERY_S: f64 = 60.0;
 
 /// The registry's entry for the name that was given, or for the default.
@@ -54,7 +56,8 @@ pub(crate) fn settings(
 ) -> TrainSettings {
     let o = options;
     let defaults = &entry.defaults;
-    let workers = o.workers.unwrap_or_else(|| host::cores().saturating_sub(1).max(1));
+    let cores = host::cores();
+    let workers = o.workers.unwrap_or_else(|| cores.saturating_sub(1).max(1));
     let batch_size = match o.batch_size {
         Some(BatchSize::Fixed(size)) => size,
         Some(BatchSize::Auto) | None => defaults.batch_size.min(train_items.max(1)),
@@ -98,7 +101,9 @@ pub(crate) fn settings(
         },
         weights: o.weights.clone(),
         workers,
-        prefetch_batches: o.prefetch_batches.unwrap_or(workers + 2),
+        // A core is left to the step as long as it does not wait for data.
+        workers_max: o.workers.is_none().then_some(cores.max(1)),
+        prefetch_batches: o.prefetch_batches.unwrap_or(PREFETCH_BATCHES),
         prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.bytes),
         checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.seconds),
         max_bad_fraction: o.max_bad_fraction.unwrap_or(0.01),

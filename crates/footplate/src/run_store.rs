@@ -202,7 +202,7 @@ mod tests {
         log.finish().unwrap();
         let path = folder.path().join(LOG_FILE);
         let mut bytes = fs::read(&path).unwrap();
-        bytes.extend_from_slice(b"{\"v\":1,\"crc32\":\"00");
+        bytes.extend_from_slice(b"{\"v\":2,\"crc32\":\"00");
         fs::write(&path, &bytes).unwrap();
         let mut log = store.append_log().unwrap();
         log.write(&warning("second"));

@@ -118,7 +118,7 @@ impl View {
             Record::RunStart(start) => self.begin(start),
             Record::Minibatch(minibatch) => self.step(minibatch, summary),
             Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) => {}
-            Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) => {}
+            Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
         }
         match record {
             Record::Epoch(epoch) if self.start_has_no_validation() => {

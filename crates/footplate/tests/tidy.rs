@@ -86,10 +86,12 @@ fn core_does_no_io_and_reads_no_clock() {
 #[test]
 fn files_are_opened_where_they_belong() {
     let allowed = [
+        "crates/footplate-data/src/atomic_file.rs",
+        "crates/footplate-data/src/cache/",
+        "crates/footplate-data/src/pack/",
         "crates/footplate-data/src/source/",
         "crates/footplate-data/src/text.rs",
         "crates/footplate-data/src/generated/mod.rs",
-        "crates/footplate-train/src/atomic_file.rs",
         "crates/footplate-train/src/checkpoint/store.rs",
         "crates/footplate-train/src/weights.rs",
         "crates/footplate/src/host.rs",
@@ -111,7 +113,12 @@ fn only_the_app_reads_the_environment_and_the_time_of_day() {
 
 #[test]
 fn unsafe_code_is_in_named_modules_only() {
-    assert_eq!(offenders("unsafe ", &["crates/footplate/src/heap.rs"]), NONE);
+    let allowed = [
+        "crates/footplate/src/heap.rs",
+        "crates/footplate-data/src/parts.rs",
+        "crates/footplate-data/src/decode/fused/simd.rs",
+    ];
+    assert_eq!(offenders("unsafe ", &allowed), NONE);
 }
 
 /// Which of our crates each crate may use.

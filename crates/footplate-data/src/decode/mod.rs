@@ -1,6 +1,8 @@
 //! From encoded bytes to RGB pixels. The kind of an image is told by its first bytes, not by its name.
 
 mod exif;
+pub(crate) mod fused;
+pub mod index;
 mod jpeg;
 mod png;
 
@@ -76,6 +78,12 @@ pub fn image_info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
         Kind::Jpeg => jpeg::info(bytes),
         Kind::Png => png::info(bytes),
     }
+}
+
+/// The header of a file that the crop decoder speaks, if the file is whole as far as its end marker tells.
+pub(crate) fn fused_header(bytes: &[u8]) -> Option<fused::Header<'_>> {
+    let header = fused::Header::parse(bytes)?;
+    jpeg::ends_after(bytes, header.scan_start()).then_some(header)
 }
 
 /// Decodes to `out` as RGB, `height * width * 3` bytes, row by row. `out` is resized; its capacity is reused.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
 
 use super::{Found, Store, is_image_name};
 use crate::error::DataError;
@@ -15,6 +18,8 @@ const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
 const DEPTH_MAX: usize = 16;
 /// An encoded image of more bytes is refused.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+/// What is read ahead of one file, at most.
+const ADVISED_BYTES_MAX: u64 = 4 << 20;
 
 /// Files below a root. Folder names are kept once.
 #[derive(Debug)]
@@ -33,6 +38,13 @@ impl FolderStore {
 
     pub(crate) fn path(&self, index: usize) -> PathBuf {
         self.root.join(self.relative(index))
+    }
+
+    /// Has the file's first bytes, and what is needed to open it, read to the page cache.
+    pub(crate) fn advise(&self, index: usize) {
+        if let Ok(file) = File::open(self.path(index)) {
+            let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
+        }
     }
 
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {

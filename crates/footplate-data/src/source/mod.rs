@@ -7,7 +7,12 @@ pub(crate) mod tar;
 
 use std::io;
 
+use crate::order::Visit;
 use crate::transform::Encoded;
+
+/// Samples of shards are read in runs of this many bytes: long enough for an SD card to be near its sequential
+/// speed.
+const BLOCK_BYTES: u64 = 1 << 20;
 
 /// What a source found.
 #[derive(Debug)]
@@ -33,13 +38,25 @@ pub(crate) enum Store {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     File,
-    Raw { width: u32, height: u32, channels: u32 },
+    /// A file's bytes, and after the first `file_len` of them its decoder's checkpoints.
+    Indexed {
+        file_len: usize,
+    },
+    Raw {
+        width: u32,
+        height: u32,
+        channels: u32,
+    },
 }
 
 impl Form {
     pub(crate) fn encoded(self, bytes: &[u8]) -> Encoded<'_> {
         match self {
             Self::File => Encoded::File(bytes),
+            Self::Indexed { file_len } => {
+                let (file, index) = bytes.split_at(file_len);
+                Encoded::Indexed { file, index }
+            }
             Self::Raw { width, height, channels } => Encoded::Raw { pixels: bytes, width, height, channels },
         }
     }
@@ -50,8 +67,30 @@ impl Store {
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         match self {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
-            Self::Tar(store) => store.read(index, buffer).map(|()| Form::File),
+            Self::Tar(store) => store.read(index, buffer),
             Self::Pixels(store) => Ok(store.read(index, buffer)),
+        }
+    }
+
+    /// Whether reading a sample may have to wait for storage.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self, Self::Folder(_) | Self::Tar(_))
+    }
+
+    /// How samples are best visited in a shuffled epoch.
+    pub(crate) fn visit(&self) -> Visit {
+        match self {
+            Self::Folder(_) | Self::Pixels(_) => Visit::Anywhere,
+            Self::Tar(store) => Visit::Blocks { block: (BLOCK_BYTES / store.mean_bytes().max(1)).max(1) },
+        }
+    }
+
+    /// Asks the system to read samples soon: nothing waits for it, and a failure shows when they are read.
+    pub(crate) fn advise(&self, samples: &[u32]) {
+        match self {
+            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize)),
+            Self::Tar(store) => store.advise(samples),
+            Self::Pixels(_) => {}
         }
     }
 
