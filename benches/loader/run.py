@@ -34,6 +34,7 @@ ALL_PEERS = ["torch-pillow", "torch-pillow-w0", "torch-decode-jpeg", "webdataset
 RATIOS = ["torch-pillow", "dali", "ffcv-jpeg", "ffcv-raw"]
 OURS = {
     "footplate": "{data}",
+    "footplate-f16": "{data} --layout f16",
     "footplate-u8": "{data} --layout u8",
     "footplate-tar": "{files}/tar",
     "footplate-tar-u8": "{files}/tar --layout u8",

@@ -25,6 +25,7 @@ fn main() {
     let settings = LoaderSettings {
         batch_size: 64,
         workers: 1,
+        workers_max: None,
         prefetch_batches: 4,
         prefetch_bytes: 256 << 20,
         layout: PixelLayout::U8Nhwc,

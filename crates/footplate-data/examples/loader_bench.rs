@@ -1,4 +1,4 @@
-//! How fast the pipeline makes minibatches: `loader_bench DATA [--batch 32] [--workers 1] [--layout f32|u8]
+//! How fast the pipeline makes minibatches: `loader_bench DATA [--batch 32] [--workers 1] [--layout f32|f16|u8]
 //! [--size 224] [--epochs 5 | --seconds S] [--warmup 16] [--prefetch 4]` prints one line of JSON.
 //!
 //! The figures are of the minibatches after the first `--warmup` ones, in the middle of the stream: the pipeline would go
@@ -46,6 +46,7 @@ impl Options {
     fn layout(&self) -> PixelLayout {
         match self.flags.get("--layout").map_or("f32", String::as_str) {
             "f32" => PixelLayout::F32Nchw,
+            "f16" => PixelLayout::F16Nchw,
             "u8" => PixelLayout::U8Nhwc,
             other => panic!("--layout {other} is not known"),
         }
@@ -55,6 +56,7 @@ impl Options {
         LoaderSettings {
             batch_size: self.number("--batch", 32.0) as usize,
             workers: self.number("--workers", 1.0) as usize,
+            workers_max: None,
             prefetch_batches: self.number("--prefetch", 4.0) as usize,
             prefetch_bytes: 256 << 20,
             layout: self.layout(),
