@@ -111,7 +111,8 @@ fn only_the_app_reads_the_environment_and_the_time_of_day() {
 
 #[test]
 fn unsafe_code_is_in_named_modules_only() {
-    assert_eq!(offenders("unsafe ", &["crates/footplate/src/heap.rs"]), NONE);
+    let allowed = ["crates/footplate/src/heap.rs", "crates/footplate-data/src/decode/fused/simd.rs"];
+    assert_eq!(offenders("unsafe ", &allowed), NONE);
 }
 
 /// Which of our crates each crate may use.
