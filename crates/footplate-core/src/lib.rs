@@ -3,8 +3,10 @@
 //! This crate opens no file, starts no thread and reads no clock: everything in it is a value or a pure
 //! function of values.
 
+pub mod energy;
 pub mod ports;
 pub mod power_mode;
+pub mod profile_table;
 pub mod reading;
 pub mod record;
 pub mod runlog;

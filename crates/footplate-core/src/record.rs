@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::reading::Reading;
-use crate::units::{Bytes, Joules};
+use crate::units::{Bytes, Celsius, Joules, Watts};
 
 /// One entry of a run log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Record {
     Checkpoint(CheckpointRecord),
     /// A sample was left out.
     BadSample(BadSampleRecord),
+    /// What the power sensors gave over a second or so.
+    Power(PowerRecord),
     /// Something the user should know.
     Warning(WarningRecord),
     /// The process has stopped training.
@@ -194,6 +196,25 @@ pub struct BadSampleRecord {
     pub name: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// What the power sensors gave since the power record before. Since version 2 of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PowerRecord {
+    /// The end of the time that it tells of.
+    pub t_ns: u64,
+    /// The length of that time.
+    pub span_ns: u64,
+    /// Mean of the samples of the board's total power.
+    pub total_w: Reading<Watts>,
+    /// Mean of the samples of each rail, by its label.
+    pub rails: Vec<(String, Reading<Watts>)>,
+    /// The highest temperature.
+    pub temperature_c: Reading<Celsius>,
+    /// Evidence that the machine lowered its clocks by itself.
+    pub throttled: Vec<String>,
+    /// Whether a simulated board gave this.
+    pub simulated: bool,
 }
 
 /// Something the user should know.

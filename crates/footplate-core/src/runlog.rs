@@ -1,6 +1,6 @@
 //! The run log's text format: one record a line, each with a version and a checksum.
 //!
-//! A line is `{"v":2,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! A line is `{"v":3,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
 //! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
 //! tool can read, and a torn or altered line is told from a whole one.
 
@@ -8,8 +8,12 @@ use thiserror::Error;
 
 use crate::record::Record;
 
-/// The version that this program writes. It reads all versions from 1 on: version 2 has more kinds of records.
-pub const VERSION: u32 = 2;
+/// The version that this program writes. Older ones are read too.
+///
+/// - 1: the first.
+/// - 2: records of kind `loader`.
+/// - 3: records of kind `power`.
+pub const VERSION: u32 = 3;
 
 /// Why a line is not a record.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -94,7 +98,8 @@ pub fn decode_all(log: &[u8]) -> Decoded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BadSampleRecord, WarningRecord};
+    use crate::record::{BadSampleRecord, PowerRecord, WarningRecord};
+    use crate::{Reading, Watts};
     use proptest::prelude::*;
 
     fn warning(message: &str) -> Record {
@@ -107,20 +112,46 @@ mod tests {
         let line = encode(&warning("clock not set")).unwrap();
         assert_eq!(
             line,
-            "{\"v\":2,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+            "{\"v\":3,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
         );
         assert_eq!(decode(&line), Ok(warning("clock not set")));
     }
 
     #[test]
-    fn a_newer_version_is_named() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":2", "{\"v\":3");
-        assert_eq!(decode(&line), Err(LineError::Version { found: 3 }));
+    fn logs_of_version_1_are_still_read() {
+        let old = "{\"v\":1,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n";
+        assert_eq!(decode(old), Ok(warning("clock not set")));
     }
 
     #[test]
-    fn a_line_of_version_1_is_read() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":2", "{\"v\":1");
+    fn golden_power_line() {
+        let power = Record::Power(PowerRecord {
+            t_ns: 2_000_000_000,
+            span_ns: 1_000_000_000,
+            total_w: Reading::Value(Watts(7.25)),
+            rails: vec![("VDD_IN".into(), Reading::Value(Watts(7.25))), ("VDD_SOC".into(), Reading::Absent)],
+            temperature_c: Reading::Unreadable { reason: "no zone".into() },
+            throttled: vec!["cooling device cpu-balanced is active".into()],
+            simulated: true,
+        });
+        let line = encode(&power).unwrap();
+        let body = "{\"kind\":\"power\",\"t_ns\":2000000000,\"span_ns\":1000000000,\
+            \"total_w\":{\"value\":7.25},\"rails\":[[\"VDD_IN\",{\"value\":7.25}],[\"VDD_SOC\",\"absent\"]],\
+            \"temperature_c\":{\"unreadable\":{\"reason\":\"no zone\"}},\
+            \"throttled\":[\"cooling device cpu-balanced is active\"],\"simulated\":true}";
+        assert!(line.contains(body), "{line}");
+        assert_eq!(decode(&line), Ok(power));
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":4");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 4 }));
+    }
+
+    #[test]
+    fn a_line_of_version_2_is_read() {
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":2");
         assert_eq!(decode(&line), Ok(warning("x")));
     }
 

@@ -117,7 +117,7 @@ impl SummaryBuilder {
                 self.checkpoint_snapshot_ns += checkpoint.snapshot_ns;
             }
             Record::BadSample(_) => self.bad_samples += 1,
-            Record::Warning(_) | Record::Loader(_) => {}
+            Record::Warning(_) | Record::Loader(_) | Record::Power(_) => {}
             Record::RunEnd(end) => self.end = Some(end.clone()),
         }
     }

@@ -92,7 +92,7 @@ pub struct ImageDataset {
     classes: Vec<String>,
     train: Vec<u32>,
     validation: Vec<u32>,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     format: Format,
     typical_side: Option<u32>,
     /// What was read is taken out of the page cache again.
@@ -101,21 +101,28 @@ pub struct ImageDataset {
 
 /// Opens what is at `path`: a folder, a file, or a pattern of shards.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-    let format = match options.format {
-        Some(format) => format,
-        None => detect(path)?,
-    };
-    let found = match format {
-        Format::Text => {
-            let sequence_length = options.sequence_length.max(1);
-            return TextDataset::open(path, options.validation_fraction, sequence_length).map(Dataset::Text);
-        }
-        Format::ImageFolder => source::folder::open(path)?,
-        Format::Idx => source::idx::open(path)?,
-        Format::Cifar => source::cifar::open(path)?,
-        Format::Tar => source::tar::open(path)?,
-    };
-    ImageDataset::new(found, path, format, options).map(Dataset::Images)
+    let format = format_of(path, options.format)?;
+    if format == Format::Text {
+        let sequence_length = options.sequence_length.max(1);
+        return TextDataset::open(path, options.validation_fraction, sequence_length).map(Dataset::Text);
+    }
+    ImageDataset::new(find(path, format)?, path, format, options).map(Dataset::Images)
+}
+
+/// The format of what is at `path`, if it is not given.
+pub(crate) fn format_of(path: &Path, given: Option<Format>) -> Result<Format, DataError> {
+    given.map_or_else(|| detect(path), Ok)
+}
+
+/// Finds the images at `path`.
+pub(crate) fn find(path: &Path, format: Format) -> Result<Found, DataError> {
+    match format {
+        Format::ImageFolder => source::folder::open(path),
+        Format::Idx => source::idx::open(path),
+        Format::Cifar => source::cifar::open(path),
+        Format::Tar => source::tar::open(path),
+        Format::Text => Err(DataError::Empty { path: path.to_owned() }),
+    }
 }
 
 fn detect(path: &Path) -> Result<Format, DataError> {
@@ -229,11 +236,16 @@ impl ImageDataset {
     /// Reads a sample's bytes into `buffer`, in place of what it holds.
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         let form = self.store.read(index, buffer)?;
+        self.forget(index);
+        Ok(form)
+    }
+
+    /// Takes a sample that was read out of the page cache again, if that is asked for.
+    pub(crate) fn forget(&self, index: usize) {
         if self.forgets.load(Ordering::Relaxed) {
             // For measuring only: a sample that stays in memory is noticed there.
             let _ = self.store.evict_own(index);
         }
-        Ok(form)
     }
 
     /// From now on each sample that was read is taken out of the page cache again, or left there: as with a
@@ -317,6 +329,18 @@ impl ImageDataset {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
         }
+    }
+
+    /// A number for its samples and where they come from, whatever the split.
+    pub(crate) fn content_fingerprint(&self) -> u64 {
+        let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
+        for index in 0..self.labels.len() {
+            crcs[0].update(&self.store.identity(index).to_le_bytes());
+        }
+        crcs[1].update(&(self.labels.len() as u64).to_le_bytes());
+        crcs[1].update(self.store.name(0).as_bytes());
+        let [samples, place] = crcs.map(crc32fast::Hasher::finalize);
+        u64::from(samples) << 32 | u64::from(place)
     }
 
     fn fingerprint(&self) -> u64 {

@@ -156,8 +156,11 @@ impl Loop<'_> {
         }
     }
 
-    /// Records what the pipeline has changed about itself.
+    /// Records what the pipeline has changed about itself, and what it has to say.
     fn note_adjusted(&mut self, pipeline: &mut Pipeline) {
+        for message in pipeline.take_notices() {
+            self.around.sink.send(Record::Warning(WarningRecord { message }));
+        }
         if let Some(setting) = pipeline.take_adjusted() {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             self.around.sink.send(Record::Loader(LoaderRecord {

@@ -219,6 +219,8 @@ pub(crate) fn loader_settings(
         workers_max: settings.workers_max,
         prefetch_batches: settings.prefetch_batches,
         prefetch_bytes: settings.prefetch_bytes,
+        // Each epoch's validation would fill it with what is read once.
+        cache: settings.cache.clone().filter(|_| split == Split::Train),
         layout: Feed::layout(),
         seed: settings.seed,
         normalize: normalize(entry),

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::evaluate::EvaluateArguments;
+use crate::commands::pack::PackArguments;
+use crate::commands::tune::TuneArguments;
 use crate::options::{Time, TrainOptions};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
-6 not enough memory, 7 interrupted and resumable.";
+5 infeasible budget, 6 not enough memory, 7 interrupted and resumable.";
 
 /// Trains deep neural networks on edge devices, and says where the time went.
 #[derive(Debug, Parser)]
@@ -23,10 +26,22 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network; with no arguments, on railway signals that the program makes itself
     Train(Box<TrainArguments>),
+    /// Pack a data set of images into indexed shards: faster to read and to begin decoding
+    Pack(PackArguments),
     /// Measure a training job's stages: which one limits it, by how much, and what to change
     Stalls(Box<StallsArguments>),
+    /// Show the machine: its knobs, rails, temperatures, and what is missing
+    Device(crate::commands::device::DeviceArguments),
+    /// Run any command and tell its time, energy, heat and throttling
+    Measure(crate::commands::measure::MeasureArguments),
+    /// Show, set and restore power modes
+    Mode(Box<crate::commands::mode::ModeArguments>),
     /// Write a run's weights as safetensors in torchvision's layout
     Export(ExportArguments),
+    /// Find the power mode that trains fastest, or with least energy, within limits
+    Tune(Box<TuneArguments>),
+    /// Say how well few measured power modes of a table predict all the others
+    Evaluate(EvaluateArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
 }

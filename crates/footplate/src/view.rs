@@ -130,8 +130,9 @@ impl View {
         match record {
             Record::RunStart(start) => self.begin(start),
             Record::Minibatch(minibatch) => self.step(minibatch, summary),
-            Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) => {}
+            Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) | Record::Power(_) => {}
             Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
+            Record::Power(_) => {}
         }
         match record {
             Record::Epoch(epoch) if self.start_has_no_validation() => {

@@ -90,9 +90,9 @@ impl Store {
     }
 
     /// Asks the system to read samples soon: nothing waits for it, and a failure shows when they are read.
-    pub(crate) fn advise(&self, samples: &[u32]) {
+    pub(crate) fn advise(&self, samples: &[u32], scratch: &mut Vec<u8>) {
         match self {
-            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize)),
+            Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize, scratch)),
             Self::Tar(store) => store.advise(samples),
             Self::Pixels(_) | Self::Memory(_) => {}
         }
@@ -105,6 +105,26 @@ impl Store {
             Self::Tar(store) => store.name(index),
             Self::Pixels(store) => format!("{} #{index}", store.name),
             Self::Memory(store) => store.samples[index].name.clone(),
+        }
+    }
+
+    /// A sample's own name, without folder and ending, where it has one.
+    pub(crate) fn stem(&self, index: usize) -> Option<String> {
+        match self {
+            Self::Folder(store) => {
+                store.relative(index).file_stem().map(|stem| stem.to_string_lossy().into_owned())
+            }
+            Self::Tar(store) => store.stem(index),
+            Self::Pixels(_) => None,
+        }
+    }
+
+    /// Bytes of a sample's file, if it has one, without reading it.
+    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+        match self {
+            Self::Folder(store) => store.path(index).metadata().ok().map(|metadata| metadata.len()),
+            Self::Tar(store) => Some(store.size(index)),
+            Self::Pixels(_) => None,
         }
     }
 

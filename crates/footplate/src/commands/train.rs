@@ -25,6 +25,7 @@ use crate::cli::TrainArguments;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::options::{BatchSize, SettingsFile, TrainOptions};
+use crate::power::PowerWatch;
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
 use crate::view::{Detail, Progress, View};
@@ -266,14 +267,19 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let (sink, records) = RecordSink::bounded();
     let clock = RunClock::start();
     let listener = recorder.listen(records)?;
+    let power = PowerWatch::start(clock, sink.clone());
     let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
     let result = engine::run(job, around);
+    let (energy_j, last_power) = power.finish();
+    for record in last_power {
+        sink.send(record);
+    }
     let dropped = sink.dropped();
     drop(sink);
     let mut recorder = listener
         .join()
         .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
-    let end = run_end(&result, recorder.figures(), clock, dropped);
+    let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
     let outcome = result.map_err(|error| resumable(error.into(), &store))?;
@@ -323,6 +329,7 @@ fn run_end(
     figures: &SummaryBuilder,
     clock: RunClock,
     dropped_records: u64,
+    energy_j: Reading<Joules>,
 ) -> RunEnd {
     let status = match result.as_ref().map(|outcome| outcome.ending) {
         Ok(Ending::Completed) => RunStatus::Completed,
@@ -337,8 +344,7 @@ fn run_end(
         bad_samples: result.as_ref().map_or(figures.bad_samples(), |outcome| outcome.bad_samples),
         dropped_records,
         peak_memory_bytes: host::peak_memory(),
-        // Sensors come with the crate for devices.
-        energy_j: Reading::Absent,
+        energy_j,
     }
 }
 

@@ -13,7 +13,9 @@ fn help_texts_are_those_of_the_manual() {
     for (file, arguments) in [
         ("footplate.txt", vec!["--help"]),
         ("train.txt", vec!["train", "--help"]),
+        ("pack.txt", vec!["pack", "--help"]),
         ("stalls.txt", vec!["stalls", "--help"]),
+        ("measure.txt", vec!["measure", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

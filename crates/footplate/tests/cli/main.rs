@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod help;
+mod measure;
+mod pack;
 mod place;
 mod resume;
 mod stalls;

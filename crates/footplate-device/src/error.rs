@@ -1,0 +1,95 @@
+//! What can go wrong with a machine's control files, always with the path.
+
+use std::io;
+
+use footplate_core::Reading;
+
+/// A node of the machine that could not be read or written, or that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The system refused.
+    #[error("cannot {action} {path}: {}", told(.source))]
+    Node {
+        /// `read`, `write VALUE to`, `list`.
+        action: String,
+        /// The node, as seen from the root.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A node holds what nobody expects there.
+    #[error("{path} holds {found:?} instead of {expected}")]
+    Content {
+        /// The node.
+        path: String,
+        /// The beginning of what it holds.
+        found: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// A captured tree's text is not one.
+    #[error("{file}, line {line}: {problem}")]
+    Capture {
+        /// The file.
+        file: String,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// Another living process has the controls.
+    #[error("the controls are held by process {owner} ({path})")]
+    Held {
+        /// The lock's file.
+        path: String,
+        /// The process that holds it.
+        owner: String,
+    },
+    /// Anything else, told in full.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// An error of the system without Rust's "(os error N)".
+pub fn told(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+impl DeviceError {
+    /// What the system said, if it was the system.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Node { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Whether there is no such node.
+    pub fn is_absent(&self) -> bool {
+        self.io().is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        })
+    }
+
+    /// Whether it is for want of permission.
+    pub fn is_permission(&self) -> bool {
+        self.io().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// The reading that a failed read stands for.
+    pub fn into_reading<T>(self) -> Reading<T> {
+        if self.is_absent() { Reading::Absent } else { Reading::Unreadable { reason: self.to_string() } }
+    }
+}
+
+/// A result as a reading: no such node is absent, any other failure unreadable.
+pub fn reading<T>(result: Result<T, DeviceError>) -> Reading<T> {
+    match result {
+        Ok(value) => Reading::Value(value),
+        Err(error) => error.into_reading(),
+    }
+}

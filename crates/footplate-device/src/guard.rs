@@ -1,0 +1,154 @@
+//! The journal of what was set before: written and synced before the first write, gone when all is put back.
+//!
+//! A lock file with its owner's process id keeps a second process from the controls. The kernel gives the lock
+//! up when its owner dies, however it dies; the journal stays and tells what is to be put back (docs/journal.md).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DeviceError;
+use crate::knob::Snapshot;
+
+/// The system folder for journals.
+pub const SYSTEM_FOLDER: &str = "/var/lib/footplate";
+const JOURNAL: &str = "journal.json";
+const LOCK: &str = "controls.lock";
+const VERSION: u32 = 1;
+const JOURNAL_BYTES_MAX: u64 = 4 << 20;
+
+/// What was set before a process changed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// The format's version.
+    pub version: u32,
+    /// The process that made the change.
+    pub owner_pid: u32,
+    /// The board, by its name in commands.
+    pub board: String,
+    /// The values that were there.
+    pub saved: Snapshot,
+}
+
+/// The exclusive right to the controls, and the journal's place.
+#[derive(Debug)]
+pub struct Guard {
+    folder: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+    is_saved: bool,
+}
+
+impl Guard {
+    /// Takes the controls. Fails if another living process has them, or if the folder cannot be written.
+    pub fn take(folder: &Path) -> Result<Self, DeviceError> {
+        fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
+        let path = folder.join(LOCK);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = open.map_err(|e| failed("open", &path, e))?;
+        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(failed("lock", &path, error.into()));
+            }
+            let mut owner = String::new();
+            let _ = (&mut lock).take(32).read_to_string(&mut owner);
+            return Err(DeviceError::Held {
+                path: path.display().to_string(),
+                owner: owner.trim().to_owned(),
+            });
+        }
+        let pid = format!("{}\n", std::process::id());
+        lock.set_len(0)
+            .and_then(|()| lock.write_all(pid.as_bytes()))
+            .map_err(|e| failed("write", &path, e))?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock, is_saved: false })
+    }
+
+    /// The journal that a dead process left, now that the controls are ours.
+    pub fn stale(&self) -> Result<Option<Journal>, DeviceError> {
+        if self.is_saved { Ok(None) } else { read(&self.folder) }
+    }
+
+    /// Writes the journal. It must reach the disk before the first control is written.
+    pub fn save(&mut self, board: &str, saved: &Snapshot) -> Result<(), DeviceError> {
+        let owner_pid = std::process::id();
+        let journal = Journal { version: VERSION, owner_pid, board: board.to_owned(), saved: saved.clone() };
+        let path = self.folder.join(JOURNAL);
+        let draft = self.folder.join(format!("{JOURNAL}.new"));
+        let text = serde_json::to_string_pretty(&journal).map_err(|e| DeviceError::Other(e.to_string()))?;
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&draft)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(|e| failed("write", &path, e))?;
+        self.is_saved = true;
+        Ok(())
+    }
+
+    /// Makes a dead process's journal ours: it was put back, and may be removed.
+    pub fn adopt(mut self) -> Self {
+        self.is_saved = true;
+        self
+    }
+
+    /// Whether this process wrote a journal that stands.
+    pub fn has_saved(&self) -> bool {
+        self.is_saved
+    }
+
+    /// Takes the journal away: all is put back. The controls stay ours.
+    pub fn forget(&mut self) -> Result<(), DeviceError> {
+        let path = self.folder.join(JOURNAL);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path, error));
+            }
+            _ => self.is_saved = false,
+        }
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|e| failed("sync", &self.folder, e))
+    }
+
+    /// Takes the journal away and gives the controls up.
+    pub fn clear(mut self) -> Result<(), DeviceError> {
+        if self.is_saved { self.forget() } else { Ok(()) }
+    }
+}
+
+/// The journal of a folder whose owner is dead. `None`: there is none, or its owner lives.
+pub fn stale(folder: &Path) -> Result<Option<Journal>, DeviceError> {
+    let Ok(lock) = File::open(folder.join(LOCK)) else { return read(folder) };
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => read(folder),
+        Err(_) => Ok(None),
+    }
+}
+
+fn read(folder: &Path) -> Result<Option<Journal>, DeviceError> {
+    let path = folder.join(JOURNAL);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", &path, error)),
+    };
+    let mut text = String::new();
+    file.take(JOURNAL_BYTES_MAX).read_to_string(&mut text).map_err(|e| failed("read", &path, e))?;
+    let broken = |problem: String| DeviceError::Other(format!("{}: {problem}", path.display()));
+    let journal: Journal = serde_json::from_str(&text).map_err(|e| broken(format!("no journal: {e}")))?;
+    match journal.version {
+        VERSION => Ok(Some(journal)),
+        version => Err(broken(format!("version {version} is not known; this program writes {VERSION}"))),
+    }
+}
+
+fn failed(action: &str, path: &Path, source: io::Error) -> DeviceError {
+    DeviceError::Node { action: action.to_owned(), path: path.display().to_string(), source }
+}

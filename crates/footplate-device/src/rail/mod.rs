@@ -1,0 +1,139 @@
+//! Rails read as power: files that are kept open, and what is known of the sensor behind them.
+
+mod timing;
+
+use footplate_core::energy::{CounterModel, SensorModel};
+use footplate_core::{Reading, Watts};
+
+use crate::discover::{Device, RailKind, RailSource};
+use crate::error::DeviceError;
+use crate::root::{Probe, Root};
+
+pub use timing::{Timing, timing};
+
+/// What a rail gives: power, or a count of energy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RailValue {
+    /// Watts.
+    Power(f64),
+    /// Counts of the counter's unit.
+    Count(u64),
+}
+
+/// How the energy of a rail is found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RailModel {
+    /// From power samples.
+    Power(SensorModel),
+    /// From a counter.
+    Counter(CounterModel),
+}
+
+/// More than this is no power of a rail of any of these machines: a reading above it is a fault.
+const PLAUSIBLE_W: f64 = 2000.0;
+
+enum Files {
+    /// One file of power in this many watts a unit.
+    Power(Box<dyn Probe>, f64),
+    /// Voltage and current, their product in this many watts a unit.
+    Product(Box<dyn Probe>, Box<dyn Probe>, f64),
+    /// A counter.
+    Count(Box<dyn Probe>),
+}
+
+/// A rail whose files are open.
+pub struct RailReader {
+    files: Files,
+    /// For a battery: whether it is being discharged.
+    status: Option<Box<dyn Probe>>,
+    limit_w: f64,
+    text: String,
+}
+
+impl RailReader {
+    /// Opens a rail's files. `limit_w`: what its sensor can show at most; more is a fault of the sensor.
+    pub fn open(root: &Root, rail: &RailSource, limit_w: Option<f64>) -> Result<Self, DeviceError> {
+        let open = |path: &Option<String>| path.as_deref().map(|path| root.open(path)).transpose();
+        let (milli, micro) = (1e-3, 1e-6);
+        let files = match rail.kind {
+            RailKind::Ina3221Iio => match (open(&rail.watts)?, open(&rail.volts)?, open(&rail.amps)?) {
+                (Some(power), _, _) => Some(Files::Power(power, milli)),
+                (None, Some(volts), Some(amps)) => Some(Files::Product(volts, amps, milli * milli)),
+                _ => None,
+            },
+            RailKind::Ina3221Hwmon => {
+                open(&rail.volts)?.zip(open(&rail.amps)?).map(|(v, a)| Files::Product(v, a, milli * milli))
+            }
+            RailKind::Ina238 | RailKind::Hwmon => open(&rail.watts)?.map(|power| Files::Power(power, micro)),
+            RailKind::Rapl => open(&rail.energy)?.map(Files::Count),
+            RailKind::Battery => match open(&rail.watts)? {
+                Some(power) => Some(Files::Power(power, micro)),
+                None => open(&rail.volts)?
+                    .zip(open(&rail.amps)?)
+                    .map(|(v, a)| Files::Product(v, a, micro * micro)),
+            },
+        };
+        let files =
+            files.ok_or_else(|| DeviceError::Other(format!("{}: no file gives its power", rail.label)))?;
+        let status = match rail.kind {
+            RailKind::Battery => root.open(&format!("{}/status", rail.folder)).ok(),
+            _ => None,
+        };
+        Ok(Self { files, status, limit_w: limit_w.unwrap_or(PLAUSIBLE_W), text: String::new() })
+    }
+
+    /// Reads it once. The error tells why there is no value.
+    pub fn read(&mut self) -> Result<RailValue, String> {
+        if let Some(status) = &mut self.status {
+            status.read(&mut self.text).map_err(|e| crate::error::told(&e))?;
+            if self.text.trim() != "Discharging" {
+                return Err(format!("the battery is not being discharged: {}", self.text.trim()));
+            }
+        }
+        let watts = match &mut self.files {
+            Files::Count(file) => return number(file.as_mut(), &mut self.text).map(RailValue::Count),
+            Files::Power(file, unit) => signed(file.as_mut(), &mut self.text)? * *unit,
+            Files::Product(volts, amps, unit) => {
+                // Some batteries give their current with a sign.
+                let volts = signed(volts.as_mut(), &mut self.text)?;
+                volts * signed(amps.as_mut(), &mut self.text)?.abs() * *unit
+            }
+        };
+        // Near nothing a sensor's offset can make a small negative value: it is shown as it is.
+        if watts.abs() > self.limit_w {
+            return Err(format!("{watts:.1} W is more than the sensor can show: not taken"));
+        }
+        Ok(RailValue::Power(watts))
+    }
+}
+
+fn text<'a>(file: &mut dyn Probe, buffer: &'a mut String) -> Result<&'a str, String> {
+    file.read(buffer).map_err(|e| crate::error::told(&e))?;
+    Ok(buffer.trim())
+}
+
+fn signed(file: &mut dyn Probe, buffer: &mut String) -> Result<f64, String> {
+    let text = text(file, buffer)?;
+    text.parse::<i64>().map(|value| value as f64).map_err(|_| format!("{text:?} is not a number"))
+}
+
+fn number(file: &mut dyn Probe, buffer: &mut String) -> Result<u64, String> {
+    let text = text(file, buffer)?;
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+/// A rail's power now, for a list of rails. A counter tells no power in one reading.
+pub fn power_now(device: &Device, rail: &RailSource) -> Reading<Watts> {
+    let limit = timing(device, rail).limit_w;
+    let mut reader = match RailReader::open(&device.root, rail, limit) {
+        Ok(reader) => reader,
+        Err(error) => return error.into_reading(),
+    };
+    match reader.read() {
+        Ok(RailValue::Power(watts)) => Reading::Value(Watts(watts)),
+        Ok(RailValue::Count(_)) => {
+            Reading::Unreadable { reason: "a counter of energy: power needs two readings".to_owned() }
+        }
+        Err(reason) => Reading::Unreadable { reason },
+    }
+}

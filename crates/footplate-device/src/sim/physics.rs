@@ -1,0 +1,250 @@
+//! Time of a step and power of a board, from clocks and work: pure formulas.
+//!
+//! A step has host work (cycles), device work (operations) and memory traffic (bytes). Each takes time in
+//! proportion to one clock; the slower of operations and traffic decides the device's time (a roofline, rounded
+//! where the two are near each other). Loading the next minibatch runs beside it on the cores.
+
+use super::params::{Parts, Physics};
+
+/// Clocks and what is powered, as the hardware has them at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Clocks {
+    /// Cores online.
+    pub cores: u32,
+    /// All cores of the board.
+    pub cores_all: u32,
+    /// CPU clock, and the highest one.
+    pub cpu_hz: f64,
+    /// The highest CPU clock.
+    pub cpu_max_hz: f64,
+    /// GPU clock.
+    pub gpu_hz: f64,
+    /// The highest GPU clock.
+    pub gpu_max_hz: f64,
+    /// Share of the GPU's units that are not gated.
+    pub gpu_units: f64,
+    /// EMC clock.
+    pub emc_hz: f64,
+    /// The highest EMC clock.
+    pub emc_max_hz: f64,
+    /// Whether the GPU is powered down.
+    pub gpu_off: bool,
+}
+
+/// What the hardware can do at its highest clocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Peak {
+    /// Operations a second of the whole GPU.
+    pub flops: f64,
+    /// Bytes a second of the memory.
+    pub bandwidth: f64,
+}
+
+/// How busy the parts are, each 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Activity {
+    /// Share of the online cores' time.
+    pub cpu: f64,
+    /// Share of the GPU's power budget that is used.
+    pub gpu: f64,
+    /// Share of the memory's bandwidth at its present clock.
+    pub memory: f64,
+}
+
+/// The work of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Work {
+    /// Host cycles to load and prepare a minibatch (of an A78AE), spread over the cores.
+    pub load_cycles: f64,
+    /// Host cycles of one core that the device waits for (launches, bookkeeping).
+    pub launch_cycles: f64,
+    /// Operations on the device.
+    pub flops: f64,
+    /// Bytes to and from memory.
+    pub bytes: f64,
+}
+
+/// What a step comes to at given clocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct StepCost {
+    /// Its duration in seconds.
+    pub time_s: f64,
+    /// The part of it that waits for data.
+    pub stall_s: f64,
+    /// How busy the parts are over it.
+    pub activity: Activity,
+}
+
+/// How sharp the corner of the roofline is: the exponent of a p-norm.
+const CORNER: f64 = 3.0;
+/// A loader on n cores is at most this share of n times as fast: the last core also runs everything else.
+const LOADER_SCALING: f64 = 0.9;
+
+/// Duration and activity of a step.
+pub(super) fn step(work: &Work, clocks: &Clocks, peak: &Peak, physics: &Physics) -> StepCost {
+    let cycles_per_s = clocks.cpu_hz * physics.cpu_per_cycle;
+    let cores = f64::from(clocks.cores.max(1));
+    let load = work.load_cycles / (cycles_per_s * (1.0 + (cores - 1.0) * LOADER_SCALING));
+    let launch = work.launch_cycles / cycles_per_s;
+    let flops_per_s = peak.flops * clocks.gpu_units * clocks.gpu_hz / clocks.gpu_max_hz * physics.gpu_share;
+    let bytes_per_s = peak.bandwidth * clocks.emc_hz / clocks.emc_max_hz * physics.memory_share;
+    let (compute, traffic) = (work.flops / flops_per_s, work.bytes / bytes_per_s);
+    let device = (compute.powf(CORNER) + traffic.powf(CORNER)).powf(1.0 / CORNER);
+    let busy = device + launch;
+    let time_s = busy.max(load);
+    let core_s = (work.load_cycles + work.launch_cycles) / cycles_per_s;
+    // A GPU that waits for memory draws less than one that computes.
+    let gpu = device / time_s * (0.4 + 0.6 * compute / device.max(f64::MIN_POSITIVE));
+    StepCost {
+        time_s,
+        stall_s: time_s - busy,
+        activity: Activity {
+            cpu: (core_s / (cores * time_s)).clamp(0.0, 1.0),
+            gpu: gpu.clamp(0.0, 1.0),
+            memory: (traffic * physics.memory_share / time_s).clamp(0.0, 1.0),
+        },
+    }
+}
+
+/// Voltage at a clock by that at the highest: flat below 30 %, then straight.
+fn voltage(clock: f64, low: f64) -> f64 {
+    low + (1.0 - low) * ((clock - 0.3) / 0.7).clamp(0.0, 1.0)
+}
+
+/// Power of each part at a temperature of the chip.
+pub(super) fn power(clocks: &Clocks, activity: &Activity, temperature_c: f64, physics: &Physics) -> Parts {
+    let heat = ((temperature_c - 50.0) / 45.0).exp();
+    let scale = |clock: f64| {
+        let v = voltage(clock, physics.voltage_low);
+        (clock * v * v, v * heat)
+    };
+    let cores = f64::from(clocks.cores) / f64::from(clocks.cores_all.max(1));
+    let (cpu, cpu_leak) = scale(clocks.cpu_hz / clocks.cpu_max_hz);
+    let (gpu, gpu_leak) = scale(clocks.gpu_hz / clocks.gpu_max_hz);
+    let emc = clocks.emc_hz / clocks.emc_max_hz;
+    let Physics { busy, leak, idle, .. } = physics;
+    let gpu_on = if clocks.gpu_off { 0.0 } else { 1.0 };
+    Parts {
+        cpu: cores * (busy.cpu * activity.cpu * cpu + leak.cpu * cpu_leak + idle.cpu * (0.3 + 0.7 * cpu)),
+        gpu: gpu_on
+            * (busy.gpu * clocks.gpu_units * activity.gpu * gpu
+                + leak.gpu * gpu_leak
+                + idle.gpu * (0.3 + 0.7 * gpu)),
+        soc: idle.soc + leak.soc * heat + busy.soc * emc * (0.4 + 0.6 * activity.memory),
+        // Clocking costs even without traffic; traffic costs by the byte.
+        memory: idle.memory + busy.memory * emc * (0.25 + 0.75 * activity.memory),
+        base: idle.base,
+    }
+}
+
+/// The temperature after `seconds` at a constant power: one heat capacity, one resistance to the air.
+pub(super) fn temperature(start_c: f64, power_w: f64, seconds: f64, air_c: f64, physics: &Physics) -> f64 {
+    let end = air_c + power_w * physics.heat_k_per_w;
+    end + (start_c - end) * (-seconds / (physics.heat_k_per_w * physics.heat_j_per_k)).exp()
+}
+
+/// The temperature and power at which neither changes any more. Leakage grows with temperature, so this is
+/// looked for step by step.
+pub(super) fn steady(clocks: &Clocks, activity: &Activity, air_c: f64, physics: &Physics) -> (f64, Parts) {
+    let mut temperature = air_c;
+    for _ in 0..60 {
+        let power = power(clocks, activity, temperature, physics).total();
+        // No board lives above this; its own throttling comes long before.
+        temperature = (air_c + power * physics.heat_k_per_w).min(125.0);
+    }
+    (temperature, power(clocks, activity, temperature, physics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::params;
+    use super::*;
+
+    fn tx2(gpu_hz: f64, emc_hz: f64) -> Clocks {
+        Clocks {
+            cores: 6,
+            cores_all: 6,
+            cpu_hz: 2.0352e9,
+            cpu_max_hz: 2.0352e9,
+            gpu_hz,
+            gpu_max_hz: 1.3005e9,
+            gpu_units: 1.0,
+            emc_hz,
+            emc_max_hz: 1.866e9,
+            gpu_off: false,
+        }
+    }
+
+    const PEAK: Peak = Peak { flops: 6.7e11, bandwidth: 5.97e10 };
+    const VGG: Work = Work { load_cycles: 1e6, launch_cycles: 1e6, flops: 3.9e10, bytes: 3.0e9 };
+
+    /// The public VGG19 measurement of a TX2: the model is near it at the corners.
+    #[test]
+    fn the_tx2_is_near_a_public_measurement() {
+        let physics = params::physics("tx2").unwrap();
+        for (gpu_hz, emc_hz, measured) in [
+            (114e6, 1062e6, 4.03),
+            (624e6, 1062e6, 6.69),
+            (1300e6, 1062e6, 11.56),
+            (1236e6, 1866e6, 15.28),
+            (1300e6, 1866e6, 16.21),
+        ] {
+            let clocks = tx2(gpu_hz, emc_hz);
+            let cost = step(&VGG, &clocks, &PEAK, &physics);
+            let power = power(&clocks, &cost.activity, 50.0, &physics).total();
+            let ratio = power / measured;
+            assert!((0.7..1.3).contains(&ratio), "{gpu_hz} {emc_hz}: {power:.2} W against {measured} W");
+        }
+    }
+
+    #[test]
+    fn each_clock_decides_where_it_is_the_bottleneck() {
+        let physics = params::physics("tx2").unwrap();
+        let time = |work: &Work, clocks: &Clocks| step(work, clocks, &PEAK, &physics).time_s;
+        let full = tx2(1.3005e9, 1.866e9);
+        let compute = Work { load_cycles: 0.0, launch_cycles: 0.0, flops: 1e12, bytes: 1e6 };
+        let traffic = Work { flops: 1e6, bytes: 1e11, ..compute };
+        let loading = Work { load_cycles: 1e11, ..compute };
+        let half_gpu = Clocks { gpu_hz: full.gpu_hz / 2.0, ..full };
+        let half_emc = Clocks { emc_hz: full.emc_hz / 2.0, ..full };
+        let half_cpu = Clocks { cpu_hz: full.cpu_hz / 2.0, ..full };
+        assert!((time(&compute, &half_gpu) / time(&compute, &full) - 2.0).abs() < 1e-6);
+        assert!((time(&compute, &half_emc) / time(&compute, &full) - 1.0).abs() < 1e-6);
+        assert!((time(&traffic, &half_emc) / time(&traffic, &full) - 2.0).abs() < 1e-6);
+        assert!((time(&loading, &half_cpu) / time(&loading, &full) - 2.0).abs() < 1e-6);
+        let cost = step(&loading, &full, &PEAK, &physics);
+        assert!(cost.stall_s > 0.7 * cost.time_s && cost.activity.cpu > 0.8);
+    }
+
+    #[test]
+    fn idle_boards_draw_what_was_published() {
+        for (board, watts) in [
+            ("tx1", 2.5),
+            ("tx2", 1.98),
+            ("nano", 0.93),
+            ("xavier-nx", 3.3),
+            ("agx-xavier", 6.9),
+            ("orin-nano", 4.76),
+            ("agx-orin", 6.7),
+            ("thor", 19.8),
+        ] {
+            let physics = params::physics(board).unwrap();
+            let clocks = Clocks { cpu_hz: 2e8, gpu_hz: 1.3e8, emc_hz: 2e8, gpu_off: true, ..tx2(0.0, 0.0) };
+            let (_, power) = steady(&clocks, &Activity::default(), 25.0, &physics);
+            let ratio = power.total() / watts;
+            assert!((0.75..1.25).contains(&ratio), "{board}: {:.2} W against {watts} W", power.total());
+        }
+    }
+
+    #[test]
+    fn temperature_tends_to_the_steady_one() {
+        let physics = params::physics("nano").unwrap();
+        let clocks = tx2(1.3005e9, 1.866e9);
+        let activity = Activity { cpu: 0.5, gpu: 0.5, memory: 0.5 };
+        let (steady_c, parts) = steady(&clocks, &activity, 25.0, &physics);
+        let after = temperature(25.0, parts.total(), 1e5, 25.0, &physics);
+        assert!((after - steady_c).abs() < 0.01);
+        let half = temperature(25.0, 5.0, 1.0, 25.0, &physics);
+        assert!(half > 25.0 && half < 25.2);
+    }
+}

@@ -1,0 +1,155 @@
+//! Evidence that the machine lowered its clocks by itself: what counts as such on which board.
+
+use crate::board;
+use crate::discover::Device;
+use crate::root::Probe;
+
+/// A real clock below this share of the asked one was held back by something that no limit shows.
+const REAL_CLOCK_SHARE: f64 = 0.97;
+/// Looks in a row that must see a low clock: two reads of a moving clock are not from the same moment.
+const LOOKS: u32 = 2;
+
+/// Watches a machine for throttling. Files are kept open.
+pub struct ThrottleWatch {
+    cooling: Vec<(String, Box<dyn Probe>)>,
+    counters: Vec<(String, Box<dyn Probe>, Option<u64>)>,
+    clocks: Vec<Clock>,
+    text: String,
+}
+
+struct Clock {
+    policy: String,
+    real: Box<dyn Probe>,
+    asked: Box<dyn Probe>,
+    low: u32,
+}
+
+impl ThrottleWatch {
+    /// Opens what counts on this machine. What cannot be read is left out: it is no evidence of anything.
+    pub fn new(device: &Device) -> Self {
+        let root = &device.root;
+        let fits = |patterns: &[&str], kind: &str| patterns.iter().any(|p| board::matches_kind(p, kind));
+        let facts = device.facts;
+        let counts = |kind: &str| fits(facts.throttling_cooling, kind) && !fits(facts.harmless_cooling, kind);
+        let cooling = device.cooling.iter().filter(|c| counts(&c.kind));
+        let cooling =
+            cooling.filter_map(|c| Some((c.kind.clone(), root.open(&format!("{}/cur_state", c.path)).ok()?)));
+        let counters = device.over_current.iter();
+        let counters = counters.filter_map(|c| Some((c.name.clone(), root.open(&c.path).ok()?, None)));
+        let clocks = device.cpu.policies.iter().filter_map(|policy| {
+            Some(Clock {
+                policy: policy.path.rsplit('/').next().unwrap_or_default().to_owned(),
+                // Hardware counters; the kernel lets only root read them.
+                real: root.open(&format!("{}/cpuinfo_cur_freq", policy.path)).ok()?,
+                asked: root.open(&format!("{}/scaling_cur_freq", policy.path)).ok()?,
+                low: 0,
+            })
+        });
+        Self {
+            cooling: cooling.collect(),
+            counters: counters.collect(),
+            clocks: clocks.collect(),
+            text: String::new(),
+        }
+    }
+
+    /// Whether anything can be watched here.
+    pub fn sees_something(&self) -> bool {
+        !self.cooling.is_empty() || !self.counters.is_empty() || !self.clocks.is_empty()
+    }
+
+    /// What is to be seen now. Events that were counted before the first look are not.
+    pub fn look(&mut self) -> Vec<String> {
+        let mut evidence = Vec::new();
+        let text = &mut self.text;
+        for (kind, file) in &mut self.cooling {
+            if number(file.as_mut(), text).is_some_and(|state| state > 0) {
+                evidence.push(format!("cooling device {kind} is active"));
+            }
+        }
+        for (name, file, last) in &mut self.counters {
+            let Some(now) = number(file.as_mut(), text) else { continue };
+            if last.is_some_and(|last| now > last) {
+                evidence.push(format!("over-current events ({name})"));
+            }
+            *last = Some(now);
+        }
+        for clock in &mut self.clocks {
+            let real = number(clock.real.as_mut(), text);
+            let asked = number(clock.asked.as_mut(), text);
+            let is_low = real.zip(asked).is_some_and(|(r, a)| (r as f64) < a as f64 * REAL_CLOCK_SHARE);
+            clock.low = if is_low { clock.low + 1 } else { 0 };
+            if clock.low >= LOOKS {
+                evidence.push(format!("the real clock of {} is below the asked one", clock.policy));
+            }
+        }
+        evidence
+    }
+}
+
+fn number(file: &mut dyn Probe, text: &mut String) -> Option<u64> {
+    file.read(text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use footplate_core::ports::Clock;
+
+    use super::*;
+    use crate::sim::{Activity, SimBoard, SimOptions};
+
+    const BUSY: Activity = Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 };
+
+    fn watched(name: &str, air_c: f64) -> (SimBoard, ThrottleWatch) {
+        let board = SimBoard::new(name, SimOptions { air_c, ..SimOptions::default() }).unwrap();
+        let watch = ThrottleWatch::new(&Device::discover(board.root()));
+        assert!(watch.sees_something());
+        (board, watch)
+    }
+
+    #[test]
+    fn a_cool_board_shows_none() {
+        for name in ["tx1", "tx2", "nano", "xavier-nx", "agx-xavier", "orin-nano", "agx-orin@r35", "agx-orin"]
+        {
+            let (board, mut watch) = watched(name, 20.0);
+            for _ in 0..3 {
+                board.clock().wait_ns(1_000_000_000);
+                assert_eq!(watch.look(), Vec::<String>::new(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn heat_shows_by_the_boards_own_devices_and_warm_memory_is_no_throttling() {
+        for (name, device) in [
+            ("nano", "cpu-balanced"),
+            ("agx-orin@r35", "cpu-throttle-alert"),
+            ("agx-orin@r36", "thermal-cpufreq-0"),
+        ] {
+            let (board, mut watch) = watched(name, 72.0);
+            board.clock().wait_ns(1_000_000_000);
+            // Above 70 °C: memory refresh and surface alerts are on, and the clocks are as asked.
+            assert_eq!(watch.look(), Vec::<String>::new(), "{name}");
+            board.set_activity(BUSY);
+            board.clock().wait_ns(2_000_000_000_000);
+            let evidence = watch.look();
+            assert!(evidence.iter().any(|e| e.contains(device)), "{name}: {evidence:?}");
+        }
+    }
+
+    #[test]
+    fn over_current_shows_in_counters_and_in_the_real_clock() {
+        let (board, mut watch) = watched("agx-orin@r35", 20.0);
+        assert_eq!(watch.look(), Vec::<String>::new());
+        board.limit_current(20.0);
+        board.set_activity(BUSY);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            board.clock().wait_ns(1_000_000_000);
+            seen = watch.look();
+        }
+        assert!(seen.iter().any(|e| e.contains("over-current events (oc2)")), "{seen:?}");
+        assert!(seen.iter().any(|e| e.contains("real clock of policy0")), "{seen:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! A power mode on the command line: knobs by name, clocks with their unit.
+
+use std::str::FromStr;
+
+use clap::Args;
+use footplate_core::{Hertz, PowerMode};
+use footplate_device::Device;
+
+use crate::failure::{Failure, Kind};
+
+/// A clock that is asked for may be this far from an entry of the table.
+const NEAR: f64 = 0.02;
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct WantedMode {
+    /// CPU cores that are on
+    #[arg(long, value_name = "N", help_heading = "Mode")]
+    pub(crate) cpu_cores: Option<u32>,
+
+    /// CPU clock, such as 1190.4MHz
+    #[arg(long, value_name = "CLOCK", help_heading = "Mode")]
+    pub(crate) cpu_clock: Option<Clock>,
+
+    /// GPU clock
+    #[arg(long, value_name = "CLOCK", help_heading = "Mode")]
+    pub(crate) gpu_clock: Option<Clock>,
+
+    /// Memory controller's clock
+    #[arg(long, value_name = "CLOCK", help_heading = "Mode")]
+    pub(crate) emc_clock: Option<Clock>,
+}
+
+/// A clock in hertz.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Clock(u64);
+
+impl FromStr for Clock {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a clock such as 612MHz, 1.2GHz or 612000000Hz");
+        let units = [("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3), ("Hz", 1.0)];
+        let (number, factor) = units
+            .iter()
+            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+            .ok_or_else(wrong)?;
+        let value: f64 = number.trim().parse().map_err(|_| wrong())?;
+        let hz = value * factor;
+        if hz.is_finite() && (1.0..1e12).contains(&hz) { Ok(Self(hz.round() as u64)) } else { Err(wrong()) }
+    }
+}
+
+impl WantedMode {
+    /// The mode, each clock an entry of its table.
+    pub(crate) fn resolve(&self, device: &Device) -> Result<PowerMode, Failure> {
+        let tables = device.tables();
+        if let Some(cores) = self.cpu_cores
+            && !tables.cpu_cores.contains(&cores)
+        {
+            let message = match tables.cpu_cores.last() {
+                Some(most) => format!("{cores} cores cannot be had: there are 1 to {most}"),
+                None => "cores cannot be switched on this machine".to_owned(),
+            };
+            return Err(Failure::new(Kind::Usage, message));
+        }
+        Ok(PowerMode {
+            cpu_cores: self.cpu_cores,
+            cpu_hz: entry("CPU", self.cpu_clock, &tables.cpu_hz)?,
+            gpu_hz: entry("GPU", self.gpu_clock, &tables.gpu_hz)?,
+            emc_hz: entry("EMC", self.emc_clock, &tables.emc_hz)?,
+            gpu_power_limit_mw: None,
+        })
+    }
+}
+
+/// The entry of the table that was meant.
+fn entry(name: &str, clock: Option<Clock>, table: &[Hertz]) -> Result<Option<Hertz>, Failure> {
+    let Some(Clock(hz)) = clock else { return Ok(None) };
+    let Some(nearest) = table.iter().min_by_key(|entry| entry.0.abs_diff(hz)) else {
+        return Err(Failure::new(Kind::Usage, format!("the {name}'s clock cannot be set on this machine")));
+    };
+    if nearest.0.abs_diff(hz) as f64 > NEAR * hz as f64 {
+        let all: Vec<String> = table.iter().map(|hz| (hz.0 as f64 / 1e6).to_string()).collect();
+        return Err(Failure::new(Kind::Usage, format!("the {name} has no clock near {}", Hertz(hz)))
+            .hint(format!("its clocks in MHz are {}", all.join(" "))));
+    }
+    Ok(Some(*nearest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_have_units() {
+        assert_eq!("1190.4MHz".parse(), Ok(Clock(1_190_400_000)));
+        assert_eq!("1.2GHz".parse(), Ok(Clock(1_200_000_000)));
+        for bad in ["1200", "MHz", "-1MHz", "infMHz", "1e30GHz", ""] {
+            assert!(bad.parse::<Clock>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_clock_means_the_entry_near_it() {
+        let table = [Hertz(306_000_000), Hertz(408_000_000)];
+        assert_eq!(entry("GPU", Some(Clock(407_000_000)), &table).ok(), Some(Some(Hertz(408_000_000))));
+        assert!(entry("GPU", Some(Clock(350_000_000)), &table).is_err());
+        assert!(entry("GPU", Some(Clock(350_000_000)), &[]).is_err());
+    }
+}

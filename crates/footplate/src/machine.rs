@@ -1,0 +1,135 @@
+//! Which machine a command looks at: the running one, a captured tree or a simulated board.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use footplate_core::ports::ControlError;
+use footplate_device::control::{self, Wait};
+use footplate_device::guard::{self, Guard, Journal, SYSTEM_FOLDER};
+use footplate_device::sim::{SimBoard, SimOptions};
+use footplate_device::{Device, DeviceError, Root, Source};
+
+use crate::failure::{Failure, Kind};
+use crate::output;
+
+/// The machine.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct MachineArguments {
+    /// A captured tree: a folder, or a capture's tar.gz
+    #[arg(long, value_name = "DIR", help_heading = "Machine", conflicts_with = "sim")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// A simulated board: tx1, tx2, nano, xavier-nx, agx-xavier, orin-nano, orin-nx, agx-orin or thor; BOARD@r35
+    /// for one of its releases
+    #[arg(long, value_name = "BOARD", help_heading = "Machine")]
+    pub(crate) sim: Option<String>,
+
+    /// Folder of the journal of what was set before [default: /var/lib/footplate]
+    #[arg(long, value_name = "DIR", help_heading = "Machine")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Put back what a dead process left set, without asking
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) restore_stale: bool,
+}
+
+impl MachineArguments {
+    /// The machine's control files.
+    pub(crate) fn open(&self) -> Result<Root, Failure> {
+        match (&self.root, &self.sim) {
+            (Some(path), _) => Ok(Root::at(path)?),
+            (None, Some(name)) => Ok(self.simulated(name)?.root()),
+            (None, None) => Ok(Root::system()),
+        }
+    }
+
+    /// The simulated board, in real time.
+    pub(crate) fn simulated(&self, name: &str) -> Result<SimBoard, Failure> {
+        SimBoard::in_real_time(name, SimOptions::default(), Instant::now()).map_err(|error| {
+            let names = SimBoard::names().join(", ");
+            Failure::new(Kind::Usage, error.to_string()).hint(format!("the boards are {names}"))
+        })
+    }
+
+    /// Where the journal is; `None` for a simulated board, whose state ends with the process.
+    pub(crate) fn state_folder(&self, root: &Root) -> Option<PathBuf> {
+        if let Some(folder) = &self.state_dir {
+            return Some(folder.clone());
+        }
+        match root.source() {
+            Source::System => Some(PathBuf::from(SYSTEM_FOLDER)),
+            Source::Capture(path) if path.is_dir() => Some(path.join(SYSTEM_FOLDER.trim_start_matches('/'))),
+            Source::Capture(_) | Source::Simulated(_) => None,
+        }
+    }
+
+    /// Tells of a dead process's journal; puts back what it holds if the user says so. Gives whether one is left.
+    pub(crate) fn look_for_stale(&self, device: &Device) -> Result<bool, Failure> {
+        let Some(folder) = self.state_folder(&device.root) else { return Ok(false) };
+        let Some(journal) = guard::stale(&folder)? else { return Ok(false) };
+        let told = format!(
+            "process {} changed the controls of this {} and ended without putting them back",
+            journal.owner_pid, journal.board
+        );
+        if self.restore_stale || asked(&told) {
+            put_back(device, &folder)?;
+            return Ok(false);
+        }
+        output::warning(&format!("{told}; put them back with `footplate mode restore` or --restore-stale"));
+        Ok(true)
+    }
+}
+
+/// Asks a person at a terminal; nobody there means no.
+fn asked(told: &str) -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    output::note(&format!("{told}. Put them back now? [y/N]"));
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Puts back what a dead process's journal holds. `None`: there is none.
+pub(crate) fn put_back(device: &Device, folder: &Path) -> Result<Option<Journal>, Failure> {
+    if guard::stale(folder)?.is_none() && !folder.exists() {
+        return Ok(None);
+    }
+    let guard = Guard::take(folder)?;
+    let Some(journal) = guard.stale()? else { return Ok(None) };
+    if journal.board != device.facts.id {
+        let message = format!("the journal is of a {}, this machine is a {}", journal.board, device.facts.id);
+        return Err(Failure::new(Kind::Data, message).hint("remove the journal by hand if it is of no use"));
+    }
+    let wait: Wait = Arc::new(std::thread::sleep);
+    control::restore(device, &journal.saved, &wait)?;
+    guard.adopt().clear()?;
+    Ok(Some(journal))
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        let kind = match &error {
+            DeviceError::Content { .. } | DeviceError::Capture { .. } => Kind::Data,
+            _ if error.is_absent() => Kind::Data,
+            _ => Kind::Machine,
+        };
+        let failure = Self::new(kind, error.to_string());
+        match &error {
+            DeviceError::Held { .. } => failure.hint("wait for it to end, or end it"),
+            _ if error.is_permission() => failure.hint("sudo, or --dry-run to see the writes"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let failure = Self::new(Kind::Machine, error.message);
+        if error.permission { failure.hint("sudo, or --dry-run to see the writes") } else { failure }
+    }
+}
