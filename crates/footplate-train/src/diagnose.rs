@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use footplate_core::stats::mean;
+use footplate_data::cpu_time::cores_got;
 use footplate_data::probe::{self, Cold, Rate, Storage};
 use footplate_data::stall::{self, Candidate, Change, Costs, Recommendation, Situation};
 use footplate_data::{DataError, Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
@@ -30,13 +32,14 @@ mod share {
     pub(super) const TRIAL: f64 = 0.20;
     pub(super) const SMALLER: f64 = 0.05;
     pub(super) const BATCH: f64 = 0.05;
+    pub(super) const CORES: f64 = 0.01;
     pub(super) const APPLIED: f64 = 0.20;
 }
 
 /// The page cache serves the data set from memory if it is smaller than this share of what is free.
 const FITS: f64 = 0.8;
-/// A thread that gets less of a core than this shares it with another program.
-const OWN_CORE: f64 = 0.9;
+/// A process that gets less than this share of the cores shares them with others.
+const OWN_CORES: f64 = 0.9;
 /// A smaller image has about this share of the side.
 const SMALLER_SIDE: f64 = 0.75;
 /// The same run that differs by more than this share was not run on the same machine, in effect.
@@ -96,6 +99,16 @@ pub struct Measured {
     pub storage: Option<Storage>,
     /// The real run.
     pub trial: Trial,
+    /// Cores that this process got when it asked for all of them, before and after the real run.
+    pub cores_got: Vec<f64>,
+}
+
+impl Measured {
+    /// How many times longer work takes because other programs run on the same cores.
+    fn crowded(&self, cores: usize) -> f64 {
+        let got = mean(&self.cores_got).unwrap_or(f64::INFINITY);
+        (cores as f64 / got).max(1.0)
+    }
 }
 
 /// What a change was predicted to give, and what it gave.
@@ -227,7 +240,10 @@ impl Bench<'_> {
         measured.storage =
             probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
+        let cores = self.subject.cores;
+        measured.cores_got.push(cores_got(cores, self.share(share::CORES)));
         measured.trial = self.trial(settings, dataset, self.source(&measured), share::TRIAL)?;
+        measured.cores_got.push(cores_got(cores, self.share(share::CORES)));
         Ok(measured)
     }
 
@@ -288,7 +304,7 @@ impl Bench<'_> {
     fn judge(&mut self, measured: Measured) -> Result<Diagnosis, TrainError> {
         let Subject { settings, cores, .. } = self.subject;
         let source = self.source(&measured);
-        let uncached = costs(&measured, matches!(source, Source::Storage { .. }));
+        let uncached = costs(&measured, matches!(source, Source::Storage { .. }), *cores);
         let costs = match source {
             Source::Storage { hits } => uncached.with_hits(hits),
             Source::Process | Source::PageCache => uncached,
@@ -331,7 +347,9 @@ impl Bench<'_> {
     /// The rate of an epoch from storage, where later ones come from memory.
     fn first_epoch(&self, measured: &Measured, situation: &Situation, source: Source) -> Option<f64> {
         let cold = match measured.storage.as_ref().map(|storage| &storage.cold) {
-            Some(Cold::Measured { .. }) if source == Source::PageCache => costs(measured, true),
+            Some(Cold::Measured { .. }) if source == Source::PageCache => {
+                costs(measured, true, self.subject.cores)
+            }
             _ => return None,
         };
         let change = situation.faster_storage().change;
@@ -358,7 +376,7 @@ impl Bench<'_> {
         if matches!(source, Source::Storage { .. }) {
             candidates.push(situation.faster_storage());
         }
-        candidates.extend(self.smaller_images(situation)?);
+        candidates.extend(self.smaller_images(measured, situation)?);
         candidates.extend(self.other_batches(measured, situation)?);
         Ok(candidates)
     }
@@ -370,7 +388,11 @@ impl Bench<'_> {
     }
 
     /// The job on images of three quarters of the side, or the next size that suits the network.
-    fn smaller_images(&mut self, now: &Situation) -> Result<Option<Candidate>, TrainError> {
+    fn smaller_images(
+        &mut self,
+        measured: &Measured,
+        now: &Situation,
+    ) -> Result<Option<Candidate>, TrainError> {
         let Subject { settings, dataset, device, .. } = self.subject;
         let smallest = model::find(&settings.model).map_or(1, |entry| entry.min_image_size as u32);
         let side = f64::from(settings.image_size) * SMALLER_SIDE;
@@ -387,10 +409,11 @@ impl Bench<'_> {
         let loader = steps::loader_settings(&smaller)?;
         let loader = LoaderSettings { workers: 0, workers_max: None, ..loader };
         let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
-        let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step), prep.cpu_s_each()) else {
+        let crowded = measured.crowded(self.subject.cores);
+        let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step, crowded), prep.cpu_s_each()) else {
             return Ok(None);
         };
-        let costs = Costs { prep_s, ..costs };
+        let costs = Costs { prep_s: prep_s * crowded, ..costs };
         Ok(Some(Candidate { change: Change::ImageSize { pixels }, costs, workers: now.workers }))
     }
 
@@ -408,7 +431,7 @@ impl Bench<'_> {
             let other = TrainSettings { batch_size: samples, ..settings.clone() };
             let step = steps::step_rate(&other, dataset, device, self.share(share::BATCH), self.stop)?;
             let change = Change::BatchSize { samples };
-            let costs = with_step(&now.costs, &step);
+            let costs = with_step(&now.costs, &step, measured.crowded(self.subject.cores));
             candidates.extend(costs.map(|costs| Candidate { change, costs, workers: now.workers }));
         }
         Ok(candidates)
@@ -471,28 +494,30 @@ fn changed(settings: &TrainSettings, change: Change) -> Option<TrainSettings> {
 }
 
 /// The same job with another step.
-fn with_step(costs: &Costs, step: &StepRate) -> Option<Costs> {
-    let (compute_s, compute_cpu_s) = (step.wall_s_each()?, step.cpu_s_each()?);
+fn with_step(costs: &Costs, step: &StepRate, crowded: f64) -> Option<Costs> {
+    let (compute_s, compute_cpu_s) = (step.wall_s_each()?, step.cpu_s_each()? * crowded);
     Some(Costs { compute_s, compute_cpu_s, ..*costs })
 }
 
 /// What an item costs by all that was measured; with all of it read from storage, or none.
-fn costs(measured: &Measured, from_storage: bool) -> Costs {
+fn costs(measured: &Measured, from_storage: bool, cores: usize) -> Costs {
+    // Figures for each second of CPU time know nothing of other programs; the real run does.
+    let crowded = measured.crowded(cores);
     let prep = measured.prep_many.as_ref().unwrap_or(&measured.prep_one);
     let mut costs = Costs {
         compute_s: measured.step.wall_s_each().unwrap_or(0.0),
-        compute_cpu_s: measured.step.cpu_s_each().unwrap_or(0.0),
+        compute_cpu_s: measured.step.cpu_s_each().unwrap_or(0.0) * crowded,
         transfer_s: measured.trial.split.transfer_s,
         other_s: measured.trial.split.other_s,
-        prep_s: prep.cpu_s_each().unwrap_or(0.0),
+        prep_s: prep.cpu_s_each().unwrap_or(0.0) * crowded,
         fetch_cpu_s: 0.0,
         fetch_wait_s: 0.0,
         storage_per_s: None,
     };
     let Some(storage) = &measured.storage else { return costs };
-    costs.fetch_cpu_s = storage.warm.cpu_s_each().unwrap_or(0.0);
+    costs.fetch_cpu_s = storage.warm.cpu_s_each().unwrap_or(0.0) * crowded;
     if let (true, Cold::Measured { one, many }) = (from_storage, &storage.cold) {
-        costs.fetch_cpu_s = one.cpu_s_each().unwrap_or(costs.fetch_cpu_s);
+        costs.fetch_cpu_s = one.cpu_s_each().map_or(costs.fetch_cpu_s, |each| each * crowded);
         let waited = one.per_s().map_or(0.0, |rate| 1.0 / rate) - costs.fetch_cpu_s;
         // The pipeline reads ahead: what its workers wait for is less than a read takes.
         let seen = measured.trial.items_per_s().map(|_| measured.trial.fetch_worker_s - costs.fetch_cpu_s);
@@ -505,12 +530,12 @@ fn costs(measured: &Measured, from_storage: bool) -> Costs {
 /// What makes the figures doubtful.
 fn warnings(measured: &Measured, situation: &Situation) -> Vec<String> {
     let mut warnings = Vec::new();
-    let one = &measured.prep_one;
-    let own = one.cpu_s / one.wall_s;
-    if one.wall_s > 0.0 && own < OWN_CORE {
+    let crowded = measured.crowded(situation.cores);
+    if crowded > 1.0 / OWN_CORES {
         warnings.push(format!(
-            "other programs use the cores: a thread with work to do got {:.0} % of one; rates are lower than they could be",
-            own * 100.0
+            "other programs use the cores: this one got {:.1} of {}; rates are lower than they could be",
+            situation.cores as f64 / crowded,
+            situation.cores
         ));
     }
     match measured.trial.items_per_s() {
@@ -525,6 +550,9 @@ fn warnings(measured: &Measured, situation: &Situation) -> Vec<String> {
                 ));
             }
         }
+    }
+    if measured.step.steps_s.len() == 1 || measured.trial.steps == 1 {
+        warnings.push("a step takes so long that figures rest on a single one: give more with --time".into());
     }
     if let Some(Storage { cold: Cold::NotMeasured(reason), .. }) = &measured.storage {
         warnings.push(format!("reading from storage was not measured: {reason}"));

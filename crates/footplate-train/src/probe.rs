@@ -34,7 +34,7 @@ const SYNC_EVERY: usize = 8;
 /// Share of a real run's time that warms up.
 const WARM_UP: f64 = 0.15;
 /// Steps that warm up, at the least.
-const WARM_UP_STEPS: u64 = 2;
+const WARM_UP_STEPS: usize = 2;
 /// A real run's epochs: it is ended by time.
 const EPOCHS: u32 = u32::MAX;
 
@@ -81,15 +81,26 @@ pub fn step_rate(
     let mut rate = StepRate { batch_size: job.settings.batch_size, ..StepRate::default() };
     let started = Instant::now();
     // The warm-up: buffers are allocated, kernels compiled and chosen.
-    steps(&mut job, &input, &targets, block);
-    let cpu_s = process_cpu_s();
+    let mut cpu_s = process_cpu_s();
+    steps(&mut job, &input, &targets, 1);
+    let first_s = started.elapsed().as_secs_f64();
+    if first_s >= time.as_secs_f64() {
+        // A single step must do, where it fills the time.
+        rate.steps_s.push(first_s);
+        rate.cpu_s = process_cpu_s() - cpu_s;
+        return Ok(rate);
+    }
+    if block > 1 {
+        steps(&mut job, &input, &targets, block);
+    }
+    cpu_s = process_cpu_s();
     loop {
         let begun = Instant::now();
         steps(&mut job, &input, &targets, block);
         rate.steps_s.push(begun.elapsed().as_secs_f64() / block as f64);
         let over = started.elapsed() >= time;
         // A few steps more than there is time for are worth it, if they are short.
-        let enough = rate.steps_s.len() >= STEPS_MIN || started.elapsed() >= time * 2;
+        let enough = rate.steps_s.len() >= STEPS_MIN || started.elapsed() >= time * 3 / 2;
         if stop.load(Ordering::Relaxed) || over && enough {
             break;
         }
@@ -231,84 +242,65 @@ pub fn trial(
     })
 }
 
-/// Counts steps until the run has lasted long enough, then tells it to end.
+/// A step of a real run as it was seen.
+struct Seen {
+    step: MinibatchRecord,
+    /// Since the listener began.
+    ended: Duration,
+    /// CPU time of the process then.
+    cpu_s: f64,
+}
+
+/// Notes steps until the run has lasted long enough, then tells it to end.
 fn listen(records: &Receiver<Record>, time: Duration, stop: &AtomicBool, enough: &AtomicBool) -> Trial {
-    let started = Instant::now();
-    let mut sums = Sums::default();
-    let mut warming = true;
-    let mut steps = 0;
+    let (started, cpu_began_s) = (Instant::now(), process_cpu_s());
+    let (mut seen, mut workers) = (Vec::new(), None);
     for record in records {
         let step = match record {
             Record::Minibatch(step) => step,
             Record::Loader(loader) => {
-                sums.trial.workers = Some(loader.workers as usize);
+                workers = Some(loader.workers as usize);
                 continue;
             }
             _ => continue,
         };
-        steps += 1;
-        if warming {
-            // A single long step must do where there is no time for more.
-            let lasted = started.elapsed();
-            warming = lasted < time.mul_f64(WARM_UP) || steps < WARM_UP_STEPS && lasted < time / 3;
-            sums.cpu_began_s = process_cpu_s();
-        } else if !enough.load(Ordering::Relaxed) {
-            sums.add(&step);
-        }
-        let counted = sums.trial.steps >= STEPS_MIN as u64;
-        let lasted = started.elapsed();
-        if lasted >= time && (counted || lasted >= time * 2) || stop.load(Ordering::Relaxed) {
+        let ended = started.elapsed();
+        seen.push(Seen { step, ended, cpu_s: process_cpu_s() });
+        // A single step must do, where it fills the time.
+        let counted = seen.len() == 1 || seen.len() >= WARM_UP_STEPS + STEPS_MIN;
+        let over = ended >= time && counted || ended >= time * 3 / 2;
+        if over || stop.load(Ordering::Relaxed) {
             enough.store(true, Ordering::Relaxed);
         }
     }
-    sums.mean()
+    Trial { workers, ..counted(&seen, time, cpu_began_s) }
 }
 
-/// Sums over steps, in seconds.
-#[derive(Default)]
-struct Sums {
-    trial: Trial,
-    cpu_began_s: f64,
-}
-
-impl Sums {
-    fn add(&mut self, step: &MinibatchRecord) {
-        let s = |ns: u64| ns as f64 / 1e9;
-        let trial = &mut self.trial;
-        trial.steps += 1;
-        trial.items += u64::from(step.items);
-        trial.wall_s += s(step.step_ns);
-        trial.cpu_s = process_cpu_s() - self.cpu_began_s;
-        trial.fetch_worker_s += s(step.fetch_ns);
-        trial.prep_worker_s += s(step.prep_ns);
-        let split = &mut trial.split;
-        split.compute_s += s(step.compute_ns);
-        split.fetch_stall_s += s(step.fetch_stall_ns());
-        split.prep_stall_s += s(step.prep_stall_ns());
-        split.transfer_s += s(step.transfer_ns);
-        split.other_s += s(step.other_ns());
-    }
-
-    /// The sums by sample.
-    fn mean(self) -> Trial {
-        let Trial { items, split, .. } = self.trial;
-        if items == 0 {
-            return Trial::default();
-        }
-        let n = items as f64;
-        Trial {
-            fetch_worker_s: self.trial.fetch_worker_s / n,
-            prep_worker_s: self.trial.prep_worker_s / n,
-            split: TimeSplit {
-                compute_s: split.compute_s / n,
-                slowed_s: 0.0,
-                prep_stall_s: split.prep_stall_s / n,
-                fetch_stall_s: split.fetch_stall_s / n,
-                transfer_s: split.transfer_s / n,
-                other_s: split.other_s / n,
-            },
-            ..self.trial
-        }
+/// The figures of all steps but those that warm up: the first two and those of the first part of the time, but
+/// never more than half of them.
+fn counted(seen: &[Seen], time: Duration, cpu_began_s: f64) -> Trial {
+    let early = seen.iter().take_while(|seen| seen.ended < time.mul_f64(WARM_UP)).count();
+    let (warm_up, counted) = seen.split_at(early.max(WARM_UP_STEPS).min(seen.len() / 2));
+    let items: u64 = counted.iter().map(|seen| u64::from(seen.step.items)).sum();
+    let Some(last) = counted.last().filter(|_| items > 0) else { return Trial::default() };
+    let sum = |ns: fn(&MinibatchRecord) -> u64| counted.iter().map(|s| ns(&s.step)).sum::<u64>() as f64 / 1e9;
+    let each = |ns| sum(ns) / items as f64;
+    Trial {
+        steps: counted.len() as u64,
+        items,
+        wall_s: sum(|step| step.step_ns),
+        cpu_s: last.cpu_s - warm_up.last().map_or(cpu_began_s, |seen| seen.cpu_s),
+        split: TimeSplit {
+            compute_s: each(|step| step.compute_ns),
+            slowed_s: 0.0,
+            prep_stall_s: each(MinibatchRecord::prep_stall_ns),
+            fetch_stall_s: each(MinibatchRecord::fetch_stall_ns),
+            transfer_s: each(|step| step.transfer_ns),
+            other_s: each(MinibatchRecord::other_ns),
+        },
+        workers: None,
+        fetch_worker_s: each(|step| step.fetch_ns),
+        prep_worker_s: each(|step| step.prep_ns),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use footplate_core::Bytes;
+use footplate_core::stats::mean;
 use footplate_data::Dataset;
 use footplate_data::probe::{Cold, Rate};
 use footplate_data::stall::{Change, Split, Stage};
@@ -25,6 +26,7 @@ struct Document<'a> {
     image_size: Option<u32>,
     workers: usize,
     cores: usize,
+    cores_got: Option<f64>,
     bottleneck: Stage,
     gain_if_free: Option<f64>,
     images_per_s: Option<f64>,
@@ -138,6 +140,7 @@ pub(crate) fn json(subject: &Subject, diagnosis: &Diagnosis) -> serde_json::Resu
         image_size: images.then_some(settings.image_size),
         workers: situation.workers,
         cores: subject.cores,
+        cores_got: mean(&m.cores_got),
         bottleneck: bottleneck.stage,
         gain_if_free: Some(bottleneck.gain_if_free).filter(|gain| gain.is_finite()),
         images_per_s: m.trial.items_per_s(),
@@ -208,7 +211,13 @@ fn answer(diagnosis: &Diagnosis) -> Vec<String> {
     let gain = match bottleneck.gain_if_free {
         gain if gain.is_infinite() => String::new(),
         gain if gain < NOTHING => "; other stages are nearly as slow".to_owned(),
-        gain => format!("; if it cost nothing, {:.0} (estimate)", situation.present_per_s() * gain),
+        gain => {
+            let free = situation.present_per_s() * gain;
+            match bottleneck.stage {
+                Stage::Compute => format!("; the loader could feed {free:.0} (estimate)"),
+                _ => format!("; {free:.0} if that cost nothing (estimate)"),
+            }
+        }
     };
     let now = rate(Some(situation.present_per_s()));
     let kind = if measured.trial.steps == 0 { " by the model" } else { "" };
@@ -268,7 +277,7 @@ fn job(subject: &Subject, diagnosis: &Diagnosis) -> Vec<String> {
     };
     vec![
         format!(
-            "job         {} on {}, batches of {}{size}, {workers} workers, {} cores",
+            "job         {} on {}, batches of {}{size}, workers: {workers}, cores: {}",
             settings.model, subject.device.name, settings.batch_size, subject.cores
         ),
         format!("data        {}; {source}", subject.dataset.description()),
