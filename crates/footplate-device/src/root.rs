@@ -226,14 +226,15 @@ impl Tree for Folder {
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        // A file of a copied tree is cut to the new value as sysfs would do; the kernel ignores `truncate`.
-        let file = File::options().write(true).truncate(true).open(self.path(path))?;
+        let file = File::options().write(true).open(self.path(path))?;
         // One write call: the kernel takes a value whole or not at all.
-        let bytes = if self.base == Path::new("/") { value.to_owned() } else { format!("{value}\n") };
-        match io::Write::write(&mut &file, bytes.as_bytes())? {
-            n if n == bytes.len() => Ok(()),
-            _ => Err(io::ErrorKind::WriteZero.into()),
+        let is_system = self.base == Path::new("/");
+        let bytes = if is_system { value.to_owned() } else { format!("{value}\n") };
+        if io::Write::write(&mut &file, bytes.as_bytes())? != bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
         }
+        // A plain file is cut behind the new value, and not emptied before it: a kill in between loses nothing.
+        if is_system { Ok(()) } else { file.set_len(bytes.len() as u64) }
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {

@@ -14,6 +14,9 @@ fn help_texts_are_those_of_the_manual() {
         ("footplate.txt", vec!["--help"]),
         ("train.txt", vec!["train", "--help"]),
         ("measure.txt", vec!["measure", "--help"]),
+        ("device.txt", vec!["device", "--help"]),
+        ("mode.txt", vec!["mode", "--help"]),
+        ("mode-set.txt", vec!["mode", "set", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

@@ -4,6 +4,7 @@
 mod bad_input;
 mod help;
 mod measure;
+mod mode;
 mod place;
 mod resume;
 mod train;

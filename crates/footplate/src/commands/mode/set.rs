@@ -32,10 +32,6 @@ pub(crate) struct SetArguments {
     #[arg(long, help_heading = "Mode")]
     limit: bool,
 
-    /// Allow settings of a discrete NVIDIA GPU
-    #[arg(long, help_heading = "Mode")]
-    allow_gpu_settings: bool,
-
     /// Print the writes in order and do nothing; needs no rights
     #[arg(long, help_heading = "Hold")]
     dry_run: bool,
