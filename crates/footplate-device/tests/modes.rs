@@ -155,17 +155,19 @@ fn a_thousand_deaths_leave_nothing_behind() {
         let modes = spaces[which].modes();
         let (from, to) = (modes[random.below(modes.len())], modes[random.below(modes.len())]);
         let what = format!("{}, death {death}: {from} -> {to}", BOARDS[which]);
-        journals += u32::from(dies(&cold(BOARDS[which]), folder.path(), (&from, &to), &mut random, &what));
+        let at = random.below(60);
+        journals += u32::from(dies_at(&cold(BOARDS[which]), folder.path(), (&from, &to), at, &what));
     }
     assert!(journals > 900, "{journals}");
 }
 
-/// Whether a journal was left.
-fn dies(
+/// Changes `from` to `to` and dies after `at` writes (of as many as there are, counted round). Whether a journal
+/// was left.
+fn dies_at(
     board: &SimBoard,
     folder: &Path,
     (from, to): (&PowerMode, &PowerMode),
-    random: &mut Random,
+    at: usize,
     what: &str,
 ) -> bool {
     let wait = waiting(board);
@@ -183,7 +185,7 @@ fn dies(
     let guard = Guard::take(folder).unwrap();
     let mut control =
         Control::new(victim, &Presets::default(), Hold::Pinned, Some(guard)).with_wait(wait.clone());
-    let at = random.below(writes + 1);
+    let at = at % (writes + 1);
     watched.left.store(at as i64, Ordering::Relaxed);
     assert_eq!(control.apply(to).is_ok(), at >= writes, "{what}");
     // No destructor runs after SIGKILL; here every further write is refused instead.
@@ -233,4 +235,23 @@ fn without_a_lock_the_floors_count() {
     let low = space.modes().iter().filter(|mode| mode.emc_hz.unwrap().0 == 204_000_000);
     assert!(low.clone().all(|mode| mode.cpu_hz.unwrap().0 < 710_400_000));
     assert_eq!(low.count(), 4 * 6 * 12);
+}
+
+/// One change on every board and release, ended after each of its writes in turn.
+#[test]
+fn death_after_every_single_write_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    for facts in footplate_device::board::BOARDS {
+        for release in facts.releases {
+            let name = format!("{}@{}", facts.id, release.id);
+            let device = Device::discover(cold(&name).root());
+            let space = device.space();
+            let (from, to) = (space.modes()[space.modes().len() / 3], *space.modes().last().unwrap());
+            let saved = Snapshot::read(&device.root, &device);
+            let most = plan(&device, &saved, &Target::of(&device, &to, Hold::Pinned)).len() + 16;
+            for at in 0..most {
+                dies_at(&cold(&name), folder.path(), (&from, &to), at, &format!("{name}, write {at}"));
+            }
+        }
+    }
 }
