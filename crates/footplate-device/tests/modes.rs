@@ -255,3 +255,46 @@ fn death_after_every_single_write_is_put_back() {
         }
     }
 }
+
+/// A panic unwinds through the controls: what was set before is back, and no journal is left.
+#[test]
+fn a_panic_puts_everything_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let board = cold("xavier-nx");
+    let device = Device::discover(board.root());
+    let before = Snapshot::read(&device.root, &device);
+    let mode = device.space().modes()[0];
+    let root = board.root();
+    let wait = waiting(&board);
+    let state = folder.path().to_owned();
+    let panicked = std::thread::spawn(move || {
+        let guard = Guard::take(&state).unwrap();
+        let device = Device::discover(root);
+        let mut control =
+            Control::new(device, &Presets::default(), Hold::Pinned, Some(guard)).with_wait(wait);
+        control.apply(&mode).unwrap();
+        assert!(guard::stale(&state).unwrap().is_none(), "its owner lives");
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    let now = Snapshot::read(&device.root, &device);
+    assert_eq!(comparable(&device, &now), comparable(&device, &before));
+    assert!(guard::stale(folder.path()).unwrap().is_none());
+    assert!(!folder.path().join("journal.json").exists());
+}
+
+/// A journal of another version or board, or a broken one, is told and not acted on.
+#[test]
+fn a_strange_journal_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.json");
+    for (text, part) in [
+        ("{", "no journal"),
+        (r#"{"version": 2, "owner_pid": 1, "board": "nano", "saved": {}}"#, "version 2"),
+        (r#"{"version": 1, "owner_pid": 1, "board": "nano", "saved": {}, "more": 1}"#, "no journal"),
+    ] {
+        std::fs::write(&journal, text).unwrap();
+        let error = guard::stale(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

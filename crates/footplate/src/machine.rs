@@ -83,6 +83,17 @@ impl MachineArguments {
     }
 }
 
+/// Tells of a dead process's journal on the running machine, for commands that do not touch the controls: figures
+/// that they give would be those of a mode that nobody asked for.
+pub(crate) fn tell_of_stale() {
+    if let Ok(Some(journal)) = guard::stale(Path::new(SYSTEM_FOLDER)) {
+        output::warning(&format!(
+            "process {} changed the controls of this {} and ended without putting them back: `footplate mode restore`",
+            journal.owner_pid, journal.board
+        ));
+    }
+}
+
 /// Asks a person at a terminal; nobody there means no.
 fn asked(told: &str) -> bool {
     if !io::stdin().is_terminal() {
