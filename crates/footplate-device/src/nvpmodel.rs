@@ -282,9 +282,8 @@ mod tests {
 
     /// Heads of sections, bodies, and what is neither.
     fn line() -> impl Strategy<Value = String> {
-        let attribute = "(TYPE|NAME|ID|DEFAULT)=(FILE|CLOCK|[A-Z0-9]{1,3})";
         prop_oneof![
-            format!("< ?(PARAM|POWER_MODEL|PM_CONFIG)( {attribute}){{0,3}} ?>\n"),
+            "< ?(PARAM|POWER_MODEL|PM_CONFIG)( (TYPE|NAME|ID|DEFAULT)=(FILE|CLOCK|[A-Z0-9]{1,3})){0,3} ?>\n",
             "[A-Z/ #<>=0-9]{0,20}\n",
         ]
     }
