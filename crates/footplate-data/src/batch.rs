@@ -3,6 +3,7 @@
 use half::f16;
 
 use crate::augment::Normalize;
+use crate::cache::CacheSettings;
 use crate::dataset::Dataset;
 use crate::pool::Pooled;
 use crate::transform::Transform;
@@ -32,6 +33,8 @@ pub struct LoaderSettings {
     pub prefetch_batches: usize,
     /// Bytes of minibatches made ahead, at most (one is always made).
     pub prefetch_bytes: u64,
+    /// A part of the samples' bytes near the workers; for training.
+    pub cache: Option<CacheSettings>,
     /// How pixels stand.
     pub layout: PixelLayout,
     /// Of order and augmentation.
@@ -76,8 +79,8 @@ impl LoaderSettings {
         self.prefetch_batches.min(usize::try_from(by_bytes).unwrap_or(usize::MAX)).max(1)
     }
 
-    /// Bytes of the whole pipeline: minibatches made ahead, the one that is being consumed, and the workers'
-    /// buffers. An estimate.
+    /// Bytes of the whole pipeline: minibatches made ahead, the one that is being consumed, the workers'
+    /// buffers, and the cache. An estimate.
     pub fn planned_bytes(&self, dataset: &Dataset) -> u64 {
         let batches = if self.workers == 0 { 1 } else { self.batches_ahead(dataset) as u64 + 1 };
         let per_worker = match dataset {
@@ -88,7 +91,8 @@ impl LoaderSettings {
             }
         };
         let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
-        batches * self.batch_bytes(dataset) + workers * per_worker
+        let cache = self.cache.as_ref().map_or(0, |cache| cache.memory_bytes(dataset));
+        batches * self.batch_bytes(dataset) + workers * per_worker + cache
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod device;
+pub mod diagnose;
 pub mod engine;
 pub mod error;
 mod evaluate;
@@ -15,6 +16,7 @@ pub mod memory;
 pub mod model;
 mod optimizer;
 pub mod params;
+pub mod probe;
 pub mod records;
 mod schedule;
 pub mod settings;

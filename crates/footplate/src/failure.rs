@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Data = 3,
     /// A device, a permission or storage that is not to be had.
     Machine = 4,
+    /// No setting holds the limits.
+    Infeasible = 5,
     /// Not enough memory.
     Memory = 6,
     /// Interrupted, and resumable.

@@ -72,6 +72,19 @@ impl Progress {
         }
     }
 
+    /// This is being done now.
+    pub(crate) fn stage(&mut self, what: &str) {
+        match self.detail {
+            Detail::Quiet => {}
+            Detail::Plain => output::note(what),
+            Detail::Live => {
+                let bar = self.bar.get_or_insert_with(|| live_bar("{msg} ({elapsed})"));
+                bar.set_message(what.to_owned());
+                bar.tick();
+            }
+        }
+    }
+
     /// It is over.
     pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {

@@ -14,8 +14,6 @@ pub(crate) const MAGIC: [u8; 8] = *b"FPINDEX\0";
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const RECORD_BYTES: usize = 24;
-/// Each blob is followed by its CRC-32.
-pub(crate) const BLOB_CRC_BYTES: usize = 4;
 /// Tar's unit.
 pub(crate) const BLOCK: u64 = 512;
 /// More bytes of class names are taken for damage.
@@ -243,10 +241,7 @@ impl IndexBuilder {
     pub(crate) fn add(&mut self, record: IndexRecord, blob: &[u8]) -> io::Result<()> {
         let at = u32::try_from(self.blobs.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.records.push(IndexRecord { blob: at, ..record });
-        if !blob.is_empty() {
-            self.blobs.extend_from_slice(blob);
-            self.blobs.extend_from_slice(&crc32fast::hash(blob).to_le_bytes());
-        }
+        self.blobs.extend_from_slice(blob);
         Ok(())
     }
 

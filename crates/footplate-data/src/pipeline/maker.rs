@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use half::f16;
 
 use crate::batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
+use crate::cache::{Cache, Fetched};
 use crate::dataset::{Dataset, ImageDataset, Split};
 use crate::order::{Order, Visit};
 use crate::parts::{Part, Parts};
@@ -40,6 +41,7 @@ pub(super) struct Maker {
     sample_length: usize,
     task_samples: usize,
     pools: Pools,
+    pub(super) cache: Cache,
 }
 
 /// Buffers for the kinds of minibatches; only one of them is used.
@@ -125,6 +127,7 @@ impl Maker {
         };
         Self {
             batches_per_epoch: samples.div_ceil(settings.batch_size as u64),
+            cache: Cache::open(settings.cache.as_ref(), &dataset),
             visit: visit(&dataset, settings.shuffle),
             task_samples: (TASK_BYTES / sample_bytes).clamp(1, share),
             dataset,
@@ -281,12 +284,13 @@ impl Maker {
         worker: &mut Worker,
     ) -> Result<(), String> {
         let begun = Instant::now();
-        let form = images.store.read(index as usize, &mut worker.encoded);
+        let fetched = self.cache.read(&images.store, index as usize, &mut worker.encoded);
+        images.forget(index as usize);
         let read = Instant::now();
         building.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
-        let form = form.map_err(|e| format!("cannot be read: {e}"))?;
+        let Fetched { form, bytes } = fetched.map_err(|e| format!("cannot be read: {e}"))?;
         let key = SampleKey { seed: self.settings.seed, epoch: building.epoch, index: index.into() };
-        let encoded = form.encoded(&worker.encoded);
+        let encoded = form.encoded(bytes);
         let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, out);
         building.prep_ns.fetch_add(nanoseconds(read.elapsed()), Ordering::Relaxed);
         result.map_err(|e| e.to_string())

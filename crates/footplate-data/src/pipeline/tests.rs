@@ -33,6 +33,7 @@ fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
         workers_max: None,
         prefetch_batches: 3,
         prefetch_bytes: 1 << 30,
+        cache: None,
         layout,
         seed: 5,
         normalize: Normalize::IMAGENET,

@@ -13,6 +13,7 @@ use store::{Member, Shard};
 
 use super::{Found, Store};
 use crate::error::DataError;
+use crate::pack;
 use crate::pack::index::{self, BLOCK, IndexBody, IndexError};
 
 /// Shards of a brace pattern, at most.
@@ -87,6 +88,11 @@ pub(crate) fn has_tars(folder: &Path) -> bool {
     any(folder) || any(&folder.join("train"))
 }
 
+/// The archives that `path` means.
+pub(crate) fn shard_paths(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    shards(path).map(|(paths, _)| paths)
+}
+
 /// Reads the shards' side indices, or the archives' headers where there are none.
 pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
     let (paths, train_shards) = shards(path)?;
@@ -97,6 +103,10 @@ pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
             validation_from = Some(reader.members.len());
         }
         reader.add(path)?;
+    }
+    if pack::is_incomplete(path) {
+        let warning = "`footplate pack` has not finished here: a part of the data is missing";
+        reader.warnings.push(format!("{}: {warning}", path.display()));
     }
     if reader.members.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });

@@ -2,7 +2,11 @@
 
 pub(crate) mod completions;
 pub(crate) mod device;
+pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod measure;
 pub(crate) mod mode;
+pub(crate) mod pack;
+pub(crate) mod stalls;
 pub(crate) mod train;
+pub(crate) mod tune;

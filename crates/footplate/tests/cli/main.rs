@@ -5,6 +5,8 @@ mod bad_input;
 mod help;
 mod measure;
 mod mode;
+mod pack;
 mod place;
 mod resume;
+mod stalls;
 mod train;

@@ -1,7 +1,7 @@
 //! Bits of entropy-coded data: stuffed bytes are taken out, and nothing is read past a marker or the end.
 
 /// A reader of bits, the first in a byte being its highest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bits<'a> {
     data: &'a [u8],
     /// The next byte that is not in the window.
@@ -35,12 +35,13 @@ impl<'a> Bits<'a> {
                 return;
             }
         }
-        self.refill_slowly();
+        // By value, so that the reader can stay in registers.
+        *self = self.refilled_slowly();
     }
 
     #[cold]
     #[inline(never)]
-    fn refill_slowly(&mut self) {
+    fn refilled_slowly(mut self) -> Self {
         while self.count < 56 {
             let byte = match (self.data.get(self.at), self.data.get(self.at + 1)) {
                 (Some(0xff), Some(0)) => {
@@ -59,6 +60,7 @@ impl<'a> Bits<'a> {
             self.window |= u64::from(byte) << (56 - self.count);
             self.count += 8;
         }
+        self
     }
 
     /// The next `n` bits, 1 to 32; they must be ready.
@@ -131,9 +133,8 @@ mod tests {
     #[test]
     fn a_restart_must_be_the_one_expected() {
         let data = [0b1010_1111, 0xff, 0xd3, 0x55, 0, 0];
-        let bits = Bits::new(&data, 0, 3);
-        assert!(bits.clone().restart(2).is_none());
-        let mut bits = bits;
+        let mut bits = Bits::new(&data, 0, 3);
+        assert!({ bits }.restart(2).is_none());
         assert!(bits.restart(3).is_some());
         assert_eq!(bits.peek(8), 0x55);
         let mut early = Bits::new(&data[..], 0, 0);
@@ -167,7 +168,7 @@ mod tests {
                 prop_assert_eq!(bits.overrun(), done > bytes.len() * 8);
                 if let Some((at, skip)) = bits.place() {
                     let mut again = Bits::new(&stuffed, at, skip);
-                    let mut old = bits.clone();
+                    let mut old = bits;
                     old.refill();
                     again.refill();
                     prop_assert_eq!(again.peek(32), old.peek(32));

@@ -102,7 +102,18 @@ pub(super) fn decode(
                 bits.consume(look.bits());
                 return Ok(end);
             }
-            let (next, raw) = one_symbol(bits, tables.1, k)?;
+            if let Some((run, size)) = look.long()
+                && k + run < 63
+            {
+                bits.refill();
+                let raw = bits.peek(look.bits()) as u32 & ((1 << size) - 1);
+                block[usize::from(ZIGZAG[(k + run) & 127]) & 127] = extend(raw, size) as i16;
+                bits.consume(look.bits());
+                k += run + 1;
+                break;
+            }
+            let (next, raw);
+            (*bits, next, raw) = one_symbol(*bits, tables.1, k)?;
             if let Some((place, value)) = raw {
                 block[usize::from(ZIGZAG[place & 127]) & 127] = value;
             }
@@ -139,7 +150,8 @@ pub(super) fn skip(bits: &mut Bits<'_>, tables: (&Dc, &Ac), prediction: &mut i32
                 bits.consume(look.bits());
                 return Ok(());
             }
-            let (next, _) = one_symbol(bits, tables.1, k)?;
+            let next;
+            (*bits, next, _) = one_symbol(*bits, tables.1, k)?;
             if next >= 64 {
                 return Ok(());
             }
@@ -162,32 +174,34 @@ fn end_of_block(next: usize) -> Option<usize> {
     (end < 64).then_some(end)
 }
 
+/// A coefficient's place and value, if a symbol has one.
+type Value = Option<(usize, i16)>;
+
 /// Decodes the symbol at coefficient `k` alone: the place after it (64 or, with [`END`] added, where the block
 /// ended), and its value with its place. Leaves a filled window.
 #[cold]
 #[inline(never)]
-fn one_symbol(bits: &mut Bits<'_>, ac: &Ac, k: usize) -> Result<(usize, Option<(usize, i16)>), Damaged> {
+fn one_symbol<'a>(mut bits: Bits<'a>, ac: &Ac, k: usize) -> Result<(Bits<'a>, usize, Value), Damaged> {
     bits.refill();
     let (symbol, length) = ac.canonical.symbol(bits.peek(16)).ok_or(Damaged)?;
     let symbol = AcSymbol::new(symbol);
     bits.consume(length);
-    let result = if symbol.is_end() {
-        Ok((k + END as usize, None))
-    } else {
-        let place = k + symbol.run as usize;
-        if place > 63 {
-            return Err(Damaged);
-        }
-        let mut value = None;
-        if symbol.size > 0 {
-            let raw = bits.peek(symbol.size) as u32;
-            bits.consume(symbol.size);
-            value = Some((place, extend(raw, symbol.size) as i16));
-        }
-        Ok((place + 1, value))
-    };
+    if symbol.is_end() {
+        bits.refill();
+        return Ok((bits, k + END as usize, None));
+    }
+    let place = k + symbol.run as usize;
+    if place > 63 {
+        return Err(Damaged);
+    }
+    let mut value = None;
+    if symbol.size > 0 {
+        let raw = bits.peek(symbol.size) as u32;
+        bits.consume(symbol.size);
+        value = Some((place, extend(raw, symbol.size) as i16));
+    }
     bits.refill();
-    result
+    Ok((bits, place + 1, value))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub(super) const DC_BITS: u32 = 10;
 pub(super) const END: u32 = 128;
 /// An entry's step: this look does not suffice. More than any sum with [`END`].
 const MORE: u32 = 250;
+/// An entry's step: a symbol whose value has more bits than the look.
+const LONG: u32 = 251;
 /// A look when skipping takes no more bits than that, so that four fit into a filled window.
 const SKIP_BITS_MAX: u32 = 14;
 /// Tables that are kept for the images to come.
@@ -42,6 +44,14 @@ impl Look {
     #[inline(always)]
     pub(super) fn skip_step(self) -> usize {
         (self.0 >> 24) as usize & 0xff
+    }
+
+    /// Whether this look is a symbol with a value of more bits: its run of zeros and the value's number of bits, of
+    /// the [`Look::bits`] at their end.
+    #[inline(always)]
+    pub(super) fn long(self) -> Option<(usize, u32)> {
+        let is_long = self.step() == LONG as usize;
+        is_long.then_some(((self.0 >> 6) as usize & 15, (self.0 >> 10) as u32 & 31))
     }
 
     /// The first value and its place after the present one. It may be a zero that stands for nothing.
@@ -187,7 +197,7 @@ impl Ac {
         let used = length + symbol.size;
         if used > AC_BITS {
             let skip = if used > SKIP_BITS_MAX { MORE } else { step };
-            return Look::new(used.min(63), [0, 0], MORE, skip, [0, 0]);
+            return Look::new(used, [symbol.run, symbol.size], LONG, skip, [0, 0]);
         }
         let first = value(i, length, symbol.size);
         let (length, symbol) = single[i << used & ((1 << AC_BITS) - 1)];

@@ -29,6 +29,9 @@ pub(super) fn scaled_table(quant: &[u16; 64]) -> [f32; 64] {
     table
 }
 
+/// Added to a small number it leaves no room for a fraction: the sum is rounded to a whole number.
+pub(super) const WHOLE: f32 = 12_582_912.0;
+
 /// Eight samples from their frequencies.
 #[inline(always)]
 fn eight(f: [f32; 8]) -> [f32; 8] {
@@ -73,24 +76,57 @@ fn odd_part(even: [f32; 4], [sum53, difference53, sum17, difference17]: [f32; 4]
     ]
 }
 
-/// A sample cannot be darker or brighter than 8 bits hold; it is 0 at mid-gray.
+/// A sample as libjpeg stores it: a whole number that 8 bits hold, here 0 at mid-gray.
 #[inline(always)]
-fn limited(sample: f32) -> f32 {
-    let sample = if sample > -128.0 { sample } else { -128.0 };
-    if sample < 127.0 { sample } else { 127.0 }
+fn rounded(sample: f32) -> f32 {
+    let sample = (sample + WHOLE) - WHOLE;
+    less(greater(sample, -128.0), 127.0)
 }
 
 /// The samples of a block, column by column, of which only the first `count` coefficients in zigzag order are not
-/// zero.
+/// zero. Gives the least and the greatest of them.
 #[inline(always)]
-pub(super) fn samples(block: &Block, table: &[f32; 64], count: usize, out: &mut [[f32; 8]; 8]) {
+pub(super) fn samples(block: &Block, table: &[f32; 64], count: usize, out: &mut [[f32; 8]; 8]) -> [f32; 2] {
     if count <= 1 {
-        *out = [[limited(f32::from(block[0]) * table[0]); 8]; 8];
-    } else if count <= IN_QUARTER {
+        let sample = rounded(f32::from(block[0]) * table[0]);
+        *out = [[sample; 8]; 8];
+        return [sample; 2];
+    }
+    if count <= IN_QUARTER {
         of_quarter(block, table, out);
     } else {
         of_all(block, table, out);
     }
+    range(out)
+}
+
+/// The least and the greatest.
+#[inline(always)]
+fn range(samples: &[[f32; 8]; 8]) -> [f32; 2] {
+    let (mut least, mut greatest) = (samples[0], samples[0]);
+    for column in samples {
+        for i in 0..8 {
+            least[i] = less(least[i], column[i]);
+            greatest[i] = greater(greatest[i], column[i]);
+        }
+    }
+    for half in [4, 2, 1] {
+        for i in 0..half {
+            least[i] = less(least[i], least[i + half]);
+            greatest[i] = greater(greatest[i], greatest[i + half]);
+        }
+    }
+    [least[0], greatest[0]]
+}
+
+#[inline(always)]
+pub(super) fn less(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+pub(super) fn greater(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 #[inline(always)]
@@ -113,7 +149,7 @@ fn of_all(block: &Block, table: &[f32; 64], out: &mut [[f32; 8]; 8]) {
             *f = half[column][y];
         }
         for (x, sample) in eight(f).into_iter().enumerate() {
-            out[x][y] = limited(sample);
+            out[x][y] = rounded(sample);
         }
     }
 }
@@ -132,7 +168,7 @@ fn of_quarter(block: &Block, table: &[f32; 64], out: &mut [[f32; 8]; 8]) {
     }
     for y in 0..8 {
         for (x, sample) in eight_of_four(half[y]).into_iter().enumerate() {
-            out[x][y] = limited(sample);
+            out[x][y] = rounded(sample);
         }
     }
 }
@@ -188,10 +224,12 @@ mod tests {
             }
             let quant: [u16; 64] = steps.try_into().unwrap();
             let mut got = [[0.0; 8]; 8];
-            samples(&block, &scaled_table(&quant), count, &mut got);
+            let range = samples(&block, &scaled_table(&quant), count, &mut got);
+            let all = got.as_flattened();
+            prop_assert_eq!(range, [all.iter().copied().fold(127.0, f32::min), all.iter().copied().fold(-128.0, f32::max)]);
             let expected = by_definition(&block, &quant);
             for (got, expected) in got.as_flattened().iter().zip(expected.as_flattened()) {
-                prop_assert!((f64::from(*got) - expected).abs() < 0.01, "{got} {expected}");
+                prop_assert!((f64::from(*got) - expected).abs() < 0.51, "{got} {expected}");
             }
         }
     }

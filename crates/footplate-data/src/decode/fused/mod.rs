@@ -6,6 +6,7 @@
 
 mod bits;
 mod entropy;
+mod gamut;
 mod header;
 mod huffman;
 mod idct;
@@ -22,6 +23,8 @@ pub(crate) use simd::Level;
 
 use std::ops::Range;
 
+use gamut::{Excess, Lie};
+use header::Color;
 use huffman::Tables;
 use resample::{Axis, LANES, Ring, Span, Upsampling};
 use row::{Row, Scan, Strips, Want};
@@ -72,6 +75,13 @@ struct Parts {
     strips: [Strips; 3],
     rings: [Ring; 3],
     rows: [Vec<f32>; 3],
+    /// For colours beyond 8 bits; `None` where there can be none.
+    lie: Option<Lie>,
+    excess: Excess,
+    excess_rings: [Ring; 3],
+    excess_rows: [Vec<f32>; 3],
+    /// For each strip in luma's ring, whether it has an excess.
+    exceeds: Vec<bool>,
 }
 
 /// Which axes a component uses.
@@ -164,18 +174,33 @@ impl Parts {
             self.across[1].set(&across, smooth_x, samples.0);
             self.down[1].set(&down, smooth_y, samples.1);
         }
-        self.want.mcus = usize::MAX..0;
+        let (mut first_mcu, mut end_mcu) = (usize::MAX, 0);
         for (i, component) in header.components.iter().enumerate().take(header.count) {
             let (across, down) = (&self.across[axis_of(i)], &self.down[axis_of(i)]);
             let columns = across.first / 8..across.end.div_ceil(8);
             let rows = down.first / 8..down.end.div_ceil(8);
-            let mcus = columns.start / component.h..columns.end.div_ceil(component.h);
-            self.want.mcus = self.want.mcus.start.min(mcus.start)..self.want.mcus.end.max(mcus.end);
-            self.strips[i].stride = columns.len() * 8 + across.taps;
-            self.strips[i].columns.resize(self.strips[i].stride * component.v, [0.0; 8]);
+            first_mcu = first_mcu.min(columns.start / component.h);
+            end_mcu = end_mcu.max(columns.end.div_ceil(component.h));
+            self.strips[i].set(component.v, columns.len(), across.taps);
             self.rings[i].set(size.next_multiple_of(LANES), down.taps + 16 * component.v + 16);
             self.rows[i].resize(size.next_multiple_of(LANES), 0.0);
             (self.want.across[i], self.want.down[i]) = (columns, rows);
+        }
+        self.want.mcus = first_mcu..end_mcu;
+        self.lie = (header.color == Color::Ycc).then(|| Lie {
+            upsampling: [smooth_x, smooth_y],
+            samples: samples.into(),
+            first_blocks: [self.want.across[0].start, self.want.across[1].start],
+            sampling: (luma.h, luma.v),
+        });
+        if self.lie.is_some() {
+            for (ring, row) in self.excess_rings.iter_mut().zip(&mut self.excess_rows) {
+                ring.set(size.next_multiple_of(LANES), self.rings[0].capacity());
+                row.resize(size.next_multiple_of(LANES), 0.0);
+            }
+            self.exceeds.clear();
+            // What the rings hold from another image is cleared when its place is taken.
+            self.exceeds.resize(self.rings[0].capacity() / 8, true);
         }
         for axis in &mut self.across {
             let strip = (axis.first / 8 * 8) as u32;
@@ -185,12 +210,12 @@ impl Parts {
 
     /// Rows of MCUs that are needed.
     fn mcu_rows(&self, header: &Header<'_>) -> Range<usize> {
-        let mut needed = usize::MAX..0;
+        let (mut first, mut end) = (usize::MAX, 0);
         for (component, rows) in header.components.iter().zip(&self.want.down).take(header.count) {
-            needed.start = needed.start.min(rows.start / component.v);
-            needed.end = needed.end.max(rows.end.div_ceil(component.v));
+            first = first.min(rows.start / component.v);
+            end = end.max(rows.end.div_ceil(component.v));
         }
-        needed
+        first..end
     }
 }
 
@@ -245,20 +270,27 @@ impl Work<'_, '_> {
 
     /// Resamples the strips of a row of MCUs across, into the rings.
     fn resample(&mut self, number: usize) {
-        for (i, component) in self.header.components.iter().enumerate().take(self.header.count) {
-            let axis = &self.parts.across[axis_of(i)];
-            let stride = axis.starts.len();
-            for (y, strip) in (number * component.v..).zip(self.parts.strips[i].rows()) {
-                if self.parts.want.down[i].contains(&y) {
-                    self.level.across(strip, axis, self.parts.rings[i].eight_rows(y * 8), stride);
+        let Self { header, parts, level, .. } = self;
+        for (i, component) in header.components.iter().enumerate().take(header.count) {
+            let axis = &parts.across[axis_of(i)];
+            for (y, strip) in (number * component.v..).zip(parts.strips[i].rows()) {
+                if parts.want.down[i].contains(&y) {
+                    level.across(strip, axis, axis.all_groups(), parts.rings[i].eight_rows(y * 8));
                 }
+            }
+        }
+        let Some(lie) = parts.lie else { return };
+        for y in 0..lie.sampling.1 {
+            let block_row = number * lie.sampling.1 + y;
+            if parts.want.down[0].contains(&block_row) {
+                parts.resample_excess(*level, &lie, (number, y), block_row);
             }
         }
     }
 
     /// Writes the sample's rows for which all rows of samples are there, up to those of a row of MCUs.
     fn write(&mut self, number: usize) -> Result<(), Refused> {
-        let Self { header, target, parts, .. } = self;
+        let Self { header, target, parts, level, .. } = self;
         while self.next < target.size {
             for (i, component) in header.components.iter().enumerate().take(header.count) {
                 let axis = &parts.down[axis_of(i)];
@@ -269,12 +301,47 @@ impl Work<'_, '_> {
                 if there - axis.starts[self.next] as usize > parts.rings[i].capacity() {
                     return Err(Refused);
                 }
-                self.level.down(&parts.rings[i], axis, self.next, &mut parts.rows[i]);
+                level.down(&parts.rings[i], axis, self.next, &mut parts.rows[i]);
             }
+            let exceeds = parts.excess_row(*level, self.next);
             let y = if target.upside_down { target.size - 1 - self.next } else { self.next };
-            self.writer.row(y, &mut parts.rows);
+            self.writer.row(y, &mut parts.rows, exceeds.then_some(&parts.excess_rows));
             self.next += 1;
         }
         Ok(())
+    }
+}
+
+impl Parts {
+    /// Finds the excess in strip `y` of row `row` of MCUs and resamples it across.
+    fn resample_excess(&mut self, level: Level, lie: &Lie, (row, y): (usize, usize), block_row: usize) {
+        let found = self.excess.find(&self.strips, (row, y), lie, level);
+        let slots = self.exceeds.len();
+        let Some(exceeds) = self.exceeds.get_mut(block_row & (slots - 1)) else { return };
+        let axis = &self.across[0];
+        for (ring, color) in self.excess_rings.iter_mut().zip(&self.excess.colors) {
+            let rows = ring.eight_rows(block_row * 8);
+            if *exceeds || found.is_some() {
+                rows.fill(0.0);
+            }
+            if let Some(columns) = &found {
+                level.across(color, axis, axis.groups(columns), rows);
+            }
+        }
+        *exceeds = found.is_some();
+    }
+
+    /// Resamples the excess down for one row of the sample; `false`: there is none.
+    fn excess_row(&mut self, level: Level, y: usize) -> bool {
+        let axis = &self.down[0];
+        let strips = axis.starts[y] as usize / 8..(axis.ends[y] as usize).div_ceil(8);
+        let slots = self.exceeds.len();
+        if self.lie.is_none() || !{ strips }.any(|strip| self.exceeds[strip & (slots - 1)]) {
+            return false;
+        }
+        for (ring, row) in self.excess_rings.iter().zip(&mut self.excess_rows) {
+            level.down(ring, axis, y, row);
+        }
+        true
     }
 }

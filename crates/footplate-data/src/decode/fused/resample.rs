@@ -1,6 +1,8 @@
 //! Antialiased bilinear resampling along each axis, as Pillow's `resize` with a box does it. A component of lower
 //! resolution is brought to the image's by the same weights: they contain libjpeg's smooth upsampling.
 
+use std::ops::Range;
+
 use super::idct::transposed;
 
 /// Outputs are computed in groups of so many.
@@ -29,14 +31,15 @@ impl Upsampling {
     }
 
     /// Each sample's share in a pixel.
-    fn shares(self, pixel: usize, samples: usize) -> [(usize, f64); 2] {
+    pub(super) fn shares(self, pixel: usize, samples: usize) -> [(usize, f64); 2] {
         let last = samples - 1;
         match self {
             Self::None => [(pixel.min(last), 1.0), (0, 0.0)],
             Self::Repeat(n) => [((pixel / n).min(last), 1.0), (0, 0.0)],
             Self::Smooth => {
                 let near = (pixel / 2).min(last);
-                let next = if pixel % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+                let next =
+                    if pixel.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
                 [(near, 0.75), (next, 0.25)]
             }
         }
@@ -113,6 +116,20 @@ impl Axis {
         }
     }
 
+    /// The groups of [`LANES`] outputs that have to do with these samples.
+    pub(super) fn groups(&self, samples: &Range<usize>) -> Range<usize> {
+        let concerned =
+            |start: &u32| (*start as usize) < samples.end && *start as usize + self.taps > samples.start;
+        let first = self.starts.iter().position(concerned).unwrap_or(0);
+        let last = self.starts.iter().rposition(concerned).unwrap_or(0);
+        first / LANES..last / LANES + 1
+    }
+
+    /// All groups of outputs.
+    pub(super) fn all_groups(&self) -> Range<usize> {
+        0..self.starts.len() / LANES
+    }
+
     fn weigh(&mut self, i: usize, span: &Span, upsampling: Upsampling, samples: usize) {
         let (from, to, centre) = span.window(i);
         let inverse = 1.0 / (span.length / span.size as f64).max(1.0);
@@ -172,26 +189,27 @@ impl Ring {
     }
 }
 
-/// Resamples a strip of eight rows across, to eight rows of `stride` values. The axis's starts count from the
-/// strip's first column.
+/// Resamples a strip of eight rows across, to eight rows of as many values as the axis has starts, which count from
+/// the strip's first column. Only some groups of [`LANES`] outputs are computed.
 #[inline(always)]
-pub(super) fn across(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32], stride: usize) {
+pub(super) fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) {
     match axis.taps {
-        1 => across_taps::<1>(strip, axis, out, stride),
-        2 => across_taps::<2>(strip, axis, out, stride),
-        3 => across_taps::<3>(strip, axis, out, stride),
-        4 => across_taps::<4>(strip, axis, out, stride),
-        5 => across_taps::<5>(strip, axis, out, stride),
-        6 => across_taps::<6>(strip, axis, out, stride),
-        _ => across_any(strip, axis, out, stride),
+        1 => across_taps::<1>(strip, axis, groups, out),
+        2 => across_taps::<2>(strip, axis, groups, out),
+        3 => across_taps::<3>(strip, axis, groups, out),
+        4 => across_taps::<4>(strip, axis, groups, out),
+        5 => across_taps::<5>(strip, axis, groups, out),
+        6 => across_taps::<6>(strip, axis, groups, out),
+        _ => across_any(strip, axis, groups, out),
     }
 }
 
 #[inline(always)]
-fn across_taps<const T: usize>(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32], stride: usize) {
+fn across_taps<const T: usize>(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) {
     let weights = axis.weights.as_chunks::<T>().0.as_chunks::<LANES>().0;
     let starts = axis.starts.as_chunks::<LANES>().0;
-    for (group, (starts, weights)) in starts.iter().zip(weights).enumerate() {
+    for group in groups {
+        let (Some(starts), Some(weights)) = (starts.get(group), weights.get(group)) else { return };
         let mut sums = [[0.0; 8]; LANES];
         for ((sum, start), weights) in sums.iter_mut().zip(starts).zip(weights) {
             let Some(columns) = strip.get(*start as usize..).and_then(<[_]>::first_chunk::<T>) else {
@@ -203,14 +221,14 @@ fn across_taps<const T: usize>(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32],
                 }
             }
         }
-        store(&sums, group, out, stride);
+        store(&sums, group, out, axis.starts.len());
     }
 }
 
 #[inline(always)]
-fn across_any(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32], stride: usize) {
-    let groups = axis.starts.as_chunks::<LANES>().0;
-    for (group, starts) in groups.iter().enumerate() {
+fn across_any(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) {
+    for group in groups {
+        let Some(starts) = axis.starts.as_chunks::<LANES>().0.get(group) else { return };
         let mut sums = [[0.0; 8]; LANES];
         for (i, (sum, start)) in sums.iter_mut().zip(starts).enumerate() {
             let first = (group * LANES + i) * axis.taps;
@@ -222,7 +240,7 @@ fn across_any(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32], stride: usize) {
                 }
             }
         }
-        store(&sums, group, out, stride);
+        store(&sums, group, out, axis.starts.len());
     }
 }
 
@@ -253,7 +271,10 @@ pub(super) fn down(ring: &Ring, axis: &Axis, y: usize, out: &mut [f32]) {
 fn down_taps<const T: usize>(ring: &Ring, axis: &Axis, y: usize, out: &mut [f32]) {
     let start = axis.starts[y] as usize;
     let Some(weights) = axis.weights.as_chunks::<T>().0.get(y) else { return };
-    let rows: [&[[f32; 8]]; T] = std::array::from_fn(|k| ring.row(start + k).as_chunks::<8>().0);
+    let mut rows: [&[[f32; 8]]; T] = [&[]; T];
+    for (k, row) in rows.iter_mut().enumerate() {
+        *row = ring.row(start + k).as_chunks::<8>().0;
+    }
     for (i, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let mut sum = [0.0; 8];
         for (weight, row) in weights.iter().zip(&rows) {

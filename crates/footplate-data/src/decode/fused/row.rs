@@ -110,9 +110,19 @@ pub(super) struct Strips {
     /// Columns of eight samples; each strip has `stride` of them.
     pub(super) columns: Vec<[f32; 8]>,
     pub(super) stride: usize,
+    /// The least and the greatest sample of each block; each strip has `blocks` of them.
+    pub(super) ranges: Vec<[f32; 2]>,
+    pub(super) blocks: usize,
 }
 
 impl Strips {
+    /// For strips of so many blocks, with so many columns after them.
+    pub(super) fn set(&mut self, strips: usize, blocks: usize, more_columns: usize) {
+        (self.blocks, self.stride) = (blocks, blocks * 8 + more_columns);
+        self.columns.resize(strips * self.stride, [0.0; 8]);
+        self.ranges.resize(strips * blocks, [0.0; 2]);
+    }
+
     /// The strips from above.
     pub(super) fn rows(&self) -> impl Iterator<Item = &[[f32; 8]]> {
         self.columns.chunks_exact(self.stride.max(1))
@@ -153,7 +163,7 @@ pub(super) fn decode(row: Row<'_, '_>) -> Result<(), Damaged> {
     for mcu in 0..end {
         scan.restart_if_due()?;
         scan.left = scan.left.wrapping_sub(1);
-        let mut bits = scan.bits.clone();
+        let mut bits = scan.bits;
         let wanted = want.filter(|_| mcus.contains(&mcu));
         for at in &scan.layout[..scan.blocks] {
             let component = at.component;
@@ -172,7 +182,10 @@ pub(super) fn decode(row: Row<'_, '_>) -> Result<(), Damaged> {
             let strips = &mut strips[component];
             let first = at.y * strips.stride + place * 8;
             let out = strips.columns.get_mut(first..).and_then(<[_]>::first_chunk_mut).ok_or(Damaged)?;
-            idct::samples(&block, &tables[component], count, out);
+            let range = idct::samples(&block, &tables[component], count, out);
+            if let Some(to) = strips.ranges.get_mut(at.y * strips.blocks + place) {
+                *to = range;
+            }
             block = [0; 128];
         }
         scan.bits = bits;

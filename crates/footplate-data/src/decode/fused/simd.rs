@@ -5,7 +5,10 @@
 //! reorders floating-point operations. On aarch64 NEON belongs to the baseline.
 #![expect(unsafe_code, reason = "calls of functions with a target feature, behind a check")]
 
+use std::ops::Range;
+
 use super::entropy::Damaged;
+use super::gamut;
 use super::resample::{self, Axis};
 use super::row::{self, Row};
 use super::write;
@@ -19,6 +22,7 @@ pub(crate) struct Level {
 
 impl Level {
     /// The baseline of the target.
+    #[cfg(any(test, not(target_arch = "x86_64")))]
     pub(crate) const BASELINE: Self = Self { avx2: false };
 
     /// The best that this processor has.
@@ -68,13 +72,19 @@ kernels! {
     /// See [`row::decode`].
     fn decode_row(row: Row<'_, '_>) -> Result<(), Damaged> = row::decode;
     /// See [`resample::across`].
-    fn across(strip: &[[f32; 8]], axis: &Axis, out: &mut [f32], stride: usize) = resample::across;
+    fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) = resample::across;
     /// See [`resample::down`].
     fn down(ring: &resample::Ring, axis: &Axis, y: usize, out: &mut [f32]) = resample::down;
     /// See [`write::ycc_to_rgb`].
     fn ycc_to_rgb(rows: &mut [Vec<f32>; 3]) = write::ycc_to_rgb;
     /// See [`write::to_levels`].
     fn to_levels(row: &mut [f32]) = write::to_levels;
+    /// See [`write::less`].
+    fn less(row: &mut [f32], less: &[f32]) = write::less;
+    /// See [`gamut::block`].
+    fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) = gamut::block;
+    /// See [`gamut::exceeds`].
+    fn block_exceeds(block: &gamut::Place<'_>) -> bool = gamut::exceeds;
     /// See [`write::scaled`].
     fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
     /// See [`write::interleaved`].

@@ -4,33 +4,42 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::header::Color;
+use super::idct::WHOLE;
 use super::simd::Level;
 use crate::augment::Normalize;
 use crate::transform::Output;
 
-/// Rows of red, green and blue from rows of Y, Cb and Cr (JFIF's conversion), in place. All are 0 at mid-gray.
+/// Red, green and blue from Y, Cb and Cr (JFIF's conversion). All are 0 at mid-gray.
+#[inline(always)]
+pub(super) fn rgb_of(luma: f32, blue: f32, red: f32) -> [f32; 3] {
+    [luma + 1.402 * red, luma - 0.344_136_3 * blue - 0.714_136_3 * red, luma + 1.772 * blue]
+}
+
+/// Rows of red, green and blue from rows of Y, Cb and Cr, in place.
 #[inline(always)]
 pub(super) fn ycc_to_rgb(rows: &mut [Vec<f32>; 3]) {
     let [y, cb, cr] = rows;
-    let pixels = y.iter_mut().zip(cb.iter_mut()).zip(cr.iter_mut());
-    for ((y, cb), cr) in pixels {
-        let (luma, blue, red) = (*y, *cb, *cr);
-        *y = luma + 1.402 * red;
-        *cb = luma - 0.344_136_3 * blue - 0.714_136_3 * red;
-        *cr = luma + 1.772 * blue;
+    for ((y, cb), cr) in y.iter_mut().zip(cb.iter_mut()).zip(cr.iter_mut()) {
+        [*y, *cb, *cr] = rgb_of(*y, *cb, *cr);
     }
 }
 
 /// Values that are 0 at mid-gray become whole levels from 0 to 255, in place.
 #[inline(always)]
 pub(super) fn to_levels(row: &mut [f32]) {
-    /// Added to a small number it leaves no room for a fraction: the sum is rounded to a whole number.
-    const WHOLE: f32 = 12_582_912.0;
     for value in row {
         let level = *value + 128.0;
         let level = if level > 0.0 { level } else { 0.0 };
         let level = if level < 255.0 { level } else { 255.0 };
         *value = (level + WHOLE) - WHOLE;
+    }
+}
+
+/// Takes `less` from a row, in place.
+#[inline(always)]
+pub(super) fn less(row: &mut [f32], less: &[f32]) {
+    for (value, less) in row.iter_mut().zip(less) {
+        *value -= less;
     }
 }
 
@@ -67,10 +76,14 @@ impl<'o> Writer<'o> {
         Self { out, size, color, level }
     }
 
-    /// Writes row `y` from rows of components, whose values change. Each is at least `size` long.
-    pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3]) {
+    /// Writes row `y` from rows of components, whose values change. Each is at least `size` long. `excess` is what
+    /// their colours have too much of.
+    pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3], excess: Option<&[Vec<f32>; 3]>) {
         if self.color == Color::Ycc {
             self.level.ycc_to_rgb(rows);
+        }
+        for (row, excess) in rows.iter_mut().zip(excess.into_iter().flatten()) {
+            self.level.less(row, excess);
         }
         let channels = if self.color == Color::Gray { [0, 0, 0] } else { [0, 1, 2] };
         for row in &mut rows[..channels[2] + 1] {

@@ -42,9 +42,8 @@ fn what_is_written_is_read() {
     assert_eq!((header.samples, header.planned, header.origin), (3, 4, 0x0123_4567_89ab_cdef));
     assert_eq!(names, classes());
     let blobs: Vec<u32> = records.iter().map(|record| record.blob).collect();
-    // Each blob is followed by four bytes; an empty one has none.
-    assert_eq!(blobs, [0, 8, 8]);
-    assert_eq!(header.blobs_bytes, 8 + 7 + 4);
+    assert_eq!(blobs, [0, 4, 4]);
+    assert_eq!(header.blobs_bytes, 4 + 7);
     for (n, record) in records.iter().enumerate() {
         assert_eq!(IndexRecord { blob: 0, ..*record }, sample(n as u32));
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -12,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustix::fs::{Advice, fadvise};
 
 use super::scan::{header_of, split_name};
-use crate::pack::index::{self, BLOB_CRC_BYTES, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
+use crate::pack::index::{self, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
 use crate::source::Form;
 
 /// Shards that are open at once, at most; each has up to two files. Systems allow a process 1024 files as a
 /// rule.
 const OPEN_MAX: usize = 200;
-/// Headers and padding of a sample of two members, about.
+/// Headers and padding of a sample of two members.
 const MEMBER_OVERHEAD: u64 = 2048;
 /// Members with less between them are read in one go.
 const GAP_MAX: u64 = 64 << 10;
@@ -42,6 +41,23 @@ pub(crate) struct Member {
 impl Member {
     fn offset(&self) -> u64 {
         u64::from(self.block) * BLOCK
+    }
+
+    /// Name and size in the header before its bytes.
+    fn header(&self, tar: &File) -> io::Result<(String, u64)> {
+        let mut block = [0; BLOCK as usize];
+        let at = self.offset().checked_sub(BLOCK).ok_or(io::ErrorKind::InvalidData)?;
+        tar.read_exact_at(&mut block, at)?;
+        header_of(&block)
+    }
+
+    /// Whether the header before its bytes is its own.
+    fn has_header(&self, tar: &File) -> bool {
+        self.header(tar).is_ok_and(|(name, size)| {
+            let known =
+                name.len() >= LONG_NAME || crc32fast::hash(split_name(&name).0.as_bytes()) == self.name_crc;
+            known && size == u64::from(self.size)
+        })
     }
 }
 
@@ -81,6 +97,8 @@ pub(crate) struct Shard {
 struct Handles {
     tar: File,
     index: Option<File>,
+    /// Its first sample is not where the index has it: the two do not belong together.
+    mismatch: bool,
 }
 
 impl Shard {
@@ -97,6 +115,16 @@ pub(crate) struct TarStore {
     members: Vec<Member>,
     /// Shards that are open, the longest first.
     open: Mutex<VecDeque<u32>>,
+}
+
+/// Members that follow each other, with their blobs.
+#[derive(Clone, Copy)]
+struct Run {
+    shard: usize,
+    begin: u64,
+    end: u64,
+    blob: u32,
+    blob_end: u32,
 }
 
 /// A sample with its shard.
@@ -140,15 +168,24 @@ impl TarStore {
         buffer.resize(size + blob, 0);
         handles.tar.read_exact_at(&mut buffer[..size], place.member.offset())?;
         // Asked after the read: a change before or during it shows.
-        if Stamp::of(&handles.tar.metadata()?) != place.shard.stamp {
+        if handles.mismatch || Stamp::of(&handles.tar.metadata()?) != place.shard.stamp {
             place.check(&handles, &buffer[..size])?;
         }
-        if blob > BLOB_CRC_BYTES && place.read_blob(&handles, &mut buffer[size..]) {
-            buffer.truncate(size + blob - BLOB_CRC_BYTES);
+        if blob > 0 && place.read_blob(&handles, &mut buffer[size..]) {
             return Ok(Form::Indexed { file_len: size });
         }
         buffer.truncate(size);
         Ok(Form::File)
+    }
+
+    /// Gives the archive that a sample is in, and where its bytes begin and how many they are.
+    pub(crate) fn with_range<T>(
+        &self,
+        index: usize,
+        with: impl FnOnce(&File, u64, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (number, place) = self.place(index);
+        with(&self.handles(number)?.tar, place.member.offset(), place.member.size.into())
     }
 
     /// The mean size of a member with its share of headers and padding, in bytes.
@@ -157,32 +194,34 @@ impl TarStore {
         total / (self.members.len() as u64).max(1)
     }
 
-    /// Has samples read to the page cache soon; those that follow each other in one go.
+    /// Has the members read to the page cache; those that follow each other in one go.
     pub(crate) fn advise(&self, samples: &[u32]) {
-        let mut run: Option<(usize, Range<u64>)> = None;
+        let mut run: Option<Run> = None;
         for index in samples {
-            let (number, place) = self.place(*index as usize);
-            let offset = place.member.offset();
-            let end = offset + u64::from(place.member.size);
+            let (shard, place) = self.place(*index as usize);
+            let (from, to) = (place.member.offset(), place.member.offset() + u64::from(place.member.size));
+            let (blob, blob_end) = (place.member.blob, place.member.blob + place.blob_bytes);
             run = match run {
-                Some((shard, run)) if shard == number && (run.end..run.end + GAP_MAX).contains(&offset) => {
-                    Some((shard, run.start..end))
+                Some(run) if shard == run.shard && from >= run.end && from - run.end < GAP_MAX => {
+                    Some(Run { end: to, blob_end, ..run })
                 }
                 other => {
-                    self.advise_range(other);
-                    Some((number, offset..end))
+                    self.advise_run(other);
+                    Some(Run { shard, begin: from, end: to, blob, blob_end })
                 }
             };
         }
-        self.advise_range(run);
+        self.advise_run(run);
     }
 
-    fn advise_range(&self, run: Option<(usize, Range<u64>)>) {
-        let Some((number, range)) = run else { return };
-        if let Ok(handles) = self.handles(number) {
-            // A system that does not take the advice is a slower one, not a broken one.
-            let length = NonZeroU64::new(range.end - range.start);
-            let _ = fadvise(&handles.tar, range.start, length, Advice::WillNeed);
+    fn advise_run(&self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        // What cannot be opened shows when it is read.
+        let Ok(handles) = self.handles(run.shard) else { return };
+        let _ = fadvise(&handles.tar, run.begin, NonZeroU64::new(run.end - run.begin), Advice::WillNeed);
+        let blobs = NonZeroU64::new(u64::from(run.blob_end.saturating_sub(run.blob)));
+        if let (Some(file), Some(header), Some(_)) = (&handles.index, &self.shards[run.shard].index, blobs) {
+            let _ = fadvise(file, header.blobs_at() + u64::from(run.blob), blobs, Advice::WillNeed);
         }
     }
 
@@ -196,7 +235,7 @@ impl TarStore {
         if let Some(handles) = &*slot {
             return Ok(handles.clone());
         }
-        let handles = Arc::new(shard.open_files()?);
+        let handles = Arc::new(shard.open_files(self.members.get(shard.first as usize))?);
         *slot = Some(handles.clone());
         drop(slot);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,11 +253,19 @@ impl TarStore {
     pub(crate) fn name(&self, index: usize) -> String {
         let (number, place) = self.place(index);
         let path = place.shard.path.display();
-        let named = self.handles(number).and_then(|handles| place.header(&handles));
+        let named = self.handles(number).and_then(|handles| place.member.header(&handles.tar));
         match named {
             Ok((name, _)) => format!("{path}: {name}"),
             Err(_) => format!("{path} at byte {}", place.member.offset()),
         }
+    }
+
+    /// The last part of a member's key.
+    pub(crate) fn stem(&self, index: usize) -> Option<String> {
+        let (number, place) = self.place(index);
+        let (name, _) = self.handles(number).and_then(|handles| place.member.header(&handles.tar)).ok()?;
+        let key = split_name(&name).0;
+        Some(key.rsplit('/').next().unwrap_or(key).to_owned())
     }
 
     pub(crate) fn identity(&self, index: usize) -> u32 {
@@ -233,34 +280,25 @@ impl TarStore {
 }
 
 impl Shard {
-    fn open_files(&self) -> io::Result<Handles> {
+    /// `first` is its first member.
+    fn open_files(&self, first: Option<&Member>) -> io::Result<Handles> {
         let tar = File::open(&self.path)?;
         // An index that is not there any more, or another one, only costs its checkpoints.
         let index = self.index.and_then(|header| {
             let (file, found) = index::open_beside(&self.path, header.tar_size).ok()?;
             (found == header).then_some(file)
         });
-        Ok(Handles { tar, index })
+        let first = first.filter(|_| index.is_some());
+        let mismatch = first.is_some_and(|member| !member.has_header(&tar));
+        Ok(Handles { tar, index, mismatch })
     }
 }
 
 impl Place<'_> {
-    /// Whether the sample's blob is whole.
+    /// Reads the sample's blob, if that can be done. What it holds is checked by the decoder.
     fn read_blob(&self, handles: &Handles, out: &mut [u8]) -> bool {
         let (Some(file), Some(header)) = (&handles.index, &self.shard.index) else { return false };
-        let at = header.blobs_at() + u64::from(self.member.blob);
-        if file.read_exact_at(out, at).is_err() {
-            return false;
-        }
-        let (blob, crc) = out.split_at(out.len() - BLOB_CRC_BYTES);
-        crc32fast::hash(blob).to_le_bytes() == *crc
-    }
-
-    fn header(&self, handles: &Handles) -> io::Result<(String, u64)> {
-        let mut block = [0; BLOCK as usize];
-        let at = self.member.offset().checked_sub(BLOCK).ok_or(io::ErrorKind::InvalidData)?;
-        handles.tar.read_exact_at(&mut block, at)?;
-        header_of(&block)
+        file.read_exact_at(out, header.blobs_at() + u64::from(self.member.blob)).is_ok()
     }
 
     /// In a tar that is not as it was when it was opened (it may have been written to, or replaced), whether
@@ -273,15 +311,58 @@ impl Place<'_> {
                 index.read_exact_at(&mut crc, at)?;
                 crc32fast::hash(bytes).to_le_bytes() == crc
             }
-            None => self.header(handles).is_ok_and(|(name, size)| {
-                let known = name.len() >= LONG_NAME
-                    || crc32fast::hash(split_name(&name).0.as_bytes()) == self.member.name_crc;
-                known && size == u64::from(self.member.size)
-            }),
+            None => self.member.has_header(&handles.tar),
         };
         let path = self.shard.path.display();
-        let changed =
-            || io::Error::new(io::ErrorKind::InvalidData, format!("{path} was changed since it was opened"));
+        let changed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{path} was changed, or is not the one of its index"),
+            )
+        };
         if same { Ok(()) } else { Err(changed()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::Store;
+
+    /// More shards than may be open at once, read by several threads in every order.
+    #[test]
+    fn a_bounded_number_of_shards_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = OPEN_MAX + 40;
+        for number in 0..count {
+            let mut tar = ::tar::Builder::new(Vec::new());
+            for (name, bytes) in [("k.png", format!("image {number}")), ("k.cls", (number % 2).to_string())] {
+                let mut header = ::tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                header.set_cksum();
+                tar.append_data(&mut header, name, bytes.as_bytes()).unwrap();
+            }
+            fs::write(folder.path().join(format!("{number:03}.tar")), tar.into_inner().unwrap()).unwrap();
+        }
+        let Store::Tar(store) = crate::source::tar::open(folder.path()).unwrap().store else {
+            panic!("not tars");
+        };
+        std::thread::scope(|scope| {
+            for step in [1, 7, 41, 199] {
+                let store = &store;
+                scope.spawn(move || {
+                    let mut buffer = Vec::new();
+                    for index in (0..count * 2).map(|i| i * step % count) {
+                        store.read(index, &mut buffer).unwrap();
+                        assert_eq!(buffer, format!("image {index}").as_bytes());
+                    }
+                });
+            }
+        });
+        assert!(store.open.lock().unwrap().len() <= OPEN_MAX);
+        let open = |shard: &&Shard| shard.open.read().unwrap().is_some();
+        assert!(store.shards.iter().filter(open).count() <= OPEN_MAX);
     }
 }

@@ -1,0 +1,181 @@
+//! Chooses the setting that serves a goal best among predicted and measured ones.
+
+use serde::Serialize;
+
+use crate::goal::{Goal, Objective};
+use crate::predict::{Estimate, Measurement, Prediction};
+use crate::setting::Setting;
+
+/// One setting with all that is known of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub setting: Setting,
+    /// What is predicted, or for a measured setting what was measured.
+    pub prediction: Prediction,
+    /// Whether it was measured.
+    pub measured: bool,
+}
+
+impl Candidate {
+    /// A setting whose figures are measured ones: their errors are the measurement's.
+    pub fn measured(measurement: &Measurement) -> Self {
+        let estimate = |value: Option<f64>, log_sd: f64| value.map(|value| Estimate { value, log_sd });
+        let (time, power) = (measurement.time_error, measurement.power_error);
+        let prediction = Prediction {
+            time_s: estimate(measurement.time_s, time),
+            power_w: estimate(measurement.power_w, power),
+            energy_j: estimate(measurement.energy_j(), time.hypot(power)),
+        };
+        Self { setting: measurement.setting, prediction, measured: true }
+    }
+}
+
+/// The setting that serves a goal best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Its place among the candidates.
+    pub index: usize,
+    /// The objective there.
+    pub objective: Estimate,
+    /// Probability that all limits hold there.
+    pub probability: f64,
+}
+
+/// No setting holds the limits with the confidence that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Infeasible {
+    /// The candidate that comes closest; `None` if no candidate's quantities are known.
+    pub closest: Option<usize>,
+    /// The probability that the limits hold there.
+    pub probability: f64,
+    /// Limits, each as tight as the closest candidate could hold with the confidence that was asked for.
+    pub would_do: WouldDo,
+}
+
+/// Budgets that would do; `None` for what was not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct WouldDo {
+    /// Watts.
+    pub power_w: Option<f64>,
+    /// Seconds for a unit of work.
+    pub time_s: Option<f64>,
+    /// Joules for a unit of work.
+    pub energy_j: Option<f64>,
+}
+
+/// Candidates are chosen between by their objective; one that needs another's limits broken never wins.
+pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasible> {
+    let mut best: Option<Choice> = None;
+    let mut closest: Option<(usize, f64, f64)> = None;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let Some(objective) = goal.objective_of(&candidate.prediction) else { continue };
+        let probability = goal.probability(&candidate.prediction);
+        // A limit that the candidate's own figures break is broken, however unsure they are.
+        let holds = probability >= goal.confidence && goal.excess(&candidate.prediction) <= 1.0;
+        if holds && best.is_none_or(|b| objective.value < b.objective.value) {
+            best = Some(Choice { index, objective, probability });
+        }
+        let excess = goal.excess(&candidate.prediction);
+        if closest.is_none_or(|(_, least, _)| excess < least) {
+            closest = Some((index, excess, probability));
+        }
+    }
+    best.ok_or_else(|| {
+        let z = quantile(goal.confidence);
+        let would_do = closest.map_or(WouldDo::default(), |(index, _, _)| {
+            let prediction = &candidates[index].prediction;
+            let enough = |limit: Option<f64>, estimate: Option<Estimate>| {
+                let limit = limit?;
+                Some(estimate?.quantile(z).max(limit))
+            };
+            WouldDo {
+                power_w: enough(goal.limits.power_w, prediction.power_w),
+                time_s: enough(goal.limits.time_s, prediction.time_s),
+                energy_j: enough(goal.limits.energy_j, prediction.energy_j),
+            }
+        });
+        Infeasible { closest: closest.map(|c| c.0), probability: closest.map_or(0.0, |c| c.2), would_do }
+    })
+}
+
+/// How many standard deviations above the median a probability lies, by bisection.
+fn quantile(probability: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 8.0);
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if crate::normal::cdf(middle) < probability { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// What an objective is counted in.
+pub fn unit(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Time => "s",
+        Objective::Energy | Objective::Zeus { .. } => "J",
+        Objective::Power => "W",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::goal::Limits;
+    use proptest::prelude::*;
+
+    fn candidate(time: f64, power: f64, sd: f64) -> Candidate {
+        let estimate = |value| Some(Estimate { value, log_sd: sd });
+        let prediction =
+            Prediction { time_s: estimate(time), power_w: estimate(power), energy_j: estimate(time * power) };
+        Candidate { setting: Setting::default(), prediction, measured: false }
+    }
+
+    fn under(power_w: f64) -> Goal {
+        let limits = Limits { power_w: Some(power_w), ..Limits::default() };
+        Goal { objective: Objective::Time, limits, confidence: 0.9 }
+    }
+
+    #[test]
+    fn a_margin_keeps_the_limit_with_the_stated_confidence() {
+        let candidates = [candidate(1.0, 19.9, 0.05), candidate(2.0, 18.0, 0.05), candidate(3.0, 10.0, 0.05)];
+        assert_eq!(choose(&under(20.0), &candidates).unwrap().index, 1);
+        let sure = [candidate(1.0, 19.9, 0.0), candidates[1]];
+        assert_eq!(choose(&under(20.0), &sure).unwrap().index, 0);
+    }
+
+    #[test]
+    fn infeasible_names_the_closest_and_the_budget_that_would_do() {
+        let candidates = [candidate(1.0, 19.9, 0.05), candidate(3.0, 10.0, 0.05)];
+        let refusal = choose(&under(8.0), &candidates).unwrap_err();
+        assert_eq!(refusal.closest, Some(1));
+        let would = refusal.would_do.power_w.unwrap();
+        assert!((would - 10.66).abs() < 0.01, "{would}");
+        assert_eq!(choose(&under(would * 1.0001), &candidates).unwrap().index, 1);
+        assert_eq!(choose(&under(8.0), &[]).unwrap_err().closest, None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_never_breaks_a_limit_that_its_own_prediction_breaks(
+            figures in proptest::collection::vec((0.1f64..10.0, 1.0f64..50.0, 0.0f64..0.3), 1..40),
+            budget in 1.0f64..60.0,
+            confidence in 0.5f64..0.99,
+        ) {
+            let candidates: Vec<Candidate> = figures.iter().map(|f| candidate(f.0, f.1, f.2)).collect();
+            let goal = Goal { confidence, ..under(budget) };
+            match choose(&goal, &candidates) {
+                Ok(choice) => {
+                    let chosen = &candidates[choice.index].prediction;
+                    prop_assert!(chosen.power_w.unwrap().value <= budget);
+                    prop_assert!(goal.probability(chosen) >= confidence);
+                }
+                Err(refusal) => {
+                    let sure = |c: &Candidate| goal.probability(&c.prediction) >= confidence;
+                    prop_assert!(!candidates.iter().any(sure));
+                    prop_assert!(refusal.would_do.power_w.unwrap() >= budget);
+                }
+            }
+        }
+    }
+}

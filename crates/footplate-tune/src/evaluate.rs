@@ -1,0 +1,433 @@
+//! How well few measured settings of a table predict all the others, and how good the choices made from them are.
+
+use footplate_core::stats;
+use serde::Serialize;
+
+use crate::choose::{Candidate, choose};
+use crate::goal::{Goal, Limits, Objective};
+use crate::plan::{Next, Search, SearchOptions};
+use crate::predict::{Estimate, Measurement, Prediction, Predictor};
+use crate::rng::Rng;
+use crate::setting::{Knobs, Setting};
+
+/// A table's settings with all repeats that were measured of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Truth {
+    /// Which.
+    pub setting: Setting,
+    /// One or more.
+    pub repeats: Vec<Measurement>,
+}
+
+impl Truth {
+    /// The mean over the repeats: what a prediction is compared with.
+    pub fn mean(&self) -> Measurement {
+        let mean = |value: &dyn Fn(&Measurement) -> Option<f64>| {
+            stats::mean(&self.repeats.iter().filter_map(value).collect::<Vec<f64>>())
+        };
+        let time_s = mean(&|m| m.time_s);
+        // Power as mean energy by mean time, so that the three means agree.
+        let power_w = match (mean(&Measurement::energy_j), time_s) {
+            (Some(energy), Some(time)) => Some(energy / time),
+            _ => mean(&|m| m.power_w),
+        };
+        Measurement { setting: self.setting, time_s, power_w, time_error: 0.0, power_error: 0.0 }
+    }
+}
+
+/// What is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Counts of settings that are measured.
+    pub profiles: Vec<usize>,
+    /// Draws for each count.
+    pub seeds: u64,
+    /// Budgets in a sweep across the table's range.
+    pub budgets: usize,
+    /// With what probability a choice must hold its limit.
+    pub confidence: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { profiles: vec![8, 12, 20, 50], seeds: 20, budgets: 8, confidence: 0.9 }
+    }
+}
+
+/// A quantity that is predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Time of a unit of work.
+    Time,
+    /// Mean power.
+    Power,
+    /// Energy of a unit of work.
+    Energy,
+}
+
+/// How the measured settings are picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Drawn at random; choices are made on predictions alone.
+    Random,
+    /// Asked for by the planner; a choice is one of the measured settings.
+    Planned,
+}
+
+/// The figures of one target, sampling and count.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Which workload of the table.
+    pub workload: String,
+    /// What is predicted; for the regret: what is minimised.
+    pub target: Target,
+    /// How settings were picked.
+    pub sampling: Sampling,
+    /// How many were measured.
+    pub profiles: usize,
+    /// Median over the draws of the mean absolute percentage error on the hidden settings.
+    pub mape_pct_median: Option<f64>,
+    /// Mean over the draws of the same.
+    pub mape_pct_mean: Option<f64>,
+    /// Median over the draws of the median of the relative errors.
+    pub p50_pct: Option<f64>,
+    /// Median over the draws of the 95th percentile of the relative errors.
+    pub p95_pct: Option<f64>,
+    /// Share of hidden values inside their 90 % interval.
+    pub coverage90: Option<f64>,
+    /// By how much the choices' true objective exceeds the true best under the same budget, over all draws and
+    /// budgets; `None` where the table gives nothing to choose by.
+    pub regret_pct_mean: Option<f64>,
+    /// The 95th percentile of the same.
+    pub regret_pct_p95: Option<f64>,
+    /// What a budget limits; `None`: there is none, and the objective alone decides.
+    pub limit: Option<Target>,
+    /// Share of the choices that truly break their limit; `None` without a limit.
+    pub limit_broken_fraction: Option<f64>,
+    /// By how much those break it, on average; `None` if none does.
+    pub limit_excess_pct_mean: Option<f64>,
+    /// Settings that the choices measured on average: the planner stops early when it expects no gain.
+    pub profiles_used_mean: Option<f64>,
+}
+
+/// What repeats of one setting differ by: a bound on what any prediction of single measurements can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NoiseFloor {
+    /// Settings that were measured more than once.
+    pub settings: usize,
+    /// Mean absolute deviation of a measurement from the mean of the others, in percent of it.
+    pub time_pct: Option<f64>,
+    /// The same for power.
+    pub power_pct: Option<f64>,
+    /// The same for energy.
+    pub energy_pct: Option<f64>,
+}
+
+/// The noise floor of a table; `None` if nothing was measured twice.
+pub fn noise_floor(table: &[Truth]) -> Option<NoiseFloor> {
+    let repeated: Vec<&Truth> = table.iter().filter(|t| t.repeats.len() > 1).collect();
+    if repeated.is_empty() {
+        return None;
+    }
+    let deviation = |value: &dyn Fn(&Measurement) -> Option<f64>| {
+        let mut deviations = Vec::new();
+        for truth in &repeated {
+            let values: Vec<f64> = truth.repeats.iter().filter_map(value).collect();
+            let sum: f64 = values.iter().sum();
+            for v in values.iter().filter(|_| values.len() > 1) {
+                let others = (sum - v) / (values.len() - 1) as f64;
+                deviations.push(100.0 * (v - others).abs() / v);
+            }
+        }
+        stats::mean(&deviations)
+    };
+    Some(NoiseFloor {
+        settings: repeated.len(),
+        time_pct: deviation(&|m| m.time_s),
+        power_pct: deviation(&|m| m.power_w),
+        energy_pct: deviation(&Measurement::energy_j),
+    })
+}
+
+/// Evaluates one workload's table. Counts that leave fewer than five settings hidden are left out.
+pub fn evaluate(workload: &str, table: &[Truth], options: &Options) -> Vec<Row> {
+    let bench = Bench::new(table);
+    let mut rows = Vec::new();
+    for sampling in [Sampling::Random, Sampling::Planned] {
+        for profiles in &options.profiles {
+            if *profiles == 0 || profiles + 5 > table.len() {
+                continue;
+            }
+            let draws: Vec<Errors> = (0..options.seeds)
+                .map(|seed| match sampling {
+                    Sampling::Random => bench.random_errors(*profiles, seed),
+                    Sampling::Planned => bench.planned_errors(*profiles, seed),
+                })
+                .collect();
+            for target in bench.targets() {
+                let regrets = bench.regrets(target, sampling, *profiles, options);
+                rows.push(row(workload, target, sampling, *profiles, &draws, &regrets));
+            }
+        }
+    }
+    rows
+}
+
+/// One hidden value: relative error in percent, and whether its interval holds it.
+type Miss = (f64, bool);
+
+/// The misses of one draw, by target.
+#[derive(Default)]
+struct Errors([Vec<Miss>; 3]);
+
+/// One choice under one budget.
+struct Regret {
+    regret_pct: f64,
+    /// Percent above the limit; `None` without a limit.
+    excess_pct: Option<f64>,
+    used: usize,
+}
+
+fn row(
+    workload: &str,
+    target: Target,
+    sampling: Sampling,
+    profiles: usize,
+    draws: &[Errors],
+    regrets: &(Option<Target>, Vec<Regret>),
+) -> Row {
+    let of = |f: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<f64> {
+        let errors = |draw: &Errors| draw.0[target as usize].iter().map(|m| m.0).collect::<Vec<f64>>();
+        draws.iter().filter_map(|draw| f(&errors(draw))).collect()
+    };
+    let mapes = of(&stats::mean);
+    let median = |values: &[f64]| stats::quantile(values, 0.5);
+    let inside: Vec<f64> =
+        draws.iter().flat_map(|d| &d.0[target as usize]).map(|m| f64::from(u8::from(m.1))).collect();
+    let (limit, regrets) = regrets;
+    let regret: Vec<f64> = regrets.iter().map(|r| r.regret_pct).collect();
+    // A tenth of a percent above is within what figures are told to.
+    let broken: Vec<f64> = regrets.iter().filter_map(|r| r.excess_pct).filter(|e| *e > 0.1).collect();
+    let used: Vec<f64> = regrets.iter().map(|r| r.used as f64).collect();
+    Row {
+        workload: workload.to_owned(),
+        target,
+        sampling,
+        profiles,
+        mape_pct_median: median(&mapes),
+        mape_pct_mean: stats::mean(&mapes),
+        p50_pct: median(&of(&|e| stats::quantile(e, 0.5))),
+        p95_pct: median(&of(&|e| stats::quantile(e, 0.95))),
+        coverage90: stats::mean(&inside),
+        regret_pct_mean: stats::mean(&regret),
+        regret_pct_p95: stats::quantile(&regret, 0.95),
+        limit: *limit,
+        limit_broken_fraction: limit
+            .filter(|_| !regrets.is_empty())
+            .map(|_| broken.len() as f64 / regrets.len() as f64),
+        limit_excess_pct_mean: stats::mean(&broken),
+        profiles_used_mean: stats::mean(&used),
+    }
+}
+
+/// A table ready to be asked.
+struct Bench<'a> {
+    table: &'a [Truth],
+    means: Vec<Measurement>,
+    settings: Vec<Setting>,
+    knobs: Knobs,
+}
+
+impl<'a> Bench<'a> {
+    fn new(table: &'a [Truth]) -> Self {
+        let settings: Vec<Setting> = table.iter().map(|t| t.setting).collect();
+        let knobs = Knobs::of(&settings);
+        Self { table, means: table.iter().map(Truth::mean).collect(), settings, knobs }
+    }
+
+    /// The quantities that the table has.
+    fn targets(&self) -> Vec<Target> {
+        let has = |target: Target| self.means.iter().any(|m| value(m, target).is_some());
+        [Target::Time, Target::Power, Target::Energy].into_iter().filter(|t| has(*t)).collect()
+    }
+
+    /// One measurement of a setting: one of its repeats.
+    fn measure(&self, index: usize, rng: &mut Rng) -> Measurement {
+        let repeats = &self.table[index].repeats;
+        repeats[rng.below(repeats.len())]
+    }
+
+    fn random_errors(&self, profiles: usize, seed: u64) -> Errors {
+        let mut rng = Rng::new(seed);
+        let picked = rng.sample(self.table.len(), profiles);
+        let known: Vec<Measurement> = picked.iter().map(|i| self.measure(*i, &mut rng)).collect();
+        self.errors(&known)
+    }
+
+    /// The planner without a goal: a start that fills the space, then what tells most about the whole of it.
+    fn planned_errors(&self, profiles: usize, seed: u64) -> Errors {
+        let mut rng = Rng::new(seed);
+        let goal = Goal { objective: Objective::Time, limits: Limits::default(), confidence: 0.9 };
+        let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
+        let mut search = Search::new(self.settings.clone(), goal, options);
+        while let Some(setting) = search.next_to_explore() {
+            let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
+            search.record(self.measure(index, &mut rng));
+        }
+        self.errors(search.measured())
+    }
+
+    fn errors(&self, known: &[Measurement]) -> Errors {
+        let predictor = Predictor::fit(&self.knobs, known);
+        let predictions = predictor.predict(&self.settings);
+        let mut errors = Errors::default();
+        for (index, truth) in self.means.iter().enumerate() {
+            if known.iter().any(|m| m.setting == truth.setting) {
+                continue;
+            }
+            let seen = predictor.with_noise(&predictions[index], self.table[index].repeats.len());
+            for target in [Target::Time, Target::Power, Target::Energy] {
+                if let (Some(truth), Some(estimate)) = (value(truth, target), estimate(&seen, target)) {
+                    let (low, high) = estimate.interval90();
+                    let error = 100.0 * (estimate.value / truth - 1.0).abs();
+                    errors.0[target as usize].push((error, (low..=high).contains(&truth)));
+                }
+            }
+        }
+        errors
+    }
+
+    /// Choices that minimise `target` under a sweep of budgets of another quantity.
+    fn regrets(
+        &self,
+        target: Target,
+        sampling: Sampling,
+        profiles: usize,
+        options: &Options,
+    ) -> (Option<Target>, Vec<Regret>) {
+        let has = |t: Target| self.targets().contains(&t);
+        let limit = match target {
+            Target::Time if has(Target::Power) => Some(Target::Power),
+            Target::Power | Target::Energy if has(Target::Time) => Some(Target::Time),
+            _ => None,
+        };
+        let budgets = limit.map_or(vec![None], |limit| self.budgets(target, limit, options.budgets));
+        let mut regrets = Vec::new();
+        for seed in 0..options.seeds {
+            // Random settings do not depend on the budget: one fit serves all.
+            let drawn = (sampling == Sampling::Random).then(|| self.drawn(profiles, seed));
+            for budget in &budgets {
+                let limit = limit.zip(*budget);
+                let goal = goal(target, limit, options.confidence);
+                let (chosen, used) = match &drawn {
+                    Some(candidates) => {
+                        let choice = choose(&goal, candidates);
+                        (choice.map_or_else(|refusal| refusal.closest, |c| Some(c.index)), profiles)
+                    }
+                    None => self.chosen_by_search(&goal, profiles, seed),
+                };
+                regrets.extend(chosen.and_then(|index| self.regret(index, target, limit, used)));
+            }
+        }
+        (limit, regrets)
+    }
+
+    /// Budgets in equal ratios between the least that any setting needs and what the best setting without a limit
+    /// needs.
+    fn budgets(&self, target: Target, limit: Target, count: usize) -> Vec<Option<f64>> {
+        let needs = |m: &Measurement| value(m, limit).unwrap_or(f64::INFINITY);
+        let least = self.means.iter().map(needs).fold(f64::INFINITY, f64::min);
+        let objective = |m: &Measurement| value(m, target).unwrap_or(f64::INFINITY);
+        let best = self.means.iter().min_by(|a, b| objective(a).total_cmp(&objective(b)));
+        let most = best.map_or(least, needs);
+        (1..=count)
+            .map(|i| least * (most / least).powf((i as f64 - 0.5) / count as f64))
+            .map(|budget| Some(budget.max(least * 1.01)))
+            .collect()
+    }
+
+    fn regret(
+        &self,
+        chosen: usize,
+        target: Target,
+        limit: Option<(Target, f64)>,
+        used: usize,
+    ) -> Option<Regret> {
+        let chosen = &self.means[chosen];
+        let allowed = |m: &&Measurement| {
+            limit.is_none_or(|(limit, budget)| value(m, limit).is_some_and(|v| v <= budget))
+        };
+        let best = self.means.iter().filter(allowed).filter_map(|m| value(m, target));
+        let best = best.fold(f64::INFINITY, f64::min);
+        let excess_pct =
+            limit.and_then(|(limit, budget)| Some(100.0 * (value(chosen, limit)? / budget - 1.0)));
+        // A choice that breaks its limit may be "better" than the best that does not: that is no merit.
+        let regret_pct = (100.0 * (value(chosen, target)? / best - 1.0)).max(0.0);
+        Some(Regret { regret_pct, excess_pct, used })
+    }
+
+    /// What is known of all settings after measuring random ones.
+    fn drawn(&self, profiles: usize, seed: u64) -> Vec<Candidate> {
+        let mut rng = Rng::new(seed);
+        let picked = rng.sample(self.table.len(), profiles);
+        let goal = goal(Target::Time, None, 0.9);
+        let mut search = Search::new(self.settings.clone(), goal, SearchOptions::default());
+        for index in picked {
+            search.record(self.measure(index, &mut rng));
+        }
+        search.outlook().candidates
+    }
+
+    /// The whole search; its choice is a measured setting, or the closest to the limits.
+    fn chosen_by_search(&self, goal: &Goal, profiles: usize, seed: u64) -> (Option<usize>, usize) {
+        let mut rng = Rng::new(seed);
+        let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
+        let mut search = Search::new(self.settings.clone(), *goal, options);
+        while let Next::Profile(setting) = search.next() {
+            let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
+            search.record(self.measure(index, &mut rng));
+        }
+        let outlook = search.outlook();
+        let closest = || {
+            let measured: Vec<usize> =
+                (0..self.settings.len()).filter(|i| outlook.candidates[*i].measured).collect();
+            let few: Vec<Candidate> = measured.iter().map(|i| outlook.candidates[*i]).collect();
+            choose(&outlook.goal, &few).map_or_else(|r| r.closest, |c| Some(c.index)).map(|i| measured[i])
+        };
+        (outlook.verified.map(|c| c.index).or_else(closest), search.used())
+    }
+}
+
+fn goal(target: Target, limit: Option<(Target, f64)>, confidence: f64) -> Goal {
+    let objective = match target {
+        Target::Time => Objective::Time,
+        Target::Power => Objective::Power,
+        Target::Energy => Objective::Energy,
+    };
+    let mut limits = Limits::default();
+    match limit {
+        Some((Target::Time, budget)) => limits.time_s = Some(budget),
+        Some((Target::Power, budget)) => limits.power_w = Some(budget),
+        Some((Target::Energy, budget)) => limits.energy_j = Some(budget),
+        None => {}
+    }
+    Goal { objective, limits, confidence }
+}
+
+fn value(measurement: &Measurement, target: Target) -> Option<f64> {
+    match target {
+        Target::Time => measurement.time_s,
+        Target::Power => measurement.power_w,
+        Target::Energy => measurement.energy_j(),
+    }
+}
+
+fn estimate(prediction: &Prediction, target: Target) -> Option<Estimate> {
+    match target {
+        Target::Time => prediction.time_s,
+        Target::Power => prediction.power_w,
+        Target::Energy => prediction.energy_j,
+    }
+}

@@ -1,0 +1,178 @@
+//! What is wanted of a setting: an objective, limits, and how sure it must be that they hold.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::normal;
+use crate::predict::{Estimate, Prediction};
+
+/// What is made as small as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Time of a unit of work.
+    Time,
+    /// Energy of a unit of work.
+    Energy,
+    /// Mean power.
+    Power,
+    /// Zeus' mixture (You et al. 2023): η × energy + (1 − η) × `largest_power_w` × time, in joules.
+    Zeus {
+        /// Weight of the energy, 0 to 1.
+        eta: f64,
+        /// The power that time is priced at: the largest that the machine draws.
+        largest_power_w: f64,
+    },
+}
+
+/// Upper limits; `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Mean power in watts.
+    pub power_w: Option<f64>,
+    /// Time of a unit of work, in seconds.
+    pub time_s: Option<f64>,
+    /// Energy of a unit of work, in joules.
+    pub energy_j: Option<f64>,
+    /// How much longer than in the fastest setting a unit of work may take: 0.1 is a tenth.
+    pub slowdown: Option<f64>,
+    /// Temperature that no measurement may show, in degrees Celsius.
+    pub temperature_c: Option<f64>,
+}
+
+impl Limits {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These limits with the slowdown told as a time.
+    pub(crate) fn with_fastest(&self, fastest_s: Option<f64>) -> Self {
+        let slow = self.slowdown.zip(fastest_s).map(|(slowdown, fastest)| (1.0 + slowdown) * fastest);
+        let time_s = match (self.time_s, slow) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { time_s, slowdown: None, ..*self }
+    }
+}
+
+/// An objective under limits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Goal {
+    /// What is minimised.
+    pub objective: Objective,
+    /// What must hold.
+    pub limits: Limits,
+    /// With what probability all limits must hold, 0.5 to below 1.
+    pub confidence: f64,
+}
+
+/// A goal that makes no sense.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum GoalError {
+    /// A limit that is not a positive number.
+    #[error("the limit on {what} must be a number above 0, not {value}")]
+    Limit {
+        /// Which.
+        what: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A confidence that is no probability above one half.
+    #[error("the confidence must be at least 0.5 and below 1, not {0}")]
+    Confidence(f64),
+    /// A weight outside 0 to 1.
+    #[error("zeus' eta must be from 0 to 1, not {0}")]
+    Eta(f64),
+}
+
+impl Goal {
+    /// Checks the numbers.
+    pub fn checked(self) -> Result<Self, GoalError> {
+        let limits = &self.limits;
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        for (what, value) in [
+            ("power", limits.power_w),
+            ("time", limits.time_s),
+            ("energy", limits.energy_j),
+            ("temperature", limits.temperature_c),
+        ] {
+            if let Some(value) = value.filter(|v| !positive(*v)) {
+                return Err(GoalError::Limit { what, value });
+            }
+        }
+        if let Some(value) = limits.slowdown.filter(|v| !v.is_finite() || *v < 0.0) {
+            return Err(GoalError::Limit { what: "slowdown", value });
+        }
+        if !(0.5..1.0).contains(&self.confidence) {
+            return Err(GoalError::Confidence(self.confidence));
+        }
+        if let Objective::Zeus { eta, .. } = self.objective
+            && !(0.0..=1.0).contains(&eta)
+        {
+            return Err(GoalError::Eta(eta));
+        }
+        Ok(self)
+    }
+
+    /// Whether power must be known to judge it.
+    pub fn needs_power(&self) -> bool {
+        !matches!(self.objective, Objective::Time)
+            || self.limits.power_w.is_some()
+            || self.limits.energy_j.is_some()
+    }
+
+    /// The objective of a prediction; `None` if it lacks a quantity.
+    pub fn objective_of(&self, prediction: &Prediction) -> Option<Estimate> {
+        match self.objective {
+            Objective::Time => prediction.time_s,
+            Objective::Energy => prediction.energy_j,
+            Objective::Power => prediction.power_w,
+            Objective::Zeus { eta, largest_power_w } => {
+                let (energy, time) = (prediction.energy_j?, prediction.time_s?);
+                let (by_energy, by_time) = (eta * energy.value, (1.0 - eta) * largest_power_w * time.value);
+                let value = by_energy + by_time;
+                let log_sd = (by_energy * energy.log_sd + by_time * time.log_sd) / value;
+                Some(Estimate { value, log_sd })
+            }
+        }
+    }
+
+    /// Probability that a prediction holds all limits (as if their errors were independent).
+    pub fn probability(&self, prediction: &Prediction) -> f64 {
+        let limits = &self.limits;
+        [
+            (limits.power_w, prediction.power_w),
+            (limits.time_s, prediction.time_s),
+            (limits.energy_j, prediction.energy_j),
+        ]
+        .into_iter()
+        .filter_map(|(limit, estimate)| Some(holds(estimate, limit?)))
+        .product()
+    }
+
+    /// By what factor the median of a prediction exceeds the tightest limit; at most 1: it holds all.
+    pub fn excess(&self, prediction: &Prediction) -> f64 {
+        let limits = &self.limits;
+        [
+            (limits.power_w, prediction.power_w),
+            (limits.time_s, prediction.time_s),
+            (limits.energy_j, prediction.energy_j),
+        ]
+        .into_iter()
+        .filter_map(|(limit, estimate)| Some(estimate.map_or(f64::INFINITY, |e| e.value) / limit?))
+        .fold(0.0, f64::max)
+    }
+}
+
+/// Probability that a quantity is at most its limit; an unknown one does not hold any.
+fn holds(estimate: Option<Estimate>, limit: f64) -> f64 {
+    let Some(estimate) = estimate else { return 0.0 };
+    let distance = (limit / estimate.value).ln();
+    if estimate.log_sd > 0.0 {
+        normal::cdf(distance / estimate.log_sd)
+    } else {
+        f64::from(u8::from(distance >= 0.0))
+    }
+}

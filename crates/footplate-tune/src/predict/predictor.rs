@@ -1,0 +1,230 @@
+//! Fits and predicts time, power and energy together.
+
+use footplate_core::stats;
+use serde::{Deserialize, Serialize};
+
+use super::fit::{Fit, LogNormal, Sample};
+use super::form::{Busy, Form, Input, Slowest};
+use super::kernel::Levels;
+use crate::setting::{Knob, Knobs, Setting};
+
+/// What was measured at one setting: per unit of work (a step, a picture, an epoch: the same for all).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Where.
+    pub setting: Setting,
+    /// Time of a unit of work, in seconds.
+    pub time_s: Option<f64>,
+    /// Mean power, in watts.
+    pub power_w: Option<f64>,
+    /// Relative standard error of the time, as far as the measurement knows it; 0 if it does not.
+    pub time_error: f64,
+    /// The same of the power.
+    pub power_error: f64,
+}
+
+impl Measurement {
+    /// Energy of a unit of work, in joules.
+    pub fn energy_j(&self) -> Option<f64> {
+        Some(self.time_s? * self.power_w?)
+    }
+}
+
+/// A predicted quantity: its logarithm is taken to be normal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The median.
+    pub value: f64,
+    /// Standard deviation of the logarithm: about the relative error.
+    pub log_sd: f64,
+}
+
+impl Estimate {
+    fn of(log: LogNormal) -> Self {
+        Self { value: log.mean.exp(), log_sd: log.variance.sqrt() }
+    }
+
+    /// The value that lies `z` standard deviations above the median (below it if negative).
+    pub fn quantile(&self, z: f64) -> f64 {
+        self.value * (z * self.log_sd).exp()
+    }
+
+    /// The interval that holds the true value with a probability of 90 %.
+    pub fn interval90(&self) -> (f64, f64) {
+        (self.quantile(-Z90), self.quantile(Z90))
+    }
+}
+
+/// The normal distribution's 95 % quantile: 90 % lie between its negative and it.
+pub const Z90: f64 = 1.644_853_6;
+
+/// What is predicted for one setting; `None` for a quantity that no measurement had.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Prediction {
+    /// Seconds for a unit of work.
+    pub time_s: Option<Estimate>,
+    /// Mean watts.
+    pub power_w: Option<Estimate>,
+    /// Joules for a unit of work.
+    pub energy_j: Option<Estimate>,
+}
+
+impl Prediction {
+    /// The same medians with errors that are `factor` times as large.
+    pub fn widened(&self, factor: f64) -> Self {
+        let widen = |e: Option<Estimate>| e.map(|e| Estimate { log_sd: e.log_sd * factor, ..e });
+        Self { time_s: widen(self.time_s), power_w: widen(self.power_w), energy_j: widen(self.energy_j) }
+    }
+}
+
+/// A fitted model of one job on one machine.
+#[derive(Clone, Debug)]
+pub struct Predictor {
+    knobs: Knobs,
+    time: Option<Fit>,
+    power: Option<Fit>,
+    /// Correlation of the errors of time and power.
+    correlation: f64,
+}
+
+impl Predictor {
+    /// Fits what was measured. Measurements that are not positive numbers count as not there.
+    pub fn fit(knobs: &Knobs, measured: &[Measurement]) -> Self {
+        let least_limit = knobs.least_share(Knob::PowerLimit);
+        let form =
+            Form::Time { least_limit, least_host: 1.0 / (slowest(knobs).clock * slowest(knobs).cores) };
+        let inputs: Vec<Input> = measured.iter().map(|m| input(knobs, &m.setting)).collect();
+        let times: Vec<Sample> = samples(&inputs, measured, |m| (m.time_s, m.time_error));
+        let time = fit(form, knobs, &times);
+        let mut inputs = inputs;
+        if let Some(time) = &time {
+            add_busy(time, &mut inputs);
+        }
+        let powers: Vec<Sample> = samples(&inputs, measured, |m| (m.power_w, m.power_error));
+        let scale = scale(&powers).exp();
+        let limit_by_scale = knobs.largest(Knob::PowerLimit) / 1e3 / scale;
+        let form = Form::Power { limit_by_scale, slowest: slowest(knobs) };
+        let power = fit(form, knobs, &powers);
+        Self { knobs: knobs.clone(), time, power, correlation: 0.0 }
+    }
+
+    /// Predicts each setting.
+    pub fn predict(&self, settings: &[Setting]) -> Vec<Prediction> {
+        let mut inputs: Vec<Input> = settings.iter().map(|setting| input(&self.knobs, setting)).collect();
+        let times = self.time.as_ref().map(|time| time.predict(&inputs));
+        if let Some(time) = self.time.as_ref().filter(|_| self.power.is_some()) {
+            add_busy(time, &mut inputs);
+        }
+        let powers = self.power.as_ref().map(|power| power.predict(&inputs));
+        (0..settings.len())
+            .map(|i| {
+                let (time, power) = (times.as_ref().map(|t| t[i]), powers.as_ref().map(|p| p[i]));
+                let energy = time.zip(power).map(|(t, p)| self.energy(t, p));
+                Prediction {
+                    time_s: time.map(Estimate::of),
+                    power_w: power.map(Estimate::of),
+                    energy_j: energy.map(Estimate::of),
+                }
+            })
+            .collect()
+    }
+
+    fn energy(&self, time: LogNormal, power: LogNormal) -> LogNormal {
+        let covariance = self.correlation * (time.variance * power.variance).sqrt();
+        LogNormal {
+            mean: time.mean + power.mean,
+            variance: (time.variance + power.variance + 2.0 * covariance).max(0.0),
+        }
+    }
+
+    /// How much one more measurement at each of `candidates` would lower the sum of the variances at `references`
+    /// (of the logarithms of time and power, together).
+    pub fn gain(&self, candidates: &[Setting], references: &[Setting]) -> Vec<f64> {
+        let mut inputs: Vec<Input> =
+            candidates.iter().chain(references).map(|setting| input(&self.knobs, setting)).collect();
+        let mut gains = vec![0.0; candidates.len()];
+        let mut add = |fit: &Fit, inputs: &[Input]| {
+            let (of, over) = inputs.split_at(candidates.len());
+            gains.iter_mut().zip(fit.gain(of, over)).for_each(|(sum, gain)| *sum += gain);
+        };
+        if let Some(time) = &self.time {
+            add(time, &inputs);
+            add_busy(time, &mut inputs);
+        }
+        if let Some(power) = &self.power {
+            add(power, &inputs);
+        }
+        gains
+    }
+
+    /// Noise of a single measurement of (time, power), as fitted: standard deviations of the logarithm.
+    pub fn noise(&self) -> (Option<f64>, Option<f64>) {
+        (self.time.as_ref().map(|f| f.noise_sd), self.power.as_ref().map(|f| f.noise_sd))
+    }
+
+    /// A prediction of the mean of `repeats` measurements instead of the true value: wider by their noise.
+    pub fn with_noise(&self, prediction: &Prediction, repeats: usize) -> Prediction {
+        let (time, power) = self.noise();
+        let shrink = 1.0 / (repeats.max(1) as f64).sqrt();
+        let widen = |estimate: Option<Estimate>, noise: f64| {
+            estimate.map(|e| Estimate { log_sd: e.log_sd.hypot(noise * shrink), ..e })
+        };
+        let (time, power) = (time.unwrap_or(0.0), power.unwrap_or(0.0));
+        Prediction {
+            time_s: widen(prediction.time_s, time),
+            power_w: widen(prediction.power_w, power),
+            energy_j: widen(prediction.energy_j, time.hypot(power)),
+        }
+    }
+
+    /// What the fits found, for a debugging eye.
+    pub fn describe(&self) -> String {
+        let one = |name: &str, fit: &Option<Fit>| {
+            fit.as_ref().map_or(String::new(), |f| {
+                format!(
+                    "{name}: noise {:.3}, correction {:.3} over {:.1}, evidence {:.1}, {:.2?}\n",
+                    f.noise_sd, f.kernel.amplitude, f.kernel.length, f.log_evidence, f.params
+                )
+            })
+        };
+        one("time", &self.time) + &one("power", &self.power)
+    }
+}
+
+fn input(knobs: &Knobs, setting: &Setting) -> Input {
+    Input { point: knobs.point(setting), busy: Busy { host: 1.0, device: 1.0 }, hint: 0.0 }
+}
+
+fn slowest(knobs: &Knobs) -> Slowest {
+    Slowest { clock: 1.0 / knobs.least_share(Knob::CpuClock), cores: 1.0 / knobs.least_share(Knob::Cores) }
+}
+
+fn add_busy(time: &Fit, inputs: &mut [Input]) {
+    let constants = time.constants();
+    for input in inputs {
+        input.busy = time.form.log_time(&constants, input).1;
+    }
+}
+
+fn samples(
+    inputs: &[Input],
+    measured: &[Measurement],
+    value: impl Fn(&Measurement) -> (Option<f64>, f64),
+) -> Vec<Sample> {
+    let sample = |(input, measurement): (&Input, &Measurement)| {
+        let (value, error) = value(measurement);
+        let value = value.filter(|v| v.is_finite() && *v > 0.0)?;
+        Some(Sample { input: *input, log_value: value.ln(), extra_variance: error * error })
+    };
+    inputs.iter().zip(measured).filter_map(sample).collect()
+}
+
+fn scale(samples: &[Sample]) -> f64 {
+    let logs: Vec<f64> = samples.iter().map(|s| s.log_value).collect();
+    stats::quantile(&logs, 0.5).unwrap_or(0.0)
+}
+
+fn fit(form: Form, knobs: &Knobs, samples: &[Sample]) -> Option<Fit> {
+    let levels = Levels::of(knobs, samples.iter().map(|s| s.input.point));
+    Fit::of(form, form.priors(knobs, false), scale(samples), samples, levels)
+}

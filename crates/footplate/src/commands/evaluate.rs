@@ -1,0 +1,167 @@
+//! `footplate evaluate`: how well few profiles predict all others of a measured table, and the choices from them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use footplate_tune::evaluate::{NoiseFloor, Options, Row, Sampling, Target, evaluate, noise_floor};
+use serde::Serialize;
+
+use crate::failure::{Failure, Kind};
+use crate::{output, profile_file};
+
+const EXAMPLES: &str = "\
+Examples:
+  footplate evaluate tx2-xception-600.csv
+  footplate evaluate a40-training-power-limit.csv --profiles 12 --seeds 5 --json
+
+The table: workload, cpu_cores, cpu_hz, gpu_hz, emc_hz, power_limit_w, batch_size and time_s (or time_per_epoch_s),
+power_w, energy_j; empty where there is nothing. Rows with the same knobs are repeats. docs/profile-table.md tells more.
+What is printed is explained in docs/predictor.md.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct EvaluateArguments {
+    /// Table of measured modes
+    #[arg(value_name = "FILE.csv")]
+    file: PathBuf,
+
+    /// Counts of modes that are measured
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "8,12,20,50",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    profiles: Vec<u32>,
+
+    /// Draws for each count
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+
+    /// Only this workload of the table
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Document {
+    file: String,
+    seeds: u32,
+    rows: Vec<Row>,
+    noise_floors: Vec<Floor>,
+}
+
+#[derive(Serialize)]
+struct Floor {
+    workload: String,
+    #[serde(flatten)]
+    floor: NoiseFloor,
+}
+
+pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
+    let table = profile_file::table(&arguments.file)?;
+    let all = table.workloads();
+    let workloads: Vec<&str> = match &arguments.workload {
+        Some(name) if all.contains(&name.as_str()) => vec![name],
+        Some(name) => {
+            let failure = Failure::new(Kind::Usage, format!("the table has no workload `{name}`"));
+            return Err(failure.hint(format!("its workloads are {}", all.join(", "))));
+        }
+        None => all,
+    };
+    let options = Options {
+        profiles: arguments.profiles.iter().map(|n| *n as usize).collect(),
+        seeds: u64::from(arguments.seeds),
+        ..Options::default()
+    };
+    let mut document = Document {
+        file: arguments.file.display().to_string(),
+        seeds: arguments.seeds,
+        rows: Vec::new(),
+        noise_floors: Vec::new(),
+    };
+    for workload in workloads {
+        let truths = profile_file::truths(&arguments.file, &table, workload)?;
+        output::note(&format!("{workload}: {} settings", truths.len()));
+        let floor = noise_floor(&truths);
+        document.noise_floors.extend(floor.map(|floor| Floor { workload: workload.to_owned(), floor }));
+        let rows = evaluate(workload, &truths, &options);
+        if rows.is_empty() {
+            output::warning(&format!("{workload}: too few settings, or nothing that can be predicted"));
+        }
+        document.rows.extend(rows);
+    }
+    if document.rows.is_empty() {
+        let failure = Failure::new(Kind::Data, "the table leaves nothing to evaluate");
+        return Err(failure.hint("each count of --profiles must leave at least five settings hidden"));
+    }
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&document)
+            .map_err(|e| Failure::new(Kind::Internal, format!("cannot write JSON: {e}")))?;
+        output::result(&text);
+    } else {
+        print(&document);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(document: &Document) {
+    for floor in &document.noise_floors {
+        let f = &floor.floor;
+        output::result(&format!(
+            "{}: repeats of {} settings differ by {} % (time), {} % (power), {} % (energy)",
+            floor.workload,
+            f.settings,
+            shown(f.time_pct, 1.0),
+            shown(f.power_pct, 1.0),
+            shown(f.energy_pct, 1.0)
+        ));
+    }
+    let mut workload = "";
+    for row in &document.rows {
+        if row.workload != workload {
+            workload = &row.workload;
+            output::result(&format!("\n{workload}"));
+            output::result(
+                "target  sampling profiles |  error %: mean  median    p95  in 90 % | regret %  p95  limit   broken %  by %",
+            );
+        }
+        output::result(&line(row));
+    }
+}
+
+fn line(row: &Row) -> String {
+    let sampling = match row.sampling {
+        Sampling::Random => "random",
+        Sampling::Planned => "planned",
+    };
+    let name = |target: Target| match target {
+        Target::Time => "time",
+        Target::Power => "power",
+        Target::Energy => "energy",
+    };
+    format!(
+        "{:<7} {sampling:<8} {:>8} |       {:>9} {:>7} {:>6} {:>9} | {:>8} {:>4}  {:<6} {:>9} {:>5}",
+        name(row.target),
+        row.profiles,
+        shown(row.mape_pct_median, 1.0),
+        shown(row.p50_pct, 1.0),
+        shown(row.p95_pct, 1.0),
+        shown(row.coverage90, 100.0),
+        shown(row.regret_pct_mean, 1.0),
+        shown(row.regret_pct_p95, 1.0),
+        row.limit.map_or("-", name),
+        shown(row.limit_broken_fraction, 100.0),
+        shown(row.limit_excess_pct_mean, 1.0),
+    )
+}
+
+/// A figure, or "-" for one that there is not.
+fn shown(value: Option<f64>, factor: f64) -> String {
+    value.map_or("-".to_owned(), |v| {
+        let v = v * factor;
+        let decimals = if v.abs() < 10.0 { 2 } else { 1 };
+        format!("{v:.decimals$}")
+    })
+}

@@ -1,0 +1,103 @@
+//! Files of profiles: tables of measured modes, and the records that `tune` appends to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use footplate_core::profile_table::ProfileTable;
+use footplate_tune::Setting;
+use footplate_tune::evaluate::Truth;
+use footplate_tune::predict::Measurement;
+use footplate_tune::records::{self, KeptProfile};
+
+use crate::failure::{Failure, Kind};
+
+/// Reads a table of measured modes.
+pub(crate) fn table(path: &Path) -> Result<ProfileTable, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| Failure::io("read", path, &e))?;
+    ProfileTable::parse(&text).map_err(|e| bad(path, &e.to_string()))
+}
+
+/// The settings of one workload of a table, each with its repeats, in the order of the table.
+pub(crate) fn truths(path: &Path, table: &ProfileTable, workload: &str) -> Result<Vec<Truth>, Failure> {
+    let mut truths: Vec<Truth> = Vec::new();
+    for row in table.of(workload) {
+        let number = |column: &str| table.extra_number(row, column).map_err(|e| bad(path, &e.to_string()));
+        let batch_size = match number("batch_size")? {
+            Some(size) if size >= 1.0 && size.fract() == 0.0 => Some(size as u64),
+            Some(size) => {
+                return Err(bad(path, &format!("line {}: batch size {size} is no count", row.line)));
+            }
+            None => None,
+        };
+        let time_s = match row.time_s {
+            Some(time) => Some(time),
+            None => number("time_per_epoch_s")?.filter(|t| *t > 0.0),
+        };
+        let power_w = row.power_w.map(|w| w.0).or_else(|| Some(row.energy_j?.0 / time_s?));
+        let setting = Setting { mode: row.mode, batch_size, workers: None };
+        let measurement = Measurement { setting, time_s, power_w, time_error: 0.0, power_error: 0.0 };
+        match truths.iter_mut().find(|truth| truth.setting == setting) {
+            Some(truth) => truth.repeats.push(measurement),
+            None => truths.push(Truth { setting, repeats: vec![measurement] }),
+        }
+    }
+    Ok(truths)
+}
+
+fn bad(path: &Path, problem: &str) -> Failure {
+    Failure::new(Kind::Data, format!("{}: {problem}", path.display()))
+        .hint("docs/profile-table.md describes the columns")
+}
+
+/// The file in a folder of records.
+const RECORDS_FILE: &str = "profiles.jsonl";
+
+/// Kept profiles: read once, then appended one at a time.
+#[derive(Debug)]
+pub(crate) struct ProfileStore {
+    path: PathBuf,
+    file: File,
+}
+
+impl ProfileStore {
+    /// Opens (or makes) the records in `folder`, and reads what is there. Damaged lines are told in words.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<KeptProfile>, Vec<String>), Failure> {
+        fs::create_dir_all(folder).map_err(|e| Failure::io("create", folder, &e))?;
+        let path = folder.join(RECORDS_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Failure::io("read", &path, &error)),
+        };
+        let decoded = records::decode_all(&bytes);
+        let newer = |e: &records::RecordError| matches!(e, records::RecordError::Version { .. });
+        if let Some((line, error)) = decoded.damaged.iter().find(|(_, e)| newer(e)) {
+            let message = format!("{}: line {line}: {error}", path.display());
+            return Err(Failure::new(Kind::Data, message));
+        }
+        let damaged = decoded
+            .damaged
+            .iter()
+            .map(|(line, error)| format!("{}: line {line} is left out: {error}", path.display()));
+        let damaged = damaged.collect();
+        let open = || -> std::io::Result<File> {
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            // A line that a crash cut off would spoil the next one.
+            if decoded.whole_bytes < bytes.len() as u64 {
+                file.set_len(decoded.whole_bytes)?;
+            }
+            File::open(folder)?.sync_all()?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| Failure::io("write", &path, &e))?;
+        Ok((Self { path, file }, decoded.profiles, damaged))
+    }
+
+    /// Appends a profile; it is on disk when this returns.
+    pub(crate) fn append(&mut self, kept: &KeptProfile) -> Result<(), String> {
+        let line = records::encode(kept).map_err(|e| e.to_string())?;
+        let write = |file: &mut File| file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        write(&mut self.file).map_err(|e| format!("{}: {e}", self.path.display()))
+    }
+}
