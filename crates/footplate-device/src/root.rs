@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::DeviceError;
 use crate::memory_tree::{MemoryTree, Reader};
+use crate::nvml_tree::WithGpus;
 
 /// Control files are short; what is longer than this is not one.
 const NODE_BYTES_MAX: u64 = 1 << 20;
@@ -64,7 +65,8 @@ impl fmt::Debug for Root {
 impl Root {
     /// The running machine.
     pub fn system() -> Self {
-        Self { tree: Arc::new(Folder { base: PathBuf::from("/") }), source: Source::System }
+        let folder = Arc::new(Folder { base: PathBuf::from("/") });
+        Self { tree: Arc::new(WithGpus { inner: folder }), source: Source::System }
     }
 
     /// A captured tree: a folder of files, a folder with the `tree.txt` of an unpacked capture, such a text file

@@ -298,3 +298,31 @@ fn a_strange_journal_is_refused() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+/// A PC with a discrete GPU: its power limit is no knob until the user allows it; then it is set and put back.
+#[test]
+fn a_gpu_s_power_limit_needs_the_user_s_word() {
+    let tree = footplate_device::memory_tree::MemoryTree::new();
+    for (file, value) in
+        [("power_limit_mw", 250_000), ("power_limit_min_mw", 100_000), ("power_limit_max_mw", 250_000)]
+    {
+        tree.file(&format!("/nvml/0/{file}"), &format!("{value}"), 0o644);
+    }
+    let root = Root::from_tree(Arc::new(tree), Source::System);
+    let closed = Device::discover(root.clone());
+    assert_eq!(closed.tables().gpu_power_limit_mw, [0; 0]);
+    let device = Device::discover(root.clone()).allow_gpu_settings();
+    let table: Vec<u64> = device.tables().gpu_power_limit_mw.iter().map(|mw| mw / 1000).collect();
+    assert_eq!(table, [100, 125, 150, 175, 200, 225, 250]);
+    let mode = PowerMode { gpu_power_limit_mw: Some(125_000), ..PowerMode::default() };
+    let limit = || root.number::<u64>("/nvml/0/power_limit_mw").unwrap();
+
+    let mut closed = Control::new(closed, &Presets::default(), Hold::Pinned, None);
+    closed.apply(&mode).unwrap();
+    assert_eq!(limit(), 250_000);
+    let mut control = Control::new(device, &Presets::default(), Hold::Pinned, None);
+    let applied = control.apply(&mode).unwrap();
+    assert_eq!((applied.got, limit()), (mode, 125_000));
+    control.restore().unwrap();
+    assert_eq!(limit(), 250_000);
+}
