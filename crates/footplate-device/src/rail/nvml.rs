@@ -64,19 +64,19 @@ impl Gpu {
 
 impl GpuSensor for Gpu {
     fn energy_mj(&mut self) -> Result<u64, String> {
-        self.ask(nvml_wrapper::Device::total_energy_consumption)
+        self.ask(|device| device.total_energy_consumption())
     }
 
     fn power_mw(&mut self) -> Result<u64, String> {
-        self.ask(nvml_wrapper::Device::power_usage).map(u64::from)
+        self.ask(|device| device.power_usage()).map(u64::from)
     }
 
     fn usage(&mut self) -> Result<f64, String> {
-        self.ask(nvml_wrapper::Device::utilization_rates).map(|rates| f64::from(rates.gpu) / 100.0)
+        self.ask(|device| device.utilization_rates()).map(|rates| f64::from(rates.gpu) / 100.0)
     }
 
     fn throttled(&mut self) -> Result<Vec<&'static str>, String> {
-        self.ask(nvml_wrapper::Device::current_throttle_reasons).map(words)
+        self.ask(|device| device.current_throttle_reasons()).map(words)
     }
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn find(problems: &mut Vec<Problem>) -> Vec<RailSource> {
     };
     let mut rails = Vec::new();
     for index in 0..count {
-        let name = Gpu { index }.ask(nvml_wrapper::Device::name).unwrap_or_else(|_| "GPU".to_owned());
+        let name = Gpu { index }.ask(|device| device.name()).unwrap_or_else(|_| "GPU".to_owned());
         match source(&mut Gpu { index }, index, &name) {
             Ok(rail) => rails.push(rail),
             Err(cause) => problems.push(Problem::new(format!("power of {name}"), cause)),
