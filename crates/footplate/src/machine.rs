@@ -117,6 +117,8 @@ pub(crate) fn put_back(device: &Device, folder: &Path) -> Result<Option<Journal>
         return Err(Failure::new(Kind::Data, message).hint("remove the journal by hand if it is of no use"));
     }
     let wait: Wait = Arc::new(std::thread::sleep);
+    // Who set a GPU's limit had allowed it; putting it back needs no further word.
+    let device = &device.clone().allow_gpu_settings();
     control::restore(device, &journal.saved, &wait)?;
     guard.adopt().clear()?;
     Ok(Some(journal))
