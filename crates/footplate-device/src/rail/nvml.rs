@@ -40,7 +40,7 @@ fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
     REASONS.iter().filter(|(reason, _)| reasons.contains(*reason)).map(|(_, word)| *word).collect()
 }
 
-fn library() -> Option<&'static Nvml> {
+pub(crate) fn library() -> Option<&'static Nvml> {
     static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
     NVML.get_or_init(|| Nvml::init().ok()).as_ref()
 }
