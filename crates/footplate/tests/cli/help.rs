@@ -13,6 +13,8 @@ fn help_texts_are_those_of_the_manual() {
     for (file, arguments) in [
         ("footplate.txt", vec!["--help"]),
         ("train.txt", vec!["train", "--help"]),
+        ("tune.txt", vec!["tune", "--help"]),
+        ("evaluate.txt", vec!["evaluate", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {
