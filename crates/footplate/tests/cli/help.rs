@@ -19,6 +19,8 @@ fn help_texts_are_those_of_the_manual() {
         ("device.txt", vec!["device", "--help"]),
         ("mode.txt", vec!["mode", "--help"]),
         ("mode-set.txt", vec!["mode", "set", "--help"]),
+        ("tune.txt", vec!["tune", "--help"]),
+        ("evaluate.txt", vec!["evaluate", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {
