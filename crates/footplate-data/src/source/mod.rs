@@ -115,7 +115,7 @@ impl Store {
                 store.relative(index).file_stem().map(|stem| stem.to_string_lossy().into_owned())
             }
             Self::Tar(store) => store.stem(index),
-            Self::Pixels(_) => None,
+            Self::Pixels(_) | Self::Memory(_) => None,
         }
     }
 
@@ -124,7 +124,7 @@ impl Store {
         match self {
             Self::Folder(store) => store.path(index).metadata().ok().map(|metadata| metadata.len()),
             Self::Tar(store) => Some(store.size(index)),
-            Self::Pixels(_) => None,
+            Self::Pixels(_) | Self::Memory(_) => None,
         }
     }
 
