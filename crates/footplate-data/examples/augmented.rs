@@ -26,6 +26,7 @@ fn main() {
         batch_size: 64,
         workers: 1,
         workers_max: None,
+        cache: None,
         prefetch_batches: 4,
         prefetch_bytes: 256 << 20,
         layout: PixelLayout::U8Nhwc,

@@ -9,8 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use footplate_data::Normalize;
 use footplate_data::augment::{mirror, random_crop};
 use footplate_data::decode::{decode_rgb, index};
@@ -78,14 +79,14 @@ impl Bench {
         let info = decode_rgb(&self.files[i].0, u64::MAX, &mut self.rgb).unwrap();
         let mut rng = SampleRng::new(key, 1);
         let crop = random_crop(info.width, info.height, [0.08, 1.0], [0.75, 4.0 / 3.0], &mut rng);
-        let source = ImageRef::new(info.width, info.height, &self.rgb, PixelType::U8x3).unwrap();
+        let source = TypedImageRef::<U8x3>::from_buffer(info.width, info.height, &self.rgb).unwrap();
         let size = SIZE as u32;
-        let mut target = Image::from_slice_u8(size, size, &mut self.small, PixelType::U8x3).unwrap();
+        let mut target = TypedImage::<U8x3>::from_buffer(size, size, &mut self.small).unwrap();
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(crop.left, crop.top, crop.width, crop.height)
             .use_alpha(false);
-        self.resizer.resize(&source, &mut target, &options).unwrap();
+        self.resizer.resize_typed(&source, &mut target, &options).unwrap();
         if key.index % 2 == 0 {
             mirror(&mut self.small, SIZE);
         }

@@ -57,6 +57,7 @@ impl Options {
             batch_size: self.number("--batch", 32.0) as usize,
             workers: self.number("--workers", 1.0) as usize,
             workers_max: None,
+            cache: None,
             prefetch_batches: self.number("--prefetch", 4.0) as usize,
             prefetch_bytes: 256 << 20,
             layout: self.layout(),

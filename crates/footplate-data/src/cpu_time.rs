@@ -37,13 +37,14 @@ fn seconds(time: Timespec) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hint::black_box;
 
     #[test]
     fn work_takes_cpu_time() {
         let before = process_cpu_s();
         let mut x = 1u64;
         for i in 0..20_000_000u64 {
-            x = std::hint::black_box(x.wrapping_mul(i | 1));
+            x = black_box(x.wrapping_mul(i | 1));
         }
         assert!(process_cpu_s() > before, "{x}");
     }

@@ -1,7 +1,6 @@
 //! Data sets: found out from a path, indexed once, shared by all threads.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -231,13 +230,6 @@ impl ImageDataset {
         }
         dataset.typical_side = dataset.median_side();
         Ok(dataset)
-    }
-
-    /// Reads a sample's bytes into `buffer`, in place of what it holds.
-    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
-        let form = self.store.read(index, buffer)?;
-        self.forget(index);
-        Ok(form)
     }
 
     /// Takes a sample that was read out of the page cache again, if that is asked for.

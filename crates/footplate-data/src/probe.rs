@@ -360,6 +360,7 @@ mod tests {
             batch_size: 4,
             workers,
             workers_max: None,
+            cache: None,
             prefetch_batches: 2,
             prefetch_bytes: 1 << 20,
             layout,

@@ -6,8 +6,9 @@ mod output;
 
 pub use output::Output;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
 use crate::decode::fused::{Decoder, Header, Target};
@@ -315,7 +316,7 @@ fn inside(crop: CropBox, info: &ImageInfo) -> CropBox {
 }
 
 /// Antialiased bilinear resampling, as Pillow's.
-fn resize(
+pub(crate) fn resize(
     rgb: &[u8],
     info: &ImageInfo,
     crop: CropBox,
@@ -324,13 +325,14 @@ fn resize(
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
     let failed = |e: &dyn std::fmt::Display| DecodeError::Damaged { reason: format!("resize: {e}") };
-    let source = ImageRef::new(info.width, info.height, rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
-    let mut target = Image::from_slice_u8(size, size, out, PixelType::U8x3).map_err(|e| failed(&e))?;
+    // Typed: otherwise the code for every type of pixel is compiled into this crate, for minutes.
+    let source = TypedImageRef::<U8x3>::from_buffer(info.width, info.height, rgb).map_err(|e| failed(&e))?;
+    let mut target = TypedImage::<U8x3>::from_buffer(size, size, out).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(crop.left, crop.top, crop.width, crop.height)
         .use_alpha(false);
-    resizer.resize(&source, &mut target, &options).map_err(|e| failed(&e))
+    resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }
 
 /// Turns a square image of RGB pixels so that its EXIF orientation becomes 1.

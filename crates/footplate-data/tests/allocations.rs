@@ -1,94 +1,90 @@
-//! What the pipeline takes from the heap once it runs: nothing for a sample, a few small lists for a minibatch.
-#![expect(unsafe_code, reason = "a counting allocator, in this test only")]
+//! Once its buffers have grown, a worker makes samples without allocating.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use footplate_data::transform::Transform;
-use footplate_data::{
-    Dataset, LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout, Position, Split, open,
-};
+use footplate_data::Normalize;
+use footplate_data::augment::ColorJitter;
+use footplate_data::decode::index;
+use footplate_data::rng::SampleKey;
+use footplate_data::transform::{Encoded, Output, Scratch, Transform, TransformMode};
+use half::f16;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
 
 struct Counting;
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: all is done by the system's allocator; the count is beside it.
+// SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promise is passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
 #[global_allocator]
-static HEAP: Counting = Counting;
+static COUNTING: Counting = Counting;
 
-fn folder(root: &Path) {
-    for i in 0..16u16 {
-        let class = root.join(if i % 2 == 0 { "a" } else { "b" });
-        fs::create_dir_all(&class).unwrap();
-        let (width, height) = (90 + i, 120);
-        let pixels: Vec<u8> =
-            (0..usize::from(width) * usize::from(height) * 3).map(|n| (n * 7 % 251) as u8).collect();
-        let mut bytes = Vec::new();
-        let encoder = jpeg_encoder::Encoder::new(&mut bytes, 85);
-        encoder.encode(&pixels, width, height, jpeg_encoder::ColorType::Rgb).unwrap();
-        fs::write(class.join(format!("{i:02}.jpg")), bytes).unwrap();
-    }
-}
-
-/// Allocations in a later epoch, by the number of samples in a minibatch.
-fn allocations_of_an_epoch(dataset: &Arc<Dataset>, batch_size: usize, layout: PixelLayout) -> u64 {
-    let settings = LoaderSettings {
-        batch_size,
-        workers: 1,
-        workers_max: None,
-        cache: None,
-        prefetch_batches: 2,
-        prefetch_bytes: 1 << 30,
-        layout,
-        seed: 1,
-        normalize: Normalize::IMAGENET,
-        transform: Transform::train(64),
-        shuffle: true,
-    };
-    let from = Position { epoch: 0, batch: 0 };
-    let mut pipeline = Pipeline::start(dataset.clone(), Split::Train, settings, from, 40).unwrap();
-    let batches = pipeline.batches_per_epoch() as usize;
-    // The buffers have grown to what the largest crops need.
-    pipeline.by_ref().take(batches * 30).for_each(drop);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    pipeline.by_ref().take(batches * 8).for_each(drop);
-    (ALLOCATIONS.load(Ordering::Relaxed) - before) / 8
-}
+const SIZE: usize = 32;
+const VALUES: usize = SIZE * SIZE * 3;
 
 #[test]
-fn a_sample_costs_no_allocation() {
-    let root = tempfile::tempdir().unwrap();
-    folder(root.path());
-    let options = OpenOptions { format: None, seed: 1, validation_fraction: 0.0, sequence_length: 4 };
-    let dataset = Arc::new(open(root.path(), &options).unwrap());
-    for layout in [PixelLayout::U8Nhwc, PixelLayout::F32Nchw, PixelLayout::F16Nchw] {
-        let one_batch = allocations_of_an_epoch(&dataset, 16, layout);
-        let four_batches = allocations_of_an_epoch(&dataset, 4, layout);
-        // Lists of labels, indices and the like: the same number whatever the minibatch's size.
-        assert!(one_batch <= 14, "{layout:?}: {one_batch} allocations for a minibatch of 16 samples");
-        assert!(four_batches <= 4 * 14, "{layout:?}: {four_batches} for four minibatches of 4 samples");
-    }
+fn samples_are_made_without_allocating() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/jpeg");
+    let names = ["444", "422", "420", "gray", "restart", "optimised", "rgb"];
+    let mut files: Vec<Vec<u8>> =
+        names.iter().map(|name| fs::read(folder.join(format!("{name}.jpg"))).unwrap()).collect();
+    // One that must be turned by a quarter.
+    let mut turned = files[0][..2].to_vec();
+    turned
+        .extend(b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
+    turned.extend(&files[0][2..]);
+    files.push(turned);
+    let indexes: Vec<Vec<u8>> = files.iter().map(|file| index::build(file).unwrap()).collect();
+    let plain = Transform::train(SIZE as u32);
+    let TransformMode::Train { scale, ratio, flip, .. } = plain.mode else { unreachable!() };
+    let jitter = Some(ColorJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4 });
+    let mode = TransformMode::Train { scale, ratio, flip, jitter };
+    let transforms = [plain.clone(), Transform { mode, ..plain }, Transform::eval(SIZE as u32)];
+    let mut scratch = Scratch::new();
+    let (mut bytes, mut floats, mut halves) = (vec![0; VALUES], vec![0.0; VALUES], vec![f16::ZERO; VALUES]);
+    let normalize = &Normalize::IMAGENET;
+    let mut round = |epoch: u32| {
+        let before = ALLOCATIONS.get();
+        for transform in &transforms {
+            for (i, (file, index)) in files.iter().zip(&indexes).enumerate() {
+                let key = SampleKey { seed: 1, epoch, index: i as u64 };
+                for image in [Encoded::File(file), Encoded::Indexed { file, index }] {
+                    let out = Output::U8Nhwc(&mut bytes);
+                    transform.apply(image, key, &mut scratch, out).unwrap();
+                    let out = Output::F32Nchw { out: &mut floats, normalize };
+                    transform.apply(image, key, &mut scratch, out).unwrap();
+                    let out = Output::F16Nchw { out: &mut halves, normalize };
+                    transform.apply(image, key, &mut scratch, out).unwrap();
+                }
+            }
+        }
+        ALLOCATIONS.get() - before
+    };
+    assert!((0..30).map(&mut round).sum::<u64>() > 0, "the allocator does not count");
+    // The same crops as before: all buffers have their sizes.
+    assert_eq!((0..30).map(&mut round).sum::<u64>(), 0);
 }

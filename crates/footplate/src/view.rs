@@ -132,7 +132,6 @@ impl View {
             Record::Minibatch(minibatch) => self.step(minibatch, summary),
             Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) | Record::Power(_) => {}
             Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
-            Record::Power(_) => {}
         }
         match record {
             Record::Epoch(epoch) if self.start_has_no_validation() => {

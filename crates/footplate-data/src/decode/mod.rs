@@ -143,7 +143,26 @@ pub(crate) mod tests {
         jpeg_with(width, height, |_| {})
     }
 
-    fn jpeg_with(width: u16, height: u16, set: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+    /// A picture with detail, and with colours at the edge of what 8 bits hold.
+    pub(crate) fn noisy_picture(width: usize, height: usize) -> Vec<u8> {
+        let pixel = |i: usize| {
+            let (x, y) = (i % width, i / width);
+            let noise = crate::rng::mix(i as u64) % 24;
+            let square = if (x / 7 + y / 6) % 2 == 0 { 225 } else { 5 };
+            [
+                (x * 5 % 200 + noise as usize) as u8,
+                (y * 230 / height + noise as usize) as u8,
+                square + noise as u8,
+            ]
+        };
+        (0..width * height).flat_map(pixel).collect()
+    }
+
+    pub(crate) fn jpeg_with(
+        width: u16,
+        height: u16,
+        set: impl FnOnce(&mut Encoder<&mut Vec<u8>>),
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes, 95);
         encoder.set_sampling_factor(SamplingFactor::F_1_1);

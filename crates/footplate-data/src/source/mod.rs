@@ -124,7 +124,8 @@ impl Store {
         match self {
             Self::Folder(store) => store.path(index).metadata().ok().map(|metadata| metadata.len()),
             Self::Tar(store) => Some(store.size(index)),
-            Self::Pixels(_) | Self::Memory(_) => None,
+            Self::Memory(store) => Some(store.samples[index].bytes.len() as u64),
+            Self::Pixels(_) => None,
         }
     }
 

@@ -174,18 +174,19 @@ impl Parts {
             self.across[1].set(&across, smooth_x, samples.0);
             self.down[1].set(&down, smooth_y, samples.1);
         }
-        self.want.mcus = usize::MAX..0;
+        let (mut first_mcu, mut end_mcu) = (usize::MAX, 0);
         for (i, component) in header.components.iter().enumerate().take(header.count) {
             let (across, down) = (&self.across[axis_of(i)], &self.down[axis_of(i)]);
             let columns = across.first / 8..across.end.div_ceil(8);
             let rows = down.first / 8..down.end.div_ceil(8);
-            let mcus = columns.start / component.h..columns.end.div_ceil(component.h);
-            self.want.mcus = self.want.mcus.start.min(mcus.start)..self.want.mcus.end.max(mcus.end);
+            first_mcu = first_mcu.min(columns.start / component.h);
+            end_mcu = end_mcu.max(columns.end.div_ceil(component.h));
             self.strips[i].set(component.v, columns.len(), across.taps);
             self.rings[i].set(size.next_multiple_of(LANES), down.taps + 16 * component.v + 16);
             self.rows[i].resize(size.next_multiple_of(LANES), 0.0);
             (self.want.across[i], self.want.down[i]) = (columns, rows);
         }
+        self.want.mcus = first_mcu..end_mcu;
         self.lie = (header.color == Color::Ycc).then(|| Lie {
             upsampling: [smooth_x, smooth_y],
             samples: samples.into(),
@@ -209,12 +210,12 @@ impl Parts {
 
     /// Rows of MCUs that are needed.
     fn mcu_rows(&self, header: &Header<'_>) -> Range<usize> {
-        let mut needed = usize::MAX..0;
+        let (mut first, mut end) = (usize::MAX, 0);
         for (component, rows) in header.components.iter().zip(&self.want.down).take(header.count) {
-            needed.start = needed.start.min(rows.start / component.v);
-            needed.end = needed.end.max(rows.end.div_ceil(component.v));
+            first = first.min(rows.start / component.v);
+            end = end.max(rows.end.div_ceil(component.v));
         }
-        needed
+        first..end
     }
 }
 

@@ -38,7 +38,8 @@ impl Upsampling {
             Self::Repeat(n) => [((pixel / n).min(last), 1.0), (0, 0.0)],
             Self::Smooth => {
                 let near = (pixel / 2).min(last);
-                let next = if pixel % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+                let next =
+                    if pixel.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
                 [(near, 0.75), (next, 0.25)]
             }
         }

@@ -22,6 +22,7 @@ pub(crate) struct Level {
 
 impl Level {
     /// The baseline of the target.
+    #[cfg(any(test, not(target_arch = "x86_64")))]
     pub(crate) const BASELINE: Self = Self { avx2: false };
 
     /// The best that this processor has.
