@@ -179,12 +179,16 @@ impl Normalize {
     /// ImageNet's, with which torchvision's weights were trained.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
+    /// The normalised number of a pixel's byte is `byte * scale - shift`, each step rounded to f32.
+    pub fn scale_shift(&self, channel: usize) -> (f32, f32) {
+        (1.0 / (255.0 * self.std[channel]), self.mean[channel] / self.std[channel])
+    }
+
     /// One image: `size * size` RGB pixels to three planes of `size * size` numbers each.
     pub fn nhwc_u8_to_nchw_f32(&self, image: &[u8], size: usize, out: &mut [f32]) {
         let area = size * size;
         for (channel, plane) in out.chunks_exact_mut(area).enumerate().take(3) {
-            let scale = 1.0 / (255.0 * self.std[channel]);
-            let shift = self.mean[channel] / self.std[channel];
+            let (scale, shift) = self.scale_shift(channel);
             for (value, pixel) in plane.iter_mut().zip(image.as_chunks::<3>().0) {
                 *value = f32::from(pixel[channel]) * scale - shift;
             }

@@ -1,6 +1,9 @@
 //! Minibatches in host memory, and how they are to be made.
 
+use half::f16;
+
 use crate::augment::Normalize;
+use crate::cache::CacheSettings;
 use crate::dataset::Dataset;
 use crate::pool::Pooled;
 use crate::transform::Transform;
@@ -10,6 +13,8 @@ use crate::transform::Transform;
 pub enum PixelLayout {
     /// Normalised f32, `[n, 3, h, w]`.
     F32Nchw,
+    /// Normalised f16, `[n, 3, h, w]`.
+    F16Nchw,
     /// Bytes, `[n, h, w, 3]`, to be normalised on the device.
     U8Nhwc,
 }
@@ -28,6 +33,8 @@ pub struct LoaderSettings {
     pub prefetch_batches: usize,
     /// Bytes of minibatches made ahead, at most (one is always made).
     pub prefetch_bytes: u64,
+    /// A part of the samples' bytes near the workers; for training.
+    pub cache: Option<CacheSettings>,
     /// How pixels stand.
     pub layout: PixelLayout,
     /// Of order and augmentation.
@@ -40,9 +47,14 @@ pub struct LoaderSettings {
     pub shuffle: bool,
 }
 
-/// What a worker holds besides minibatches for an image of typical size: the encoded file and the decoded
-/// pixels of some megapixels. An estimate.
-const WORKER_BYTES: u64 = 12 << 20;
+/// What a worker holds besides minibatches whatever the images are: its stack, tables, and the allocator's own.
+/// An estimate.
+const WORKER_BYTES: u64 = 1 << 20;
+/// What it holds for each pixel of an image whose sides are the typical shorter one: the encoded file, the planes
+/// or pixels that it is decoded to, some room for larger and longer images. An estimate.
+const WORKER_BYTES_PER_PIXEL: u64 = 8;
+/// The side that is reckoned with where none is known, in pixels.
+const SIDE_UNKNOWN: u32 = 500;
 
 impl LoaderSettings {
     /// Bytes of one full minibatch.
@@ -53,6 +65,7 @@ impl LoaderSettings {
                 let values = u64::from(self.transform.image_size).pow(2) * 3;
                 match self.layout {
                     PixelLayout::F32Nchw => values * 4,
+                    PixelLayout::F16Nchw => values * 2,
                     PixelLayout::U8Nhwc => values,
                 }
             }
@@ -66,16 +79,20 @@ impl LoaderSettings {
         self.prefetch_batches.min(usize::try_from(by_bytes).unwrap_or(usize::MAX)).max(1)
     }
 
-    /// Bytes of the whole pipeline: minibatches made ahead, the one that is being consumed, and the workers'
-    /// buffers. An estimate.
+    /// Bytes of the whole pipeline: minibatches made ahead, the one that is being consumed, the workers'
+    /// buffers, and the cache. An estimate.
     pub fn planned_bytes(&self, dataset: &Dataset) -> u64 {
         let batches = if self.workers == 0 { 1 } else { self.batches_ahead(dataset) as u64 + 1 };
         let per_worker = match dataset {
             Dataset::Text(_) => 0,
-            Dataset::Images(_) => WORKER_BYTES,
+            Dataset::Images(images) => {
+                let side = u64::from(images.typical_side().unwrap_or(SIDE_UNKNOWN));
+                WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL
+            }
         };
         let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
-        batches * self.batch_bytes(dataset) + workers * per_worker
+        let cache = self.cache.as_ref().map_or(0, |cache| cache.memory_bytes(dataset));
+        batches * self.batch_bytes(dataset) + workers * per_worker + cache
     }
 }
 
@@ -109,6 +126,13 @@ pub enum Inputs {
     F32Nchw {
         /// In row-major order.
         data: Pooled<f32>,
+        /// `[n, 3, h, w]`
+        shape: [usize; 4],
+    },
+    /// Normalised images in half precision, `[n, 3, h, w]`.
+    F16Nchw {
+        /// In row-major order.
+        data: Pooled<f16>,
         /// `[n, 3, h, w]`
         shape: [usize; 4],
     },

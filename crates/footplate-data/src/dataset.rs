@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::decode::image_info;
+use crate::decode::{self, image_info};
 use crate::error::DataError;
-use crate::source::{self, Form, Found, Store};
+use crate::source::{self, Form, Found, MemorySample, MemoryStore, Store};
 use crate::split::stratified;
 use crate::text::TextDataset;
 
@@ -90,28 +91,37 @@ pub struct ImageDataset {
     classes: Vec<String>,
     train: Vec<u32>,
     validation: Vec<u32>,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     format: Format,
     typical_side: Option<u32>,
+    /// What was read is taken out of the page cache again.
+    forgets: AtomicBool,
 }
 
 /// Opens what is at `path`: a folder, a file, or a pattern of shards.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
-    let format = match options.format {
-        Some(format) => format,
-        None => detect(path)?,
-    };
-    let found = match format {
-        Format::Text => {
-            let sequence_length = options.sequence_length.max(1);
-            return TextDataset::open(path, options.validation_fraction, sequence_length).map(Dataset::Text);
-        }
-        Format::ImageFolder => source::folder::open(path)?,
-        Format::Idx => source::idx::open(path)?,
-        Format::Cifar => source::cifar::open(path)?,
-        Format::Tar => source::tar::open(path)?,
-    };
-    ImageDataset::new(found, path, format, options).map(Dataset::Images)
+    let format = format_of(path, options.format)?;
+    if format == Format::Text {
+        let sequence_length = options.sequence_length.max(1);
+        return TextDataset::open(path, options.validation_fraction, sequence_length).map(Dataset::Text);
+    }
+    ImageDataset::new(find(path, format)?, path, format, options).map(Dataset::Images)
+}
+
+/// The format of what is at `path`, if it is not given.
+pub(crate) fn format_of(path: &Path, given: Option<Format>) -> Result<Format, DataError> {
+    given.map_or_else(|| detect(path), Ok)
+}
+
+/// Finds the images at `path`.
+pub(crate) fn find(path: &Path, format: Format) -> Result<Found, DataError> {
+    match format {
+        Format::ImageFolder => source::folder::open(path),
+        Format::Idx => source::idx::open(path),
+        Format::Cifar => source::cifar::open(path),
+        Format::Tar => source::tar::open(path),
+        Format::Text => Err(DataError::Empty { path: path.to_owned() }),
+    }
 }
 
 fn detect(path: &Path) -> Result<Format, DataError> {
@@ -213,12 +223,27 @@ impl ImageDataset {
             warnings: found.warnings,
             format,
             typical_side: None,
+            forgets: AtomicBool::new(false),
         };
         if dataset.train.is_empty() {
             return Err(DataError::Empty { path: path.to_owned() });
         }
         dataset.typical_side = dataset.median_side();
         Ok(dataset)
+    }
+
+    /// Takes a sample that was read out of the page cache again, if that is asked for.
+    pub(crate) fn forget(&self, index: usize) {
+        if self.forgets.load(Ordering::Relaxed) {
+            // For measuring only: a sample that stays in memory is noticed there.
+            let _ = self.store.evict_own(index);
+        }
+    }
+
+    /// From now on each sample that was read is taken out of the page cache again, or left there: as with a
+    /// data set that is far larger than memory.
+    pub(crate) fn set_forgets(&self, forgets: bool) {
+        self.forgets.store(forgets, Ordering::Relaxed);
     }
 
     /// Names of the classes; a label is a place in it.
@@ -236,12 +261,58 @@ impl ImageDataset {
         let mut bytes = Vec::new();
         let mut side = |index: &u32| match self.store.read(*index as usize, &mut bytes).ok()? {
             Form::Raw { width, height, .. } => Some(width.min(height)),
-            Form::File => image_info(&bytes).ok().map(|info| info.width.min(info.height)),
+            Form::File | Form::Indexed { .. } => {
+                image_info(&bytes).ok().map(|info| info.width.min(info.height))
+            }
         };
         let mut sides: Vec<u32> =
             self.train.iter().step_by(step).take(SIZE_SAMPLES).filter_map(&mut side).collect();
         sides.sort_unstable();
         sides.get(sides.len() / 2).copied()
+    }
+
+    /// Training samples of these numbers as a data set in memory, up to about `bytes_max` bytes; those that
+    /// cannot be read are left out. With `indexed`, JPEG files get the decoder's checkpoints. `None`: none could
+    /// be read, or none got checkpoints that had none before.
+    pub(crate) fn in_memory(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+        bytes_max: u64,
+        indexed: bool,
+    ) -> Option<Self> {
+        let (mut samples, mut labels, mut bytes_all) = (Vec::new(), Vec::new(), 0u64);
+        let mut with_checkpoints = 0;
+        for number in numbers {
+            let mut bytes = Vec::new();
+            let Ok(mut form) = self.store.read(number as usize, &mut bytes) else { continue };
+            bytes_all += bytes.len() as u64;
+            if indexed
+                && matches!(form, Form::File)
+                && let Some(index) = decode::index::build(&bytes)
+            {
+                form = Form::Indexed { file_len: bytes.len() };
+                bytes.extend(index);
+                with_checkpoints += 1;
+            }
+            bytes.shrink_to_fit();
+            samples.push(MemorySample { name: self.store.name(number as usize), form, bytes });
+            labels.push(self.labels[number as usize]);
+            if bytes_all >= bytes_max {
+                break;
+            }
+        }
+        let useful = !samples.is_empty() && (with_checkpoints > 0 || !indexed);
+        useful.then(|| Self {
+            train: (0..samples.len() as u32).collect(),
+            store: Store::Memory(MemoryStore { samples }),
+            labels,
+            classes: self.classes.clone(),
+            validation: Vec::new(),
+            warnings: Vec::new(),
+            format: self.format,
+            typical_side: self.typical_side,
+            forgets: AtomicBool::new(false),
+        })
     }
 
     /// Numbers of the samples of a split.
@@ -250,6 +321,18 @@ impl ImageDataset {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
         }
+    }
+
+    /// A number for its samples and where they come from, whatever the split.
+    pub(crate) fn content_fingerprint(&self) -> u64 {
+        let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
+        for index in 0..self.labels.len() {
+            crcs[0].update(&self.store.identity(index).to_le_bytes());
+        }
+        crcs[1].update(&(self.labels.len() as u64).to_le_bytes());
+        crcs[1].update(self.store.name(0).as_bytes());
+        let [samples, place] = crcs.map(crc32fast::Hasher::finalize);
+        u64::from(samples) << 32 | u64::from(place)
     }
 
     fn fingerprint(&self) -> u64 {

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use crate::auto::{AutoLoader, Limits, Observation, Setting};
 use crate::batch::{HostBatch, LoaderSettings};
+use crate::cache::CacheStats;
 use crate::dataset::{Dataset, Split};
 use crate::error::DataError;
 
@@ -227,6 +228,16 @@ impl Pipeline {
     /// The setting that the pipeline has given itself since it was last asked.
     pub fn take_adjusted(&mut self) -> Option<Setting> {
         self.adjusted.take()
+    }
+
+    /// What the cache has done so far; `None` without one.
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.shared.maker.cache.stats()
+    }
+
+    /// What the user should know since the last call.
+    pub fn take_notices(&self) -> Vec<String> {
+        self.shared.maker.cache.take_notices()
     }
 
     /// Changes the number of workers while minibatches are made; what they hold does not depend on it. The

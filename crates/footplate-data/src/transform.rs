@@ -2,11 +2,18 @@
 //!
 //! The crop is known before an image is decoded: it follows from the sample's key and the header's size.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+mod output;
+
+pub use output::Output;
+
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
-use crate::decode::{DecodeError, ImageInfo, decode_rgb};
+use crate::decode::fused::{Decoder, Header, Target};
+use crate::decode::index::Checkpoints;
+use crate::decode::{DecodeError, ImageInfo, decode_rgb, fused_header};
 use crate::rng::{SampleKey, SampleRng};
 
 /// More pixels than that (a 10,000 × 10,000 image) are refused unless the caller says otherwise.
@@ -64,6 +71,13 @@ pub enum ExifPolicy {
 pub enum Encoded<'a> {
     /// The bytes of a JPEG or PNG file.
     File(&'a [u8]),
+    /// The bytes of a JPEG file with its index of entropy checkpoints (see [`crate::decode::index`]).
+    Indexed {
+        /// The file's bytes.
+        file: &'a [u8],
+        /// The index; one that does not fit the file is not used.
+        index: &'a [u8],
+    },
     /// Pixels.
     Raw {
         /// `height * width * channels` bytes, row by row.
@@ -80,7 +94,11 @@ pub enum Encoded<'a> {
 /// One worker's buffers, used again for each sample.
 #[derive(Default)]
 pub struct Scratch {
+    /// The decoded image.
     rgb: Vec<u8>,
+    /// The sample's pixels, where they are not written to the output at once.
+    sample: Vec<u8>,
+    decoder: Decoder,
     resizer: Resizer,
 }
 
@@ -115,33 +133,130 @@ impl Transform {
         }
     }
 
-    /// Writes the sample's `image_size * image_size` RGB pixels to `out`, row by row: a pure function of the
-    /// image and `key`.
+    /// Writes the sample's `image_size * image_size` pixels to `out`: a pure function of the image and `key`.
+    ///
+    /// After an error `out` may hold a part of the sample.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for what is not an image, damaged, or larger than `max_pixels`; and for an `out` of
+    /// another length than `3 * image_size * image_size`.
     pub fn apply(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
         scratch: &mut Scratch,
-        out: &mut [u8],
+        out: Output<'_>,
     ) -> Result<(), DecodeError> {
-        let mut info = load(image, self.max_pixels, &mut scratch.rgb)?;
-        if self.exif == ExifPolicy::Ignore {
-            info.orientation = 1;
-        }
-        let (width, height) = info.upright();
-        let crop = as_stored(self.crop(width, height, key), &info);
-        resize(&scratch.rgb, &info, crop, self.image_size, &mut scratch.resizer, out)?;
         let size = self.image_size as usize;
-        turn_upright(out, size, info.orientation, &mut scratch.rgb);
-        if let TransformMode::Train { flip, jitter, .. } = &self.mode {
-            if *flip && SampleRng::new(key, FLIP_STREAM).below(2) == 1 {
-                mirror(out, size);
-            }
-            if let Some(jitter) = jitter {
-                jitter.apply(out, &mut SampleRng::new(key, JITTER_STREAM));
+        let mut out = out;
+        out.check(size)?;
+        let (file, index) = match image {
+            Encoded::File(file) => (file, None),
+            Encoded::Indexed { file, index } => (file, Some(index)),
+            Encoded::Raw { .. } => return self.by_library(image, key, scratch, out),
+        };
+        if let Some(header) = fused_header(file).filter(|header| self.accepts(header)) {
+            let checkpoints = index.and_then(|index| Checkpoints::new(index, file, &header));
+            let indexed = checkpoints.is_some();
+            if self.by_crop(file, &header, checkpoints, key, scratch, &mut out)
+                || indexed && self.by_crop(file, &header, None, key, scratch, &mut out)
+            {
+                return Ok(());
             }
         }
+        self.by_library(image, key, scratch, out)
+    }
+
+    fn accepts(&self, header: &Header<'_>) -> bool {
+        let info = header.info();
+        u64::from(info.width) * u64::from(info.height) <= self.max_pixels
+    }
+
+    /// Decodes only what the sample shows. `false`: the file is not what its header promises.
+    fn by_crop(
+        &self,
+        file: &[u8],
+        header: &Header<'_>,
+        checkpoints: Option<Checkpoints<'_>>,
+        key: SampleKey,
+        scratch: &mut Scratch,
+        out: &mut Output<'_>,
+    ) -> bool {
+        let info = self.oriented(header.info());
+        let (width, height) = info.upright();
+        let crop = inside(as_stored(self.crop(width, height, key), &info), &info);
+        let size = self.image_size as usize;
+        let orientation = info.orientation;
+        // Turning by a quarter and colour changes need the whole sample.
+        let at_once = orientation <= 4 && self.jitter().is_none();
+        let target = Target {
+            crop,
+            size,
+            mirrored: at_once && matches!(orientation, 2 | 3) != self.mirrors(key),
+            upside_down: at_once && matches!(orientation, 3 | 4),
+        };
+        if at_once {
+            return scratch.decoder.sample(file, header, checkpoints, &target, out.again()).is_ok();
+        }
+        scratch.sample.resize(size * size * 3, 0);
+        let pixels = Output::U8Nhwc(&mut scratch.sample);
+        if scratch.decoder.sample(file, header, checkpoints, &target, pixels).is_err() {
+            return false;
+        }
+        self.finish(orientation, key, &mut scratch.sample, &mut scratch.rgb);
+        out.again().put(&scratch.sample, size);
+        true
+    }
+
+    /// Decodes the whole image.
+    fn by_library(
+        &self,
+        image: Encoded<'_>,
+        key: SampleKey,
+        scratch: &mut Scratch,
+        out: Output<'_>,
+    ) -> Result<(), DecodeError> {
+        let info = self.oriented(load(image, self.max_pixels, &mut scratch.rgb)?);
+        let (width, height) = info.upright();
+        let crop = inside(as_stored(self.crop(width, height, key), &info), &info);
+        let size = self.image_size as usize;
+        scratch.sample.resize(size * size * 3, 0);
+        let sample = &mut scratch.sample;
+        resize(&scratch.rgb, &info, crop, self.image_size, &mut scratch.resizer, sample)?;
+        self.finish(info.orientation, key, sample, &mut scratch.rgb);
+        out.put(sample, size);
         Ok(())
+    }
+
+    /// What is done to the pixels of the stored image's part.
+    fn finish(&self, orientation: u8, key: SampleKey, pixels: &mut [u8], scratch: &mut Vec<u8>) {
+        let size = self.image_size as usize;
+        turn_upright(pixels, size, orientation, scratch);
+        if self.mirrors(key) {
+            mirror(pixels, size);
+        }
+        if let Some(jitter) = self.jitter() {
+            jitter.apply(pixels, &mut SampleRng::new(key, JITTER_STREAM));
+        }
+    }
+
+    fn oriented(&self, info: ImageInfo) -> ImageInfo {
+        match self.exif {
+            ExifPolicy::Apply => info,
+            ExifPolicy::Ignore => ImageInfo { orientation: 1, ..info },
+        }
+    }
+
+    fn mirrors(&self, key: SampleKey) -> bool {
+        let flips = matches!(self.mode, TransformMode::Train { flip: true, .. });
+        flips && SampleRng::new(key, FLIP_STREAM).below(2) == 1
+    }
+
+    fn jitter(&self) -> Option<&ColorJitter> {
+        match &self.mode {
+            TransformMode::Train { jitter, .. } => jitter.as_ref(),
+            TransformMode::Eval { .. } => None,
+        }
     }
 
     /// The part of an upright image of this size that the sample shows.
@@ -158,7 +273,7 @@ impl Transform {
 /// The image's pixels as RGB in `rgb`.
 fn load(image: Encoded<'_>, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<ImageInfo, DecodeError> {
     match image {
-        Encoded::File(bytes) => decode_rgb(bytes, max_pixels, rgb),
+        Encoded::File(bytes) | Encoded::Indexed { file: bytes, .. } => decode_rgb(bytes, max_pixels, rgb),
         Encoded::Raw { pixels, width, height, channels } => {
             let count = width as usize * height as usize;
             if count == 0 || pixels.len() != count * channels as usize || ![1, 3].contains(&channels) {
@@ -193,8 +308,15 @@ fn as_stored(crop: CropBox, info: &ImageInfo) -> CropBox {
     }
 }
 
+/// Rounding may have put an edge a hair outside.
+fn inside(crop: CropBox, info: &ImageInfo) -> CropBox {
+    let width = crop.width.min(f64::from(info.width) - crop.left);
+    let height = crop.height.min(f64::from(info.height) - crop.top);
+    CropBox { width, height, ..crop }
+}
+
 /// Antialiased bilinear resampling, as Pillow's.
-fn resize(
+pub(crate) fn resize(
     rgb: &[u8],
     info: &ImageInfo,
     crop: CropBox,
@@ -203,16 +325,14 @@ fn resize(
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
     let failed = |e: &dyn std::fmt::Display| DecodeError::Damaged { reason: format!("resize: {e}") };
-    let source = ImageRef::new(info.width, info.height, rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
-    let mut target = Image::from_slice_u8(size, size, out, PixelType::U8x3).map_err(|e| failed(&e))?;
-    // Rounding may have put an edge a hair outside.
-    let width = crop.width.min(f64::from(info.width) - crop.left);
-    let height = crop.height.min(f64::from(info.height) - crop.top);
+    // Typed: otherwise the code for every type of pixel is compiled into this crate, for minutes.
+    let source = TypedImageRef::<U8x3>::from_buffer(info.width, info.height, rgb).map_err(|e| failed(&e))?;
+    let mut target = TypedImage::<U8x3>::from_buffer(size, size, out).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(crop.left, crop.top, width, height)
+        .crop(crop.left, crop.top, crop.width, crop.height)
         .use_alpha(false);
-    resizer.resize(&source, &mut target, &options).map_err(|e| failed(&e))
+    resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }
 
 /// Turns a square image of RGB pixels so that its EXIF orientation becomes 1.
@@ -250,7 +370,7 @@ mod tests {
     fn sample(transform: &Transform, image: Encoded<'_>, key: SampleKey) -> Vec<u8> {
         let size = transform.image_size as usize;
         let mut out = vec![0; size * size * 3];
-        transform.apply(image, key, &mut Scratch::new(), &mut out).unwrap();
+        transform.apply(image, key, &mut Scratch::new(), Output::U8Nhwc(&mut out)).unwrap();
         out
     }
 
@@ -269,8 +389,10 @@ mod tests {
         let mut scratch = Scratch::new();
         let mut again = vec![0; 32 * 32 * 3];
         // A scratch that has seen another image makes no difference.
-        transform.apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, &mut again).unwrap();
-        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, &mut again).unwrap();
+        transform
+            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, Output::U8Nhwc(&mut again))
+            .unwrap();
+        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, Output::U8Nhwc(&mut again)).unwrap();
         let first = sample(&transform, Encoded::File(&bytes), KEY);
         assert_eq!(first, again);
         let other = sample(&transform, Encoded::File(&bytes), SampleKey { epoch: 3, ..KEY });
@@ -321,7 +443,7 @@ mod tests {
     fn raw_pixels_of_a_wrong_length_are_an_error() {
         let raw = Encoded::Raw { pixels: &[1, 2, 3], width: 2, height: 2, channels: 1 };
         let mut out = vec![0; 3 * 4 * 4];
-        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), &mut out);
+        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), Output::U8Nhwc(&mut out));
         assert!(matches!(result, Err(DecodeError::Damaged { .. })));
     }
 }

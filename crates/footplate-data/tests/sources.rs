@@ -42,6 +42,7 @@ fn samples(dataset: Dataset, split: Split, size: u32) -> Vec<(u64, i32, [u8; 3])
         workers_max: None,
         prefetch_batches: 2,
         prefetch_bytes: 1 << 20,
+        cache: None,
         layout: PixelLayout::U8Nhwc,
         seed: 1,
         normalize: Normalize::IMAGENET,

@@ -31,10 +31,29 @@ impl Recorder {
         }
     }
 
+    fn note_folder(&self, path: &str) {
+        if !is_private(path) {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.entry(path.to_owned()).or_insert(Node::Folder);
+        }
+    }
+
+    fn note_closed(&self, path: &str, errno: i32) {
+        let mut path = path;
+        while let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+            if self.inner.exists(parent).is_ok_and(|exists| exists) {
+                return self.note(parent, Node::Failing { errno });
+            }
+            path = parent;
+        }
+    }
+
     fn note_error(&self, path: &str, error: &io::Error) {
         match error.raw_os_error() {
             // What is not there need not be told; a folder is no file.
             None | Some(2 | 20 | 21 | 22) => {}
+            // Not the node but a folder above it is closed: that folder is what there is to tell.
+            Some(errno) if self.inner.exists(path).is_err() => self.note_closed(path, errno),
             Some(errno) => self.note(path, Node::Failing { errno }),
         }
     }
@@ -68,7 +87,14 @@ impl Tree for Recorder {
         let result = self.inner.list(path);
         match &result {
             Ok(names) if names.is_empty() => self.note(path, Node::Folder),
-            Ok(_) => {}
+            // Names of folders may be all that was wanted of them, such as the EMC's clocks.
+            Ok(names) => {
+                for child in names.iter().map(|name| format!("{path}/{name}")) {
+                    if self.inner.link(&child).is_err() && self.inner.list(&child).is_ok() {
+                        self.note_folder(&child);
+                    }
+                }
+            }
             Err(error) => self.note_error(path, error),
         }
         result
@@ -119,7 +145,7 @@ pub fn text(root: &Root) -> String {
         let below = format!("{path}/");
         let has_below =
             || seen.range(below.clone()..).next().is_some_and(|(name, _)| name.starts_with(&below));
-        if matches!(node, Node::Link(_)) && has_below() {
+        if matches!(node, Node::Link(_) | Node::Folder) && has_below() {
             continue;
         }
         text.push_str(&without_addresses(&memory_tree::line(path, node)));

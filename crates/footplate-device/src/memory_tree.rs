@@ -186,6 +186,7 @@ fn escaped(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\0' => out.push_str("\\0"),
+            c if c.is_control() && c != '\t' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -205,6 +206,13 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
             Some('n') => '\n',
             Some('r') => '\r',
             Some('0') => '\0',
+            Some('u') => {
+                let digits: String = chars.by_ref().take(4).collect();
+                u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .and_then(char::from_u32)
+                    .ok_or("four digits follow `\\u`")?
+            }
             _ => return Err("an unknown escape after `\\`"),
         });
     }
@@ -213,6 +221,9 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
 
 /// `PATH = VALUE`, `PATH MODE = VALUE`, with `:=` for no newline at the end; `PATH ! ERROR`; `PATH -> TARGET`; `PATH/`.
 fn parse_line(line: &str) -> Result<(String, Node), &'static str> {
+    if line.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("control characters are escaped");
+    }
     let (path, rest) = line.split_once(' ').unwrap_or((line, ""));
     if !path.starts_with('/')
         || path.contains("//")
@@ -228,6 +239,9 @@ fn parse_line(line: &str) -> Result<(String, Node), &'static str> {
     }
     let path = path.to_owned();
     if let Some(target) = rest.strip_prefix("-> ") {
+        if target.is_empty() {
+            return Err("a link without a target");
+        }
         return Ok((path, Node::Link(target.to_owned())));
     }
     if let Some(name) = rest.strip_prefix("! ") {

@@ -160,7 +160,9 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
         if table.is_empty() {
             return;
         }
-        let refusal = nodes.iter().find_map(|path| device.root.writable(path).err());
+        // A policy without an online CPU answers "busy": that is no want of rights.
+        let is_refused = |error: &crate::DeviceError| error.is_permission() || error.is_absent();
+        let refusal = nodes.iter().find_map(|path| device.root.writable(path).err().filter(is_refused));
         let writable = refusal.is_none() && !nodes.is_empty();
         let not_writable_because = refusal.map(|error| error.to_string());
         knobs.push(KnobReport { name, table, present, current_hz, writable, not_writable_because });

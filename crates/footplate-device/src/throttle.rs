@@ -2,6 +2,7 @@
 
 use crate::board;
 use crate::discover::Device;
+use crate::rail::{GpuSensor, nvml_sensor};
 use crate::root::Probe;
 
 /// A real clock below this share of the asked one was held back by something that no limit shows.
@@ -14,6 +15,7 @@ pub struct ThrottleWatch {
     cooling: Vec<(String, Box<dyn Probe>)>,
     counters: Vec<(String, Box<dyn Probe>, Option<u64>)>,
     clocks: Vec<Clock>,
+    gpus: Vec<(String, Box<dyn GpuSensor>)>,
     text: String,
 }
 
@@ -45,17 +47,23 @@ impl ThrottleWatch {
                 low: 0,
             })
         });
+        let gpus = device.rails.iter();
+        let gpus = gpus.filter_map(|rail| Some((rail.label.clone(), nvml_sensor(&rail.folder)?)));
         Self {
             cooling: cooling.collect(),
             counters: counters.collect(),
             clocks: clocks.collect(),
+            gpus: gpus.collect(),
             text: String::new(),
         }
     }
 
     /// Whether anything can be watched here.
     pub fn sees_something(&self) -> bool {
-        !self.cooling.is_empty() || !self.counters.is_empty() || !self.clocks.is_empty()
+        !self.cooling.is_empty()
+            || !self.counters.is_empty()
+            || !self.clocks.is_empty()
+            || !self.gpus.is_empty()
     }
 
     /// What is to be seen now. Events that were counted before the first look are not.
@@ -82,6 +90,10 @@ impl ThrottleWatch {
             if clock.low >= LOOKS {
                 evidence.push(format!("the real clock of {} is below the asked one", clock.policy));
             }
+        }
+        for (name, gpu) in &mut self.gpus {
+            let reasons = gpu.throttled().unwrap_or_default();
+            evidence.extend(reasons.iter().map(|reason| format!("{name}: {reason}")));
         }
         evidence
     }

@@ -26,8 +26,8 @@ const ASYNC_LOSS_EVERY: u64 = 16;
 
 /// What the loop is given by the program around it.
 pub struct Surroundings<'a> {
-    /// Where checkpoints go.
-    pub store: CheckpointStore,
+    /// Where checkpoints go. `None` for a trial: nothing is written, and nothing is validated.
+    pub store: Option<CheckpointStore>,
     /// Where records go.
     pub sink: RecordSink,
     /// The clock of the records.
@@ -75,7 +75,8 @@ struct Loop<'a> {
     job: Job,
     around: Surroundings<'a>,
     feed: Feed,
-    writer: CheckpointWriter,
+    /// `None` in a trial.
+    writer: Option<CheckpointWriter>,
     bad: BTreeSet<u64>,
     bad_named: Vec<BadSample>,
     steps_total: u64,
@@ -90,13 +91,10 @@ struct Loop<'a> {
 
 /// Trains until the job's end or until it is asked to stop.
 pub fn run(job: Job, around: Surroundings<'_>) -> Result<Outcome, TrainError> {
-    let writer = CheckpointWriter::start(around.store.clone(), around.sink.clone(), around.clock).map_err(
-        |source| CheckpointError::Io {
-            action: "start the writer of",
-            path: around.store.folder().to_owned(),
-            source,
-        },
-    )?;
+    let writer = match &around.store {
+        Some(store) => Some(start_writer(store, &around)?),
+        None => None,
+    };
     let now = around.clock.now_ns();
     let mut this = Loop {
         feed: Feed::new(job.device.device.clone().autodiff(), job.loader_settings(Split::Train).normalize),
@@ -114,6 +112,14 @@ pub fn run(job: Job, around: Surroundings<'_>) -> Result<Outcome, TrainError> {
     };
     let ending = this.train()?;
     this.finish(ending)
+}
+
+fn start_writer(store: &CheckpointStore, around: &Surroundings<'_>) -> Result<CheckpointWriter, TrainError> {
+    let writer = CheckpointWriter::start(store.clone(), around.sink.clone(), around.clock);
+    let folder = || store.folder().to_owned();
+    writer.map_err(|source| {
+        CheckpointError::Io { action: "start the writer of", path: folder(), source }.into()
+    })
 }
 
 impl Loop<'_> {
@@ -150,8 +156,11 @@ impl Loop<'_> {
         }
     }
 
-    /// Records what the pipeline has changed about itself.
+    /// Records what the pipeline has changed about itself, and what it has to say.
     fn note_adjusted(&mut self, pipeline: &mut Pipeline) {
+        for message in pipeline.take_notices() {
+            self.around.sink.send(Record::Warning(WarningRecord { message }));
+        }
         if let Some(setting) = pipeline.take_adjusted() {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             self.around.sink.send(Record::Loader(LoaderRecord {
@@ -410,7 +419,7 @@ impl Loop<'_> {
 
     /// Evaluates; `Some(true)` if it is the best so far, `None` if it was interrupted.
     fn validate(&mut self, epoch: u32) -> Result<Option<bool>, TrainError> {
-        if self.job.dataset.len(Split::Validation) == 0 {
+        if self.job.dataset.len(Split::Validation) == 0 || self.writer.is_none() {
             return Ok(Some(false));
         }
         let begun = self.around.clock.now_ns();
@@ -466,7 +475,8 @@ impl Loop<'_> {
     }
 
     fn checkpoint_if_due(&mut self) -> Result<(), TrainError> {
-        if self.around.clock.now_ns() < self.checkpoint_at_ns || !self.writer.is_idle() {
+        let idle = self.writer.as_ref().is_some_and(CheckpointWriter::is_idle);
+        if self.around.clock.now_ns() < self.checkpoint_at_ns || !idle {
             return Ok(());
         }
         self.checkpoint_now(false)
@@ -474,6 +484,9 @@ impl Loop<'_> {
 
     /// Copies the run's state and hands it to the writer.
     fn checkpoint_now(&mut self, best: bool) -> Result<(), TrainError> {
+        if self.writer.is_none() {
+            return Ok(());
+        }
         let begun = self.around.clock.now_ns();
         self.fetch_loss();
         let (updates, optimizer) = self.job.optimizer.to_tensors();
@@ -488,7 +501,9 @@ impl Loop<'_> {
             optimizer,
         };
         let snapshot_ns = self.around.clock.now_ns() - begun;
-        self.writer.write(checkpoint, snapshot_ns, best);
+        if let Some(writer) = &self.writer {
+            writer.write(checkpoint, snapshot_ns, best);
+        }
         self.checkpoint_due_next();
         Ok(())
     }
@@ -509,7 +524,9 @@ impl Loop<'_> {
                 format!("{dropped} records did not fit the queue to the run log and are missing there");
             self.around.sink.send(Record::Warning(WarningRecord { message }));
         }
-        self.writer.finish()?;
+        if let Some(writer) = self.writer.take() {
+            writer.finish()?;
+        }
         Ok(outcome)
     }
 }

@@ -42,6 +42,10 @@ impl Feed {
                 let images = Tensor::from_data(TensorData::new(data.into_vec(), shape), &self.device);
                 self.images(images, batch.labels)
             }
+            Inputs::F16Nchw { data, shape } => {
+                let images = Tensor::from_data(TensorData::new(data.into_vec(), shape), &self.device);
+                self.images(images, batch.labels)
+            }
             Inputs::U8Nhwc { data, shape } => {
                 let pixels = Tensor::<4>::from_data(TensorData::new(data.into_vec(), shape), &self.device);
                 self.images(self.normalized(pixels), batch.labels)

@@ -191,7 +191,7 @@ fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError>
     Ok(())
 }
 
-fn loader_settings(
+pub(crate) fn loader_settings(
     settings: &TrainSettings,
     entry: &ModelEntry,
     split: Split,
@@ -219,6 +219,8 @@ fn loader_settings(
         workers_max: settings.workers_max,
         prefetch_batches: settings.prefetch_batches,
         prefetch_bytes: settings.prefetch_bytes,
+        // Each epoch's validation would fill it with what is read once.
+        cache: settings.cache.clone().filter(|_| split == Split::Train),
         layout: Feed::layout(),
         seed: settings.seed,
         normalize: normalize(entry),

@@ -3,9 +3,9 @@
 //! A [`Job`] is a run that is ready to start; [`engine::run`] is the loop. What happens is told through
 //! [`records::RecordSink`], never printed; where things are stored is decided by the caller.
 
-mod atomic_file;
 pub mod checkpoint;
 pub mod device;
+pub mod diagnose;
 pub mod engine;
 pub mod error;
 mod evaluate;
@@ -16,6 +16,7 @@ pub mod memory;
 pub mod model;
 mod optimizer;
 pub mod params;
+pub mod probe;
 pub mod records;
 mod schedule;
 pub mod settings;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use footplate_core::Record;
+use footplate_core::ports::Clock;
 
 /// Records that may wait for the log's writer: some minutes of the fastest training.
 const QUEUE_RECORDS: usize = 8192;
@@ -28,6 +30,16 @@ impl RunClock {
     }
 }
 
+impl Clock for RunClock {
+    fn now_ns(&self) -> u64 {
+        Self::now_ns(self)
+    }
+
+    fn wait_ns(&self, duration_ns: u64) {
+        thread::sleep(Duration::from_nanos(duration_ns));
+    }
+}
+
 /// Where the loop puts its records.
 #[derive(Clone, Debug)]
 pub struct RecordSink {
@@ -43,7 +55,7 @@ impl RecordSink {
     }
 
     /// Puts a record into the queue, or counts it as dropped if the queue is full.
-    pub(crate) fn send(&self, record: Record) {
+    pub fn send(&self, record: Record) {
         if self.queue.try_send(record).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use footplate_data::CacheSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{LstmSize, OptimizerKind};
@@ -54,6 +55,8 @@ pub struct TrainSettings {
     pub prefetch_batches: usize,
     /// Bytes of minibatches prepared ahead, at most.
     pub prefetch_bytes: u64,
+    /// Keeps a part of the training samples' bytes in memory or on a fast disk.
+    pub cache: Option<CacheSettings>,
     /// Seconds between checkpoints; 0: after each step.
     pub checkpoint_every_s: f64,
     /// Share of the training split that may be unreadable or damaged, 0 to 1.

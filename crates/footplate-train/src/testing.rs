@@ -41,6 +41,7 @@ pub(crate) fn small_settings(model: &str) -> TrainSettings {
         workers_max: None,
         prefetch_batches: 2,
         prefetch_bytes: 64 << 20,
+        cache: None,
         checkpoint_every_s: 60.0,
         max_bad_fraction: 0.01,
     }

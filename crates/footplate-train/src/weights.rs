@@ -11,10 +11,10 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
-use crate::atomic_file;
 use crate::checkpoint::Checkpoint;
 use crate::model::{self, ModelShape};
 use crate::params::{NamedTensor, Network, ParamError, ParamKind};
+use footplate_data::atomic_file;
 
 /// PyTorch counts the batches of each normalisation layer; nothing here depends on that number.
 const BATCH_COUNT: &str = "num_batches_tracked";

@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::evaluate::EvaluateArguments;
+use crate::commands::pack::PackArguments;
 use crate::commands::tune::TuneArguments;
-use crate::options::TrainOptions;
+use crate::options::{Time, TrainOptions};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
@@ -25,8 +26,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network; with no arguments, on railway signals that the program makes itself
     Train(Box<TrainArguments>),
+    /// Pack a data set of images into indexed shards: faster to read and to begin decoding
+    Pack(PackArguments),
+    /// Measure a training job's stages: which one limits it, by how much, and what to change
+    Stalls(Box<StallsArguments>),
     /// Show the machine: its knobs, rails, temperatures, and what is missing
     Device(crate::commands::device::DeviceArguments),
+    /// Run any command and tell its time, energy, heat and throttling
+    Measure(crate::commands::measure::MeasureArguments),
     /// Show, set and restore power modes
     Mode(Box<crate::commands::mode::ModeArguments>),
     /// Write a run's weights as safetensors in torchvision's layout
@@ -76,6 +83,52 @@ pub(crate) struct TrainArguments {
     pub(crate) dry_run: bool,
 
     /// Print one JSON document with the run's figures on stdout
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// Print nothing but errors and the result
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+const STALLS_EXAMPLES: &str = "\
+Examples:
+  footplate stalls resnet18 --data photos/                 what limits this job, and what to change
+  footplate stalls resnet18 --data photos/ --apply         also try the best change: predicted against got
+  footplate stalls lenet5 --data photos/ --image-size 224 --workers 1 --time 20s --json
+  footplate stalls resnet18 --data /media/card/photos --cold   as in the first epoch, or with more data than memory
+
+It takes the options of `footplate train`, runs real steps on real data for the time given, and leaves nothing behind.
+
+Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
+6 not enough memory, 7 interrupted.";
+
+#[derive(Debug, Args)]
+#[command(after_help = STALLS_EXAMPLES)]
+pub(crate) struct StallsArguments {
+    /// lenet5, resnet18, resnet50, mobilenet_v3_small, mobilenet_v3_large or lstm [default: lenet5]
+    pub(crate) model: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+
+    /// Settings file in TOML
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How long to measure, e.g. 20s, 2m; single steps that are longer are still finished
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Diagnosis")]
+    pub(crate) time: Time,
+
+    /// Run again with the best change that needs no other data set or machine, and compare with the prediction
+    #[arg(long, help_heading = "Diagnosis")]
+    pub(crate) apply: bool,
+
+    /// Take the samples as not yet read: the first epoch, or more data than memory [default: by the sizes]
+    #[arg(long, help_heading = "Diagnosis")]
+    pub(crate) cold: bool,
+
+    /// Print one JSON document with all figures on stdout
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 

@@ -8,6 +8,9 @@ use std::thread;
 
 use footplate_core::{Bytes, Reading};
 
+/// The kernel counts time for programs in hundredths of a second, whatever its own tick is.
+const TICKS_PER_S: f64 = 100.0;
+
 /// Operating system, architecture and cores, in words.
 pub(crate) fn description() -> String {
     format!("{} {}, {} cores", std::env::consts::OS, std::env::consts::ARCH, cores())
@@ -41,6 +44,27 @@ pub(crate) fn peak_memory() -> Reading<Bytes> {
 /// Resident memory of this process now.
 pub(crate) fn resident_memory() -> Reading<Bytes> {
     own_status("VmRSS:")
+}
+
+/// CPU time of the children that have ended, theirs included, in seconds.
+pub(crate) fn children_cpu_s() -> Option<f64> {
+    children_ticks(&fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks as f64 / TICKS_PER_S)
+}
+
+/// Fields 16 and 17 (`cutime`, `cstime`). The second field is a name in brackets that may hold anything.
+fn children_ticks(stat: &str) -> Option<u64> {
+    let after = stat.rsplit_once(')')?.1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    Some(fields.get(13)?.parse::<u64>().ok()? + fields.get(14)?.parse::<u64>().ok()?)
+}
+
+/// Busy and all time of the machine's cores so far, in ticks.
+pub(crate) fn cpu_ticks() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<u64> =
+        text.lines().next()?.split_whitespace().skip(1).take(8).map_while(|f| f.parse().ok()).collect();
+    let all: u64 = fields.iter().sum();
+    Some((all.checked_sub(fields.get(3)? + fields.get(4)?)?, all))
 }
 
 fn own_status(field: &str) -> Reading<Bytes> {
@@ -103,6 +127,13 @@ mod tests {
         assert_eq!(field_kib(MEMINFO, "MemAvailable:"), Some(Bytes(2_103_300 * 1024)));
         assert_eq!(field_kib(MEMINFO, "SwapFree:"), None);
         assert_eq!(field_kib("MemAvailable:  many kB\n", "MemAvailable:"), None);
+    }
+
+    #[test]
+    fn childrens_time_is_found_behind_any_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 100 200 0 0 7 8 30 12 20 0 1 0 100 1 1";
+        assert_eq!(children_ticks(stat), Some(42));
+        assert_eq!(children_ticks("42 (x) S 1"), None);
     }
 
     #[test]

@@ -9,10 +9,12 @@ mod host;
 mod machine;
 mod options;
 mod output;
+mod power;
 mod profile_file;
 mod recorder;
 mod resolve;
 mod run_store;
+mod stalls_text;
 mod summary_text;
 mod view;
 
@@ -38,7 +40,10 @@ fn main() -> ExitCode {
 fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
+        cli::Command::Pack(arguments) => commands::pack::run(&arguments),
+        cli::Command::Stalls(arguments) => commands::stalls::run(&arguments),
         cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Measure(arguments) => commands::measure::run(&arguments),
         cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),

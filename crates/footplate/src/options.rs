@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use footplate_data::CacheSettings;
 use footplate_train::device::DeviceChoice;
 use footplate_train::model::OptimizerKind;
 use footplate_train::settings::ScheduleKind;
@@ -49,12 +50,15 @@ pub(crate) struct TrainOptions {
     /// Threads that prepare minibatches; 0: the training thread itself [default: by what the step waits for, up to the number of cores]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) workers: Option<usize>,
-    /// Minibatches prepared ahead at most [default: 6]
+    /// Minibatches prepared ahead at most [default: 4]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) prefetch_batches: Option<usize>,
     /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Data")]
     pub(crate) prefetch_bytes: Option<Size>,
+    /// Keep a fixed part of the training images' bytes: ram:SIZE, or disk:FOLDER:SIZE on a fast disk [default: none]
+    #[arg(long, value_name = "CACHE", help_heading = "Data")]
+    pub(crate) cache: Option<CacheChoice>,
 
     /// auto, cpu, vulkan or cuda [default: cpu]
     #[arg(long, value_name = "DEVICE", help_heading = "Training")]
@@ -205,6 +209,32 @@ impl FromStr for Size {
     }
 }
 
+/// Where a part of the data is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CacheChoice(pub(crate) CacheSettings);
+
+impl FromStr for CacheChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a cache such as ram:2GiB or disk:/mnt/nvme/cache:20GiB");
+        let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
+        let (folder, size) = rest.rsplit_once(':').unwrap_or(("", rest));
+        let Size { bytes } = size.parse().map_err(|e| format!("{}: {e}", wrong()))?;
+        // What a settings file can hold.
+        if i64::try_from(bytes).is_err() {
+            return Err(wrong());
+        }
+        match (kind, folder) {
+            ("ram", "") => Ok(Self(CacheSettings::Ram { bytes })),
+            ("disk", folder) if !folder.is_empty() => {
+                Ok(Self(CacheSettings::Disk { folder: folder.into(), bytes }))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
 /// A number of 0 or more, followed by one of `units`.
 fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let (number, factor) =
@@ -233,7 +263,7 @@ macro_rules! deserialize_by_parsing {
         }
     )*};
 }
-deserialize_by_parsing!(BatchSize, Time, Size);
+deserialize_by_parsing!(BatchSize, CacheChoice, Time, Size);
 
 /// A settings file: the options, and the model's name besides.
 #[derive(Debug, Default, PartialEq)]
@@ -288,6 +318,7 @@ impl TrainOptions {
             workers,
             prefetch_batches,
             prefetch_bytes,
+            cache,
             device,
             epochs,
             max_steps,
@@ -331,6 +362,27 @@ mod tests {
         for bad in ["", "60", "-1s", "NaNs", "s", "1 year"] {
             assert!(bad.parse::<Time>().is_err(), "{bad}");
             assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn caches_have_a_place_and_a_size() {
+        let cache = |text: &str| text.parse::<CacheChoice>().map(|choice| choice.0);
+        assert_eq!(cache("ram:2GiB"), Ok(CacheSettings::Ram { bytes: 2 << 30 }));
+        let disk = CacheSettings::Disk { folder: "/a:b/c".into(), bytes: 1 << 20 };
+        assert_eq!(cache("disk:/a:b/c:1MiB"), Ok(disk));
+        for bad in [
+            "ram",
+            "ram:",
+            "ram:2",
+            "ram:/x:2GiB",
+            "disk:2GiB",
+            "disk::2GiB",
+            "disk:/x:many",
+            "tape:/x:1GiB",
+            "ram:9999999999999GiB",
+        ] {
+            assert!(cache(bad).is_err(), "{bad}");
         }
     }
 

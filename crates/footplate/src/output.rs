@@ -1,6 +1,7 @@
 //! The one place that prints. Results go to stdout, everything about the way there to stderr.
 
 use std::io::{self, Write};
+use std::process::Stdio;
 
 use crate::failure::Failure;
 
@@ -12,6 +13,11 @@ pub(crate) fn result(text: &str) {
 /// Something about the way to the result.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Our stderr for a command whose own output must not mix with a document on stdout.
+pub(crate) fn stderr_for_child() -> Stdio {
+    Stdio::from(io::stderr())
 }
 
 /// Something that the user should know.

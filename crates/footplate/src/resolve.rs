@@ -1,5 +1,6 @@
 //! From what a user asked for to settings that leave nothing open.
 
+use footplate_data::CacheSettings;
 use footplate_train::TrainError;
 use footplate_train::device::DeviceChoice;
 use footplate_train::model::{self, LstmSize, ModelEntry, Task};
@@ -9,7 +10,7 @@ use footplate_train::settings::{
 
 use crate::failure::Failure;
 use crate::host;
-use crate::options::{BatchSize, TrainOptions};
+use crate::options::{BatchSize, CacheChoice, TrainOptions};
 
 /// The model that `footplate train` trains if none is named.
 const DEFAULT_MODEL: &str = "lenet5";
@@ -21,7 +22,7 @@ const CROP_MIN_AREA_SMALL: f64 = 0.6;
 const SMALL_SIDE: u32 = 96;
 const PREFETCH_BYTES: u64 = 512 << 20;
 /// The pipeline begins with three and takes one more where that helps.
-const PREFETCH_BATCHES: usize = 6;
+const PREFETCH_BATCHES: usize = 4;
 const CHECKPOINT_EVERY_S: f64 = 60.0;
 
 /// The registry's entry for the name that was given, or for the default.
@@ -105,8 +106,19 @@ pub(crate) fn settings(
         workers_max: o.workers.is_none().then_some(cores.max(1)),
         prefetch_batches: o.prefetch_batches.unwrap_or(PREFETCH_BATCHES),
         prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.bytes),
+        cache: o.cache.clone().map(cache),
         checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.seconds),
         max_bad_fraction: o.max_bad_fraction.unwrap_or(0.01),
+    }
+}
+
+/// A resumed run finds its cache from any folder.
+fn cache(choice: CacheChoice) -> CacheSettings {
+    match choice.0 {
+        CacheSettings::Disk { folder, bytes } => {
+            CacheSettings::Disk { folder: std::path::absolute(&folder).unwrap_or(folder), bytes }
+        }
+        ram @ CacheSettings::Ram { .. } => ram,
     }
 }
 

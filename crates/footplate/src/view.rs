@@ -72,6 +72,19 @@ impl Progress {
         }
     }
 
+    /// This is being done now.
+    pub(crate) fn stage(&mut self, what: &str) {
+        match self.detail {
+            Detail::Quiet => {}
+            Detail::Plain => output::note(what),
+            Detail::Live => {
+                let bar = self.bar.get_or_insert_with(|| live_bar("{msg} ({elapsed})"));
+                bar.set_message(what.to_owned());
+                bar.tick();
+            }
+        }
+    }
+
     /// It is over.
     pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -117,9 +130,8 @@ impl View {
         match record {
             Record::RunStart(start) => self.begin(start),
             Record::Minibatch(minibatch) => self.step(minibatch, summary),
-            Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) => {}
+            Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) | Record::Power(_) => {}
             Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
-            Record::Power(_) => {}
         }
         match record {
             Record::Epoch(epoch) if self.start_has_no_validation() => {

@@ -55,7 +55,12 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError>
 /// Whether an end marker comes after the first scan's header. A decoder fills up what a truncated file lacks,
 /// and a truncated photo must not pass for a whole one.
 fn has_end_marker(bytes: &[u8]) -> bool {
-    scan_start(bytes).is_some_and(|start| bytes[start..].windows(2).any(|pair| pair == [0xff, 0xd9]))
+    scan_start(bytes).is_some_and(|start| ends_after(bytes, start))
+}
+
+/// Whether an end marker comes after `start`. It is looked for from the end, where it nearly always is.
+pub(super) fn ends_after(bytes: &[u8], start: usize) -> bool {
+    bytes.get(start..).is_some_and(|data| data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
 }
 
 /// Where the first scan's data begins: the segments before it are stepped over, since a thumbnail inside one

@@ -1,6 +1,8 @@
 //! From encoded bytes to RGB pixels. The kind of an image is told by its first bytes, not by its name.
 
 mod exif;
+pub(crate) mod fused;
+pub mod index;
 mod jpeg;
 mod png;
 
@@ -78,6 +80,12 @@ pub fn image_info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
     }
 }
 
+/// The header of a file that the crop decoder speaks, if the file is whole as far as its end marker tells.
+pub(crate) fn fused_header(bytes: &[u8]) -> Option<fused::Header<'_>> {
+    let header = fused::Header::parse(bytes)?;
+    jpeg::ends_after(bytes, header.scan_start()).then_some(header)
+}
+
 /// Decodes to `out` as RGB, `height * width * 3` bytes, row by row. `out` is resized; its capacity is reused.
 ///
 /// Nothing is allocated for an image of more than `max_pixels`.
@@ -135,7 +143,26 @@ pub(crate) mod tests {
         jpeg_with(width, height, |_| {})
     }
 
-    fn jpeg_with(width: u16, height: u16, set: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+    /// A picture with detail, and with colours at the edge of what 8 bits hold.
+    pub(crate) fn noisy_picture(width: usize, height: usize) -> Vec<u8> {
+        let pixel = |i: usize| {
+            let (x, y) = (i % width, i / width);
+            let noise = crate::rng::mix(i as u64) % 24;
+            let square = if (x / 7 + y / 6) % 2 == 0 { 225 } else { 5 };
+            [
+                (x * 5 % 200 + noise as usize) as u8,
+                (y * 230 / height + noise as usize) as u8,
+                square + noise as u8,
+            ]
+        };
+        (0..width * height).flat_map(pixel).collect()
+    }
+
+    pub(crate) fn jpeg_with(
+        width: u16,
+        height: u16,
+        set: impl FnOnce(&mut Encoder<&mut Vec<u8>>),
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes, 95);
         encoder.set_sampling_factor(SamplingFactor::F_1_1);

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use half::f16;
+
 use crate::batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
+use crate::cache::{Cache, Fetched};
 use crate::dataset::{Dataset, ImageDataset, Split};
 use crate::order::{Order, Visit};
 use crate::parts::{Part, Parts};
 use crate::pipeline::Position;
 use crate::pool::{Pool, Pooled};
 use crate::rng::SampleKey;
-use crate::transform::Scratch;
+use crate::transform::{Output, Scratch};
 
 /// A worker takes samples of about this many bytes at once, so that the taking costs nothing beside the work.
 const TASK_BYTES: usize = 64 << 10;
@@ -21,7 +24,6 @@ const TASK_BYTES: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Worker {
     encoded: Vec<u8>,
-    pixels: Vec<u8>,
     scratch: Scratch,
 }
 
@@ -39,11 +41,13 @@ pub(super) struct Maker {
     sample_length: usize,
     task_samples: usize,
     pools: Pools,
+    pub(super) cache: Cache,
 }
 
 /// Buffers for the kinds of minibatches; only one of them is used.
 struct Pools {
     floats: Pool<f32>,
+    halves: Pool<f16>,
     bytes: Pool<u8>,
     tokens: Pool<i32>,
 }
@@ -70,7 +74,7 @@ pub(super) struct Building {
 }
 
 impl Building {
-    fn samples(&self) -> usize {
+    pub(super) fn samples(&self) -> usize {
         (self.places.end - self.places.start) as usize
     }
 
@@ -82,6 +86,7 @@ impl Building {
 /// A minibatch's buffer while threads write to it.
 enum Buffer {
     Floats(Arc<Parts<f32>>),
+    Halves(Arc<Parts<f16>>),
     Bytes(Arc<Parts<u8>>),
     Tokens(Arc<Parts<i32>>),
 }
@@ -89,6 +94,7 @@ enum Buffer {
 /// A run of a minibatch's buffer.
 enum Slot {
     Floats(Part<f32>),
+    Halves(Part<f16>),
     Bytes(Part<u8>),
     Tokens(Part<i32>),
 }
@@ -115,11 +121,13 @@ impl Maker {
         let share = settings.batch_size.div_ceil(2 * settings.workers.max(1)).max(1);
         let pools = Pools {
             floats: Pool::new(length, kept),
+            halves: Pool::new(length, kept),
             bytes: Pool::new(length, kept),
             tokens: Pool::new(length, kept),
         };
         Self {
             batches_per_epoch: samples.div_ceil(settings.batch_size as u64),
+            cache: Cache::open(settings.cache.as_ref(), &dataset),
             visit: visit(&dataset, settings.shuffle),
             task_samples: (TASK_BYTES / sample_bytes).clamp(1, share),
             dataset,
@@ -178,6 +186,7 @@ impl Maker {
         match (self.dataset.as_ref(), self.settings.layout) {
             (Dataset::Text(_), _) => Buffer::Tokens(Parts::new(self.pools.tokens.take())),
             (_, PixelLayout::F32Nchw) => Buffer::Floats(Parts::new(self.pools.floats.take())),
+            (_, PixelLayout::F16Nchw) => Buffer::Halves(Parts::new(self.pools.halves.take())),
             (_, PixelLayout::U8Nhwc) => Buffer::Bytes(Parts::new(self.pools.bytes.take())),
         }
     }
@@ -195,6 +204,7 @@ impl Maker {
         let buffer = building.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = match buffer.as_ref()? {
             Buffer::Floats(parts) => Slot::Floats(parts.lend(length)),
+            Buffer::Halves(parts) => Slot::Halves(parts.lend(length)),
             Buffer::Bytes(parts) => Slot::Bytes(parts.lend(length)),
             Buffer::Tokens(parts) => Slot::Tokens(parts.lend(length)),
         };
@@ -241,23 +251,27 @@ impl Maker {
         range: Range<usize>,
         worker: &mut Worker,
     ) -> Result<(), BadSample> {
-        match (self.dataset.as_ref(), slot) {
-            (Dataset::Text(text), Slot::Tokens(out)) => {
-                let begun = Instant::now();
-                text.window(self.split, self.settings.seed, building.epoch, sample, &mut out[range]);
-                building.prep_ns.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
-                Ok(())
+        let normalize = &self.settings.normalize;
+        let out = match slot {
+            Slot::Floats(out) => Output::F32Nchw { out: &mut out[range], normalize },
+            Slot::Halves(out) => Output::F16Nchw { out: &mut out[range], normalize },
+            Slot::Bytes(out) => Output::U8Nhwc(&mut out[range]),
+            Slot::Tokens(out) => {
+                if let Dataset::Text(text) = self.dataset.as_ref() {
+                    let begun = Instant::now();
+                    text.window(self.split, self.settings.seed, building.epoch, sample, &mut out[range]);
+                    building.prep_ns.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
+                }
+                return Ok(());
             }
-            (Dataset::Images(images), slot) => {
-                let index = images.split(self.split)[sample as usize];
-                self.image(images, index, building, slot, range, worker).map_err(|reason| {
-                    let name = images.store.name(index as usize);
-                    BadSample { index: index.into(), name, reason }
-                })
-            }
-            // A text's buffer is one of tokens: `buffer`.
-            (Dataset::Text(_), _) => Ok(()),
-        }
+        };
+        // Only a text's minibatches are tokens, and a text has no others: `buffer`.
+        let Dataset::Images(images) = self.dataset.as_ref() else { return Ok(()) };
+        let index = images.split(self.split)[sample as usize];
+        self.image(images, index, building, out, worker).map_err(|reason| {
+            let name = images.store.name(index as usize);
+            BadSample { index: index.into(), name, reason }
+        })
     }
 
     /// Reads and transforms one image into its place.
@@ -266,30 +280,18 @@ impl Maker {
         images: &ImageDataset,
         index: u32,
         building: &Building,
-        slot: &mut Slot,
-        range: Range<usize>,
+        out: Output<'_>,
         worker: &mut Worker,
     ) -> Result<(), String> {
         let begun = Instant::now();
-        let form = images.store.read(index as usize, &mut worker.encoded);
+        let fetched = self.cache.read(&images.store, index as usize, &mut worker.encoded);
+        images.forget(index as usize);
         let read = Instant::now();
         building.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
-        let form = form.map_err(|e| format!("cannot be read: {e}"))?;
+        let Fetched { form, bytes } = fetched.map_err(|e| format!("cannot be read: {e}"))?;
         let key = SampleKey { seed: self.settings.seed, epoch: building.epoch, index: index.into() };
-        let encoded = form.encoded(&worker.encoded);
-        worker.pixels.resize(self.sample_length, 0);
-        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, &mut worker.pixels);
-        if result.is_ok() {
-            match slot {
-                Slot::Floats(out) => self.settings.normalize.nhwc_u8_to_nchw_f32(
-                    &worker.pixels,
-                    self.settings.transform.image_size as usize,
-                    &mut out[range],
-                ),
-                Slot::Bytes(out) => out[range].copy_from_slice(&worker.pixels),
-                Slot::Tokens(_) => {}
-            }
-        }
+        let encoded = form.encoded(bytes);
+        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, out);
         building.prep_ns.fetch_add(nanoseconds(read.elapsed()), Ordering::Relaxed);
         result.map_err(|e| e.to_string())
     }
@@ -332,6 +334,9 @@ impl Maker {
         Some(match buffer {
             Buffer::Floats(parts) => {
                 Inputs::F32Nchw { data: packed(parts, good, length)?, shape: [items, 3, size, size] }
+            }
+            Buffer::Halves(parts) => {
+                Inputs::F16Nchw { data: packed(parts, good, length)?, shape: [items, 3, size, size] }
             }
             Buffer::Bytes(parts) => {
                 Inputs::U8Nhwc { data: packed(parts, good, length)?, shape: [items, size, size, 3] }

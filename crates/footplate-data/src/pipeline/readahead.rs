@@ -19,6 +19,9 @@ pub(super) struct Readahead {
     /// How far to be ahead, in samples.
     ahead: u64,
     epoch: Option<(u32, Order)>,
+    /// Samples of a run that no cache has.
+    missing: Vec<u32>,
+    scratch: Vec<u8>,
 }
 
 impl Maker {
@@ -30,7 +33,13 @@ impl Maker {
 
 impl Readahead {
     pub(super) fn new(maker: &Maker) -> Self {
-        Self { asked: 0, ahead: maker.visit.window().max(AHEAD_SAMPLES), epoch: None }
+        Self {
+            asked: 0,
+            ahead: maker.visit.window().max(AHEAD_SAMPLES),
+            epoch: None,
+            missing: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Until the pipeline is closed.
@@ -72,7 +81,9 @@ impl Readahead {
         let split = images.split(maker.split);
         for (first, count) in runs {
             let run = &split[first as usize..(first + count) as usize];
-            images.store.advise(run);
+            self.missing.clear();
+            self.missing.extend(run.iter().filter(|index| !maker.cache.holds(**index as usize)));
+            images.store.advise(&self.missing, &mut self.scratch);
         }
         self.asked += next - place;
     }

@@ -33,6 +33,7 @@ fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
         workers_max: None,
         prefetch_batches: 3,
         prefetch_bytes: 1 << 30,
+        cache: None,
         layout,
         seed: 5,
         normalize: Normalize::IMAGENET,
@@ -126,6 +127,75 @@ fn a_slow_consumer_finds_no_more_than_the_bound_made_ahead() {
         assert!(queue.next <= taken + 3, "{} made or being made after {taken} were taken", queue.next);
     }
     assert!(pipeline.next().is_none());
+}
+
+/// What is made, being made or waiting, seen at each sample that is given out.
+#[test]
+fn a_slow_producer_stays_within_the_bound_too() {
+    let root = folder(&[]);
+    let pipeline = start(root.path(), 4, START);
+    let shared = pipeline.shared.clone();
+    let (looked, has_looked) = std::sync::mpsc::channel();
+    let watcher = thread::spawn(move || {
+        let mut most = 0;
+        loop {
+            let queue = shared.lock();
+            most = most.max(queue.next - queue.delivered);
+            if queue.closed {
+                return most;
+            }
+            let begun = queue.next > 0;
+            drop(queue);
+            if begun {
+                let _ = looked.send(());
+            }
+            thread::yield_now();
+        }
+    });
+    has_looked.recv().unwrap();
+    assert_eq!(all(pipeline).len(), 12);
+    let most = watcher.join().unwrap();
+    assert!((1..=3).contains(&most), "{most} at once");
+}
+
+#[test]
+fn workers_that_come_and_go_change_nothing() {
+    let root = folder(&[4]);
+    let alone = all(start(root.path(), 0, START));
+    let mut pipeline = start(root.path(), 2, START);
+    let mut seen = Vec::new();
+    for workers in [2, 1, 5, 3, 1, 7, 2, 2, 1, 4, 1, 6] {
+        pipeline.set_workers(workers).unwrap();
+        assert_eq!(pipeline.setting().workers, workers);
+        seen.push(contents(pipeline.next().unwrap().unwrap()));
+    }
+    assert_eq!(seen, alone);
+    assert!(pipeline.next().is_none());
+}
+
+#[test]
+fn an_automatic_pipeline_gives_the_same_minibatches() {
+    let root = folder(&[]);
+    let alone = all(start(root.path(), 0, START));
+    let automatic = LoaderSettings { workers_max: Some(4), ..settings(1, PixelLayout::U8Nhwc) };
+    let pipeline = Pipeline::start(dataset(root.path()), Split::Train, automatic, START, 3).unwrap();
+    assert_eq!(all(pipeline), alone);
+}
+
+#[test]
+fn the_position_of_a_sample_and_its_place_belong_together() {
+    let root = folder(&[]);
+    for batch in 0..4 {
+        let from = Position { epoch: 1, batch };
+        let maker = Maker::new(dataset(root.path()), Split::Train, settings(1, PixelLayout::U8Nhwc), from);
+        let mut position = 0;
+        for seq in 0..9 {
+            assert_eq!(maker.position(seq), position, "batch {batch}, seq {seq}");
+            let number = batch + seq;
+            assert_eq!(maker.place(position), (1 + (number / 4) as u32, number % 4 * 4));
+            position += maker.begin(seq).samples() as u64;
+        }
+    }
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Folders of images: `ROOT/CLASS/…`, or `ROOT/train/CLASS/…` and `ROOT/val/CLASS/…`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::{Found, Store, is_image_name};
 use crate::error::DataError;
@@ -40,17 +42,41 @@ impl FolderStore {
         self.root.join(self.relative(index))
     }
 
+    fn write_path(&self, index: usize, out: &mut Vec<u8>) {
+        let (folder, name) = &self.files[index];
+        let folder = &self.folders[*folder as usize];
+        out.clear();
+        for (i, part) in [self.root.as_os_str(), folder.as_os_str(), name].into_iter().enumerate() {
+            if i > 0 && !out.ends_with(b"/") {
+                out.push(b'/');
+            }
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Opens a file without waiting: it may have become a pipe, at which nobody writes. `scratch` holds the path
+    /// afterwards: a sample costs no allocation.
+    fn open(&self, index: usize, scratch: &mut Vec<u8>) -> io::Result<File> {
+        let nonblocking = OFlags::NONBLOCK.bits() as i32;
+        self.write_path(index, scratch);
+        File::options().read(true).custom_flags(nonblocking).open(OsStr::from_bytes(scratch))
+    }
+
     /// Has the file's first bytes, and what is needed to open it, read to the page cache.
-    pub(crate) fn advise(&self, index: usize) {
-        if let Ok(file) = File::open(self.path(index)) {
+    pub(crate) fn advise(&self, index: usize, scratch: &mut Vec<u8>) {
+        if let Ok(file) = self.open(index, scratch) {
             let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
         }
     }
 
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let file = self.open(index, buffer)?;
         buffer.clear();
-        let file = File::open(self.path(index))?;
-        let size = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
+        }
+        let size = metadata.len();
         if size > FILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes")));
         }

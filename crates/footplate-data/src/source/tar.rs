@@ -1,95 +1,25 @@
 //! Tar shards in WebDataset's convention: the files of a sample follow each other and share their path up to
-//! the first dot of the file name; `.jpg`, `.jpeg` or `.png` is the image, `.cls` its class as a number.
+//! the first dot of the file name; `.jpg`, `.jpeg` or `.png` is the image, `.cls` its class as a number. Beside
+//! a shard may stand its side index (docs/shards.md), which saves the walk over its headers.
+
+pub(crate) mod scan;
+mod store;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
+pub(crate) use store::TarStore;
+use store::{Member, Shard};
 
-use super::{Found, Store, is_image_name};
+use super::{Found, Store};
 use crate::error::DataError;
+use crate::pack;
+use crate::pack::index::{self, BLOCK, IndexBody, IndexError};
 
-/// An image of more bytes is refused.
-const MEMBER_BYTES_MAX: u64 = 256 << 20;
-/// A class number has few digits.
-const CLASS_BYTES_MAX: u64 = 32;
-/// Headers and padding of a sample of two members.
-const MEMBER_OVERHEAD: u64 = 2048;
-/// Members with less between them are read in one go.
-const GAP_MAX: u64 = 64 << 10;
-/// More classes are taken for a mistake.
-const CLASSES_MAX: u32 = 1_000_000;
 /// Shards of a brace pattern, at most.
 const SHARDS_MAX: u64 = 100_000;
-
-#[derive(Debug)]
-struct Member {
-    shard: u32,
-    size: u32,
-    offset: u64,
-    /// Of its name, for the fingerprint.
-    name_crc: u32,
-}
-
-/// Members of archives that stay open.
-#[derive(Debug)]
-pub(crate) struct TarStore {
-    shards: Vec<(PathBuf, File)>,
-    members: Vec<Member>,
-}
-
-impl TarStore {
-    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let member = &self.members[index];
-        buffer.resize(member.size as usize, 0);
-        self.shards[member.shard as usize].1.read_exact_at(buffer, member.offset)
-    }
-
-    /// The mean size of a member with its share of headers and padding, in bytes.
-    pub(crate) fn mean_bytes(&self) -> u64 {
-        let total: u64 = self.members.iter().map(|member| u64::from(member.size) + MEMBER_OVERHEAD).sum();
-        total / (self.members.len() as u64).max(1)
-    }
-
-    /// Has the members read to the page cache; those that follow each other in one go.
-    pub(crate) fn advise(&self, samples: &[u32]) {
-        let mut run: Option<(u32, u64, u64)> = None;
-        for index in samples {
-            let member = &self.members[*index as usize];
-            let (from, to) = (member.offset, member.offset + u64::from(member.size));
-            run = match run {
-                Some((shard, begin, end)) if shard == member.shard && from >= end && from - end < GAP_MAX => {
-                    Some((shard, begin, to))
-                }
-                other => {
-                    self.advise_range(other);
-                    Some((member.shard, from, to))
-                }
-            };
-        }
-        self.advise_range(run);
-    }
-
-    fn advise_range(&self, range: Option<(u32, u64, u64)>) {
-        if let Some((shard, begin, end)) = range {
-            let file = &self.shards[shard as usize].1;
-            let _ = fadvise(file, begin, NonZeroU64::new(end - begin), Advice::WillNeed);
-        }
-    }
-
-    pub(crate) fn name(&self, index: usize) -> String {
-        let member = &self.members[index];
-        format!("{} at byte {}", self.shards[member.shard as usize].0.display(), member.offset)
-    }
-
-    pub(crate) fn identity(&self, index: usize) -> u32 {
-        let member = &self.members[index];
-        member.name_crc ^ member.size
-    }
-}
+/// One class name a line, for shards without a side index.
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
 
 /// Whether `path` is a pattern such as `train-{000..009}.tar`.
 pub(crate) fn is_pattern(path: &Path) -> bool {
@@ -158,140 +88,185 @@ pub(crate) fn has_tars(folder: &Path) -> bool {
     any(folder) || any(&folder.join("train"))
 }
 
-/// Reads the archives' headers.
+/// The archives that `path` means.
+pub(crate) fn shard_paths(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    shards(path).map(|(paths, _)| paths)
+}
+
+/// Reads the shards' side indices, or the archives' headers where there are none.
 pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
     let (paths, train_shards) = shards(path)?;
-    let mut index = Index::default();
+    let mut reader = Reader::for_shards(&paths);
     let mut validation_from = None;
     for (number, path) in paths.iter().enumerate() {
         if train_shards == Some(number) {
-            validation_from = Some(index.members.len());
+            validation_from = Some(reader.members.len());
         }
-        index.add(path, number as u32)?;
+        reader.add(path)?;
     }
-    if index.members.is_empty() {
+    if pack::is_incomplete(path) {
+        let warning = "`footplate pack` has not finished here: a part of the data is missing";
+        reader.warnings.push(format!("{}: {warning}", path.display()));
+    }
+    if reader.members.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }
-    let classes = index.labels.iter().max().map_or(0, |max| max + 1);
+    let (classes, warnings) = (reader.class_names(&paths)?, reader.warnings());
     Ok(Found {
-        store: Store::Tar(TarStore { shards: index.shards, members: index.members }),
-        labels: index.labels,
-        classes: (0..classes).map(|n| n.to_string()).collect(),
+        store: Store::Tar(TarStore::new(reader.shards, reader.members)),
+        labels: reader.labels,
+        classes,
         validation_from,
-        warnings: index.warnings,
+        warnings,
     })
 }
 
 /// What was found so far.
 #[derive(Default)]
-struct Index {
-    shards: Vec<(PathBuf, File)>,
+struct Reader {
+    shards: Vec<Shard>,
     members: Vec<Member>,
     labels: Vec<u32>,
+    /// The class names of the first index, as they stand in it, and the shard that has it.
+    names: Option<(Vec<u8>, Vec<String>, PathBuf)>,
     warnings: Vec<String>,
+    /// What was said of shards without an index: only of interest if others have one.
+    missing: Vec<String>,
+    buffer: Vec<u8>,
 }
 
-/// The files of one sample that were found so far.
-#[derive(Default)]
-struct Sample {
-    key: String,
-    image: Option<(u64, u64)>,
-    class: Option<u32>,
-}
+impl Reader {
+    /// Space for what the indices say that they hold: to grow step by step would take twice the memory.
+    fn for_shards(paths: &[PathBuf]) -> Self {
+        let samples = |path: &PathBuf| {
+            let size = path.metadata().ok()?.len();
+            index::open_beside(path, size).ok().map(|(_, header)| header.samples as usize)
+        };
+        let total = paths.iter().filter_map(samples).sum();
+        Self {
+            shards: Vec::with_capacity(paths.len()),
+            members: Vec::with_capacity(total),
+            labels: Vec::with_capacity(total),
+            ..Self::default()
+        }
+    }
 
-impl Index {
-    fn add(&mut self, path: &Path, shard: u32) -> Result<(), DataError> {
-        let file = File::open(path).map_err(DataError::io(path))?;
-        let size = file.metadata().map_err(DataError::io(path))?.len();
-        let malformed = |reason: String| DataError::Malformed { path: path.to_owned(), reason };
-        let mut archive = ::tar::Archive::new(&file);
-        let entries = archive.entries_with_seek().map_err(|e| malformed(e.to_string()))?;
-        let mut sample = Sample::default();
-        let mut incomplete = 0;
-        for entry in entries {
-            let mut entry = match entry {
-                Ok(entry) => entry,
-                Err(error) if self.members.is_empty() => {
-                    return Err(malformed(format!("not a tar archive: {error}")));
-                }
-                Err(error) => {
-                    self.warnings.push(format!(
-                        "{}: damaged or cut off, the rest is left out: {error}",
-                        path.display()
-                    ));
-                    break;
-                }
-            };
-            if !entry.header().entry_type().is_file() {
-                continue;
+    fn add(&mut self, path: &Path) -> Result<(), DataError> {
+        let result = self.add_indexed(path);
+        let error = match result {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Data(error)) => return Err(error),
+            Err(Trouble::Index(error)) => error,
+        };
+        let warning = format!("{}: {error}; its headers are read instead", path.display());
+        let list = if matches!(error, IndexError::Missing) { &mut self.missing } else { &mut self.warnings };
+        list.push(warning);
+        self.add_scanned(path)
+    }
+
+    fn add_indexed(&mut self, path: &Path) -> Result<(), Trouble> {
+        let tar = path.metadata().map_err(DataError::io(path))?;
+        let (file, header) = index::open_beside(path, tar.len())?;
+        let body = IndexBody::read(&file, &header, &mut self.buffer)?;
+        match &self.names {
+            None => {
+                let names = body.class_names(&header)?;
+                self.names = Some((body.names.to_vec(), names, path.to_owned()));
             }
-            let name = entry.path().map_err(|e| malformed(e.to_string()))?.to_string_lossy().into_owned();
-            let (key, ending) = split_name(&name);
-            if key != sample.key {
-                incomplete += self.finish(&std::mem::take(&mut sample), shard);
-                sample.key = key.to_owned();
+            Some((names, _, first)) if names != body.names => {
+                let reason = format!("its class names are not those of {}", first.display());
+                return Err(DataError::Malformed { path: path.to_owned(), reason }.into());
             }
-            let (offset, length) = (entry.raw_file_position(), entry.size());
-            if offset.saturating_add(length) > size {
-                self.warnings.push(format!("{}: cut off inside {name}", path.display()));
-                break;
-            }
-            if is_image_name(&name) && length <= MEMBER_BYTES_MAX {
-                sample.image = Some((offset, length));
-            } else if ending == "cls" && length <= CLASS_BYTES_MAX {
-                sample.class = read_class(&mut entry);
-            }
+            Some(_) => {}
         }
-        incomplete += self.finish(&sample, shard);
-        if incomplete > 0 {
-            self.warnings.push(format!(
-                "{}: {incomplete} samples without an image or a class number are left out",
-                path.display()
-            ));
-        }
-        self.shards.push((path.to_owned(), file));
+        self.shards.push(Shard::new(path.to_owned(), &tar, self.members.len() as u32, Some(header)));
+        self.labels.extend(body.records().map(|record| record.label));
+        self.members.extend(body.records().map(|record| Member {
+            block: record.block,
+            size: record.size,
+            name_crc: record.name_crc,
+            blob: record.blob,
+        }));
         Ok(())
     }
 
-    /// Keeps a complete sample; 1 if it is not one.
-    fn finish(&mut self, sample: &Sample, shard: u32) -> usize {
-        match (sample.image, sample.class) {
-            (Some((offset, length)), Some(class)) => {
-                let name_crc = crc32fast::hash(sample.key.as_bytes());
-                self.members.push(Member { shard, size: length as u32, offset, name_crc });
-                self.labels.push(class);
-                0
-            }
-            (None, None) => 0,
-            _ => 1,
+    fn add_scanned(&mut self, path: &Path) -> Result<(), DataError> {
+        let file = File::open(path).map_err(DataError::io(path))?;
+        let tar = file.metadata().map_err(DataError::io(path))?;
+        let first = self.members.len() as u32;
+        let (members, labels) = (&mut self.members, &mut self.labels);
+        let mut far = 0;
+        let mut keep = |found: scan::Scanned<'_>| {
+            let Ok(block) = u32::try_from(found.offset / BLOCK) else {
+                far += 1;
+                return;
+            };
+            let name_crc = crc32fast::hash(found.key.as_bytes());
+            members.push(Member { block, size: found.size, name_crc, blob: 0 });
+            labels.push(found.label);
+        };
+        match scan::scan(path, &file, &mut keep) {
+            Ok(warnings) => self.warnings.extend(warnings),
+            Err(error) if self.members.is_empty() => return Err(error),
+            Err(error) => self.warnings.push(format!("{error}; it is left out")),
         }
+        if far > 0 {
+            self.warnings.push(format!("{}: {far} samples beyond 2 TiB are left out", path.display()));
+        }
+        self.shards.push(Shard::new(path.to_owned(), &tar, first, None));
+        Ok(())
+    }
+
+    /// Names of the classes: from an index, or `classes.txt`, or their numbers.
+    fn class_names(&self, paths: &[PathBuf]) -> Result<Vec<String>, DataError> {
+        let classes = self.labels.iter().max().map_or(0, |max| *max as usize + 1);
+        let known = match &self.names {
+            Some((_, names, _)) => names.clone(),
+            None => names_beside(paths).unwrap_or_default(),
+        };
+        let numbers = (known.len()..classes).map(|number| number.to_string());
+        Ok(known.iter().cloned().chain(numbers).collect())
+    }
+
+    /// That there is no index is nothing special where no shard has one.
+    fn warnings(&mut self) -> Vec<String> {
+        if self.missing.len() < self.shards.len() {
+            self.warnings.append(&mut self.missing);
+        }
+        std::mem::take(&mut self.warnings)
     }
 }
 
-/// A member's key and the rest after the first dot of its file name.
-fn split_name(name: &str) -> (&str, &str) {
-    let file = name.rfind('/').map_or(0, |i| i + 1);
-    match name[file..].find('.') {
-        Some(dot) => (&name[..file + dot], &name[file + dot + 1..]),
-        None => (name, ""),
+/// Why a shard could not be taken by its index.
+enum Trouble {
+    Index(IndexError),
+    Data(DataError),
+}
+
+impl From<IndexError> for Trouble {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
     }
 }
 
-fn read_class(entry: &mut impl Read) -> Option<u32> {
-    let mut text = String::new();
-    entry.take(CLASS_BYTES_MAX).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok().filter(|class| *class < CLASSES_MAX)
+impl From<DataError> for Trouble {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
+/// The lines of a `classes.txt` in the shards' folder, or in the one above.
+fn names_beside(paths: &[PathBuf]) -> Option<Vec<String>> {
+    let folder = paths.first()?.parent()?;
+    let above = folder.parent().map(|above| above.join(CLASSES_FILE));
+    let files = [Some(folder.join(CLASSES_FILE)), above];
+    let text = files.into_iter().flatten().find_map(|path| fs::read_to_string(path).ok())?;
+    Some(text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_end_at_the_first_dot_of_the_file_name() {
-        assert_eq!(split_name("a.b/x.seg.png"), ("a.b/x", "seg.png"));
-        assert_eq!(split_name("plain"), ("plain", ""));
-    }
 
     #[test]
     fn patterns_count_with_their_zeros() {

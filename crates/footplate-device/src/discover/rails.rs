@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::board::{BoardFacts, SensorKind};
-use crate::root::Root;
+use crate::board::{BoardFacts, SensorKind, Soc};
+use crate::root::{Root, Source};
 
 use super::{Identity, Problem, note};
 
@@ -21,6 +21,10 @@ pub enum RailKind {
     Hwmon,
     /// A RAPL counter of microjoules that wraps.
     Rapl,
+    /// A discrete GPU's counter of millijoules through NVML; `folder` is `nvml:INDEX`.
+    NvmlEnergy,
+    /// A discrete GPU's power through NVML.
+    NvmlPower,
     /// A battery's discharge: microwatts, or microvolts and microamperes.
     Battery,
 }
@@ -57,6 +61,9 @@ pub(super) fn find(
     rails.extend(other_hwmon(root, facts, identity, problems));
     rails.extend(rapl(root, problems));
     rails.extend(batteries(root, problems));
+    if *root.source() == Source::System && facts.soc == Soc::Other {
+        rails.extend(crate::rail::nvml_rails(problems));
+    }
     if rails.is_empty() {
         problems.push(Problem::new("power", "no power sensor was found: time is measured, energy is not"));
     }

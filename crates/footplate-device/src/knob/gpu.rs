@@ -27,14 +27,17 @@ fn ceiling(gpu: &GpuKnob) -> u64 {
     gpu.table_hz.last().copied().unwrap_or(u64::MAX)
 }
 
+/// The GPU is on while its limits are written, and stays on where they hold its clock still.
 pub(super) fn plan(gpu: &GpuKnob, present: &Snapshot, wanted: Range) -> Vec<Write> {
-    let mut writes = Vec::new();
-    if let Some(power) = &gpu.power
-        && present.text(&power.path) != Some(power.on)
-    {
-        writes.push(Write::new(&power.path, power.on));
+    let limits = range(&min_path(gpu), &max_path(gpu), limits(gpu, present), wanted, ceiling(gpu));
+    let Some(power) = gpu.power.as_ref().filter(|power| present.text(&power.path) != Some(power.on)) else {
+        return limits;
+    };
+    let mut writes = vec![Write::new(&power.path, power.on)];
+    writes.extend(limits);
+    if wanted.min < wanted.max {
+        writes.push(Write::new(&power.path, present.text(&power.path).unwrap_or(power.auto)));
     }
-    writes.extend(range(&min_path(gpu), &max_path(gpu), limits(gpu, present), wanted, ceiling(gpu)));
     writes
 }
 

@@ -97,6 +97,11 @@ impl Meter {
         lock(&self.sampler).record(now_ns)
     }
 
+    /// What was seen from one moment to another: [`PowerMeter::window`] for a meter that is shared.
+    pub fn between(&self, from_ns: u64, to_ns: u64) -> WindowReading {
+        lock(&self.sampler).window(from_ns, to_ns)
+    }
+
     /// How busy the CPU's cores online and the GPU were in a window, each 0 to 1.
     pub fn usage(&self, from_ns: u64, to_ns: u64) -> (Reading<f64>, Reading<f64>) {
         lock(&self.sampler).usage(from_ns, to_ns)
@@ -110,7 +115,7 @@ impl Meter {
 
 impl PowerMeter for Meter {
     fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
-        lock(&self.sampler).window(from_ns, to_ns)
+        self.between(from_ns, to_ns)
     }
 
     fn least_window_ns(&self) -> Option<u64> {

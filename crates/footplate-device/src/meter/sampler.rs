@@ -14,6 +14,8 @@ use crate::throttle::ThrottleWatch;
 use super::series::{Series, sum};
 use super::usage::Usage;
 
+/// A sensor that averages over less than this is read like one that shows a moment.
+const AVERAGE_MIN_NS: u64 = 20_000_000;
 /// Temperatures and throttling are looked at this often.
 const HEAT_NS: u64 = 500_000_000;
 /// A rail that fails is opened anew this often.
@@ -250,12 +252,10 @@ impl Rail {
         let timing = timing(device, source);
         // An averaging sensor is read at its own period: then nothing goes unseen. One that shows a moment is
         // read as often as wanted; neither is read faster than it has new values.
-        let averages = timing.average_ns >= timing.period_ns && source.kind != RailKind::Battery;
-        let interval_ns = if averages {
-            timing.period_ns.max(interval_ns.min(timing.period_ns))
-        } else {
-            interval_ns.max(timing.period_ns)
-        };
+        let averages = timing.average_ns >= timing.period_ns && timing.period_ns >= AVERAGE_MIN_NS;
+        let is_gauge = source.kind == RailKind::Battery;
+        let wanted = interval_ns.max(timing.period_ns);
+        let interval_ns = if averages && !is_gauge { timing.period_ns } else { wanted };
         Self {
             reader: RailReader::open(&device.root, source, timing.limit_w).map_err(|e| e.to_string()),
             series: Series::new(timing.model(interval_ns)),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use footplate_core::Reading;
 
 use crate::discover::Device;
+use crate::rail::{GpuSensor, nvml_sensor};
 use crate::root::Probe;
 
 /// Samples that are kept; beyond it every second one goes, so that a long window has both its ends.
@@ -25,6 +26,7 @@ struct Sample {
 pub(super) struct Usage {
     cpu: Option<Box<dyn Probe>>,
     gpu: Option<Box<dyn Probe>>,
+    nvml: Option<Box<dyn GpuSensor>>,
     samples: VecDeque<Sample>,
     text: String,
 }
@@ -35,6 +37,7 @@ impl Usage {
         Self {
             cpu: device.root.open("/proc/stat").ok(),
             gpu: device.gpu.as_ref().and_then(load),
+            nvml: device.rails.iter().find_map(|rail| nvml_sensor(&rail.folder)),
             samples: VecDeque::new(),
             text: String::new(),
         }
@@ -48,7 +51,8 @@ impl Usage {
         };
         let cpu = read(&mut self.cpu).and_then(|text| ticks(&text));
         let load = read(&mut self.gpu).and_then(|text| text.trim().parse::<f64>().ok());
-        self.samples.push_back(Sample { t_ns, cpu, gpu: load.map(|load| load / 1e3) });
+        let of_nvml = self.nvml.as_mut().and_then(|gpu| gpu.usage().ok());
+        self.samples.push_back(Sample { t_ns, cpu, gpu: load.map(|load| load / 1e3).or(of_nvml) });
         if self.samples.len() > KEPT {
             self.samples = self.samples.iter().copied().step_by(2).collect();
         }
@@ -75,7 +79,7 @@ impl Usage {
     }
 
     fn gpu_between(&self, from_ns: u64, to_ns: u64) -> Reading<f64> {
-        if self.gpu.is_none() {
+        if self.gpu.is_none() && self.nvml.is_none() {
             return Reading::Absent;
         }
         let inside = self.samples.iter().filter(|s| (from_ns..=to_ns).contains(&s.t_ns));

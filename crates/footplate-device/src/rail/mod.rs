@@ -1,5 +1,6 @@
 //! Rails read as power: files that are kept open, and what is known of the sensor behind them.
 
+mod nvml;
 mod timing;
 
 use footplate_core::energy::{CounterModel, SensorModel};
@@ -9,6 +10,8 @@ use crate::discover::{Device, RailKind, RailSource};
 use crate::error::DeviceError;
 use crate::root::{Probe, Root};
 
+pub use nvml::GpuSensor;
+pub(crate) use nvml::{find as nvml_rails, sensor as nvml_sensor};
 pub use timing::{Timing, timing};
 
 /// What a rail gives: power, or a count of energy.
@@ -39,6 +42,8 @@ enum Files {
     Product(Box<dyn Probe>, Box<dyn Probe>, f64),
     /// A counter.
     Count(Box<dyn Probe>),
+    /// A GPU, and whether its counter is read.
+    Gpu(Box<dyn GpuSensor>, bool),
 }
 
 /// A rail whose files are open.
@@ -65,6 +70,8 @@ impl RailReader {
                 open(&rail.volts)?.zip(open(&rail.amps)?).map(|(v, a)| Files::Product(v, a, milli * milli))
             }
             RailKind::Ina238 | RailKind::Hwmon => open(&rail.watts)?.map(|power| Files::Power(power, micro)),
+            RailKind::NvmlEnergy => nvml_sensor(&rail.folder).map(|gpu| Files::Gpu(gpu, true)),
+            RailKind::NvmlPower => nvml_sensor(&rail.folder).map(|gpu| Files::Gpu(gpu, false)),
             RailKind::Rapl => open(&rail.energy)?.map(Files::Count),
             RailKind::Battery => match open(&rail.watts)? {
                 Some(power) => Some(Files::Power(power, micro)),
@@ -92,6 +99,8 @@ impl RailReader {
         }
         let watts = match &mut self.files {
             Files::Count(file) => return number(file.as_mut(), &mut self.text).map(RailValue::Count),
+            Files::Gpu(gpu, true) => return gpu.energy_mj().map(RailValue::Count),
+            Files::Gpu(gpu, false) => gpu.power_mw()? as f64 / 1e3,
             Files::Power(file, unit) => signed(file.as_mut(), &mut self.text)? * *unit,
             Files::Product(volts, amps, unit) => {
                 // Some batteries give their current with a sign.

@@ -25,6 +25,7 @@ const RAPL_MAX_W: f64 = 2000.0;
 /// Gauges of batteries and other hwmon devices: assumed, they do not tell.
 const GAUGE_NS: u64 = 2_000_000_000;
 const HWMON_NS: u64 = 100_000_000;
+const NVML_NS: u64 = 100_000_000;
 
 /// What is known of a rail's sensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Timing {
     /// The counter's largest count.
     range: Option<u64>,
     is_counter: bool,
+    /// Energy of one count.
+    unit_j: f64,
     /// What of this was assumed because the machine does not tell; empty: nothing.
     pub assumed: String,
 }
@@ -52,8 +55,8 @@ impl Timing {
         if self.is_counter {
             return RailModel::Counter(CounterModel {
                 interval_ns,
-                unit_j: 1e-6,
-                step_j: RAPL_STEP_J,
+                unit_j: self.unit_j,
+                step_j: self.unit_j.max(RAPL_STEP_J),
                 range: self.range,
                 refresh_ns: self.period_ns,
                 power_max_w: RAPL_MAX_W,
@@ -80,6 +83,7 @@ pub fn timing(device: &Device, rail: &RailSource) -> Timing {
         registers: 1,
         range: None,
         is_counter: false,
+        unit_j: 1e-6,
         assumed: String::new(),
     };
     match rail.kind {
@@ -106,6 +110,16 @@ pub fn timing(device: &Device, rail: &RailSource) -> Timing {
             is_counter: true,
             ..plain
         },
+        RailKind::NvmlEnergy => Timing {
+            period_ns: NVML_NS,
+            is_counter: true,
+            unit_j: 1e-3,
+            assumed: "the counter moves each 100 ms".to_owned(),
+            ..plain
+        },
+        RailKind::NvmlPower => {
+            Timing { period_ns: NVML_NS, assumed: "a new value each 100 ms".to_owned(), ..plain }
+        }
         RailKind::Battery => Timing {
             period_ns: GAUGE_NS,
             average_ns: GAUGE_NS,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Checkpoint, CheckpointError, decode, encode};
-use crate::atomic_file;
+use footplate_data::atomic_file;
 
 /// Checkpoints that are kept besides the best: the newest, and the one before in case the newest is damaged.
 const KEPT: usize = 2;

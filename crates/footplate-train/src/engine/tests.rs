@@ -29,7 +29,8 @@ fn trained(settings: TrainSettings) -> (Vec<(String, Vec<f32>)>, Vec<Record>) {
     let (sink, records) = RecordSink::bounded();
     let stop = AtomicBool::new(false);
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    run(job, Surroundings { store: store.clone(), sink, clock: RunClock::start(), stop: &stop }).unwrap();
+    run(job, Surroundings { store: Some(store.clone()), sink, clock: RunClock::start(), stop: &stop })
+        .unwrap();
     let (checkpoint, _) = store.newest().unwrap();
     let arrays = checkpoint.unwrap().model.into_iter();
     (arrays.map(|(path, data)| (path, data.try_to_vec().unwrap())).collect(), records.iter().collect())
@@ -91,6 +92,6 @@ fn a_loss_that_is_no_number_ends_the_run() {
     let (sink, _records) = RecordSink::bounded();
     let stop = AtomicBool::new(false);
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    let result = run(job, Surroundings { store, sink, clock: RunClock::start(), stop: &stop });
+    let result = run(job, Surroundings { store: Some(store), sink, clock: RunClock::start(), stop: &stop });
     assert!(matches!(result, Err(TrainError::Diverged { .. })), "{result:?}");
 }

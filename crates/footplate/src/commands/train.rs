@@ -25,13 +25,14 @@ use crate::cli::TrainArguments;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::options::{BatchSize, SettingsFile, TrainOptions};
+use crate::power::PowerWatch;
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
 use crate::view::{Detail, Progress, View};
 use crate::{embedded, host, output, resolve, summary_text};
 
 /// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
-const AUTO_BATCH_MAX: usize = 256;
+pub(crate) const AUTO_BATCH_MAX: usize = 256;
 /// `auto` leaves this share of the available memory to others.
 const AUTO_HEADROOM: f64 = 0.2;
 
@@ -153,7 +154,11 @@ fn no_checkpoint(store: &CheckpointStore, reasons: Vec<String>) -> Failure {
     failure
 }
 
-fn embedded_data(entry: &ModelEntry, options: &TrainOptions, detail: Detail) -> Result<PathBuf, Failure> {
+pub(crate) fn embedded_data(
+    entry: &ModelEntry,
+    options: &TrainOptions,
+    detail: Detail,
+) -> Result<PathBuf, Failure> {
     if entry.task == Task::CharacterLm {
         return Err(Failure::new(Kind::Usage, format!("{} needs a text to train on", entry.name))
             .hint("name a text file with --data"));
@@ -161,11 +166,11 @@ fn embedded_data(entry: &ModelEntry, options: &TrainOptions, detail: Detail) -> 
     embedded::folder(options.cache_dir.as_deref(), &mut Progress::new(detail))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|e| Failure::io("use", path, &e))
 }
 
-fn open(
+pub(crate) fn open(
     path: &Path,
     format: Option<&str>,
     validation_fraction: f64,
@@ -185,7 +190,7 @@ fn open(
     Ok(Arc::new(footplate_data::open(path, &options)?))
 }
 
-fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -> TrainSettings {
+pub(crate) fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -> TrainSettings {
     let side = match dataset {
         Dataset::Images(images) => images.typical_side(),
         Dataset::Text(_) => None,
@@ -193,14 +198,14 @@ fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -
     resolve::settings(options, entry, side, dataset.len(Split::Train))
 }
 
-fn planner(settings: &TrainSettings, dataset: &Arc<Dataset>) -> Result<MemoryPlanner, Failure> {
+pub(crate) fn planner(settings: &TrainSettings, dataset: &Arc<Dataset>) -> Result<MemoryPlanner, Failure> {
     // What is resident beside the heap: the program's code and the system's own.
     let resident = host::resident_memory().value().map_or(0, |bytes| bytes.0);
     let program = Bytes(resident.max(Heap.live_bytes()));
     Ok(MemoryPlanner::new(settings, dataset, &Heap, program)?)
 }
 
-fn available_memory(options: &TrainOptions) -> Bytes {
+pub(crate) fn available_memory(options: &TrainOptions) -> Bytes {
     let system = match host::available_memory() {
         Reading::Value(bytes) => bytes,
         // Unknown: nothing is refused on a guess.
@@ -210,7 +215,11 @@ fn available_memory(options: &TrainOptions) -> Bytes {
 }
 
 /// The largest power of two that fits with some headroom, and that gives an epoch at least ten steps.
-fn auto_batch(planner: &MemoryPlanner, dataset: &Dataset, available: Bytes) -> Result<usize, Failure> {
+pub(crate) fn auto_batch(
+    planner: &MemoryPlanner,
+    dataset: &Dataset,
+    available: Bytes,
+) -> Result<usize, Failure> {
     let headroom = Bytes((available.0 as f64 * (1.0 - AUTO_HEADROOM)) as u64);
     let limit = AUTO_BATCH_MAX.min((dataset.len(Split::Train) / 10).max(1));
     match planner.largest_batch(limit, headroom) {
@@ -258,14 +267,19 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let (sink, records) = RecordSink::bounded();
     let clock = RunClock::start();
     let listener = recorder.listen(records)?;
-    let around = Surroundings { store: checkpoints, sink: sink.clone(), clock, stop: &stop };
+    let power = PowerWatch::start(clock, sink.clone());
+    let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
     let result = engine::run(job, around);
+    let (energy_j, last_power) = power.finish();
+    for record in last_power {
+        sink.send(record);
+    }
     let dropped = sink.dropped();
     drop(sink);
     let mut recorder = listener
         .join()
         .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
-    let end = run_end(&result, recorder.figures(), clock, dropped);
+    let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
     let outcome = result.map_err(|error| resumable(error.into(), &store))?;
@@ -315,6 +329,7 @@ fn run_end(
     figures: &SummaryBuilder,
     clock: RunClock,
     dropped_records: u64,
+    energy_j: Reading<Joules>,
 ) -> RunEnd {
     let status = match result.as_ref().map(|outcome| outcome.ending) {
         Ok(Ending::Completed) => RunStatus::Completed,
@@ -329,8 +344,7 @@ fn run_end(
         bad_samples: result.as_ref().map_or(figures.bad_samples(), |outcome| outcome.bad_samples),
         dropped_records,
         peak_memory_bytes: host::peak_memory(),
-        // Sensors come with the crate for devices.
-        energy_j: Reading::Absent,
+        energy_j,
     }
 }
 
@@ -370,7 +384,7 @@ fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
 }
 
 /// The first signal asks the run to stop after the present step, the second ends the process at once.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The order matters: the first handler sees the flag as it was before this signal.

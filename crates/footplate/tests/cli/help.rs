@@ -15,6 +15,9 @@ fn help_texts_are_those_of_the_manual() {
         ("train.txt", vec!["train", "--help"]),
         ("tune.txt", vec!["tune", "--help"]),
         ("evaluate.txt", vec!["evaluate", "--help"]),
+        ("pack.txt", vec!["pack", "--help"]),
+        ("stalls.txt", vec!["stalls", "--help"]),
+        ("measure.txt", vec!["measure", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

@@ -3,6 +3,9 @@
 
 mod bad_input;
 mod help;
+mod measure;
+mod pack;
 mod place;
 mod resume;
+mod stalls;
 mod train;

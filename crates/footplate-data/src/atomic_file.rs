@@ -2,20 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Ending of files that are being written. One that is found is what a crash left, and may be removed.
-pub(crate) const PARTIAL_ENDING: &str = ".partial";
+pub const PARTIAL_ENDING: &str = ".partial";
 
 /// Writes `path` through a neighbour: write, fsync, rename, fsync the folder. After an error the old file
 /// (or none) is there, and the neighbour is gone.
-pub(crate) fn write<T>(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
-) -> io::Result<T> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    // The process id keeps two processes that write the same file apart.
-    let partial = path.with_file_name(format!(".{name}.{}{PARTIAL_ENDING}", std::process::id()));
+pub fn write<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+    let partial = partial_path(path).ok_or(io::ErrorKind::InvalidInput)?;
     let result = write_partial(&partial, fill).and_then(|value| {
         fs::rename(&partial, path)?;
         sync_folder(path)?;
@@ -26,6 +21,13 @@ pub(crate) fn write<T>(
         let _ = fs::remove_file(&partial);
     }
     result
+}
+
+/// Where `path` is written before it is renamed. The process id keeps two processes that write the same file
+/// apart.
+fn partial_path(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy();
+    Some(path.with_file_name(format!(".{name}.{}{PARTIAL_ENDING}", std::process::id())))
 }
 
 fn write_partial<T>(

@@ -1,0 +1,183 @@
+//! Colours that a screen does not have.
+//!
+//! A decoder limits each pixel's red, green and blue to 0..255 before anything is resampled. Here Y, Cb and Cr are
+//! resampled, and colours come last. Where pixels lie beyond the limits, their excess is resampled too, and taken
+//! from the colours: the same result, at a cost only where there are such pixels.
+
+use std::ops::Range;
+
+use super::idct::{greater, less};
+use super::resample::Upsampling;
+use super::row::Strips;
+use super::simd::Level;
+use super::write::rgb_of;
+
+/// An excess of less than this, in levels, is let be.
+const LET_BE: f32 = 10.0;
+/// The limits of a colour, which is 0 at mid-gray.
+const LIMITS: [f32; 2] = [-128.0, 127.0];
+
+/// How chroma lies over luma, and where the strips begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lie {
+    /// Across and down.
+    pub(super) upsampling: [Upsampling; 2],
+    /// Chroma samples of the image, across and down.
+    pub(super) samples: [usize; 2],
+    /// The first column of blocks in luma's and in chroma's strips.
+    pub(super) first_blocks: [usize; 2],
+    /// Luma blocks in an MCU, across and down.
+    pub(super) sampling: (usize, usize),
+}
+
+/// A block of luma with the chroma that belongs to it.
+pub(super) struct Place<'a> {
+    luma: &'a [[f32; 8]; 8],
+    chroma: [&'a [[f32; 8]]; 2],
+    /// For each of the block's columns, two chroma columns and their shares.
+    columns: [[(usize, f32); 2]; 8],
+    /// The same for its rows.
+    rows: [[(usize, f32); 2]; 8],
+    /// Rows that a chroma sample covers, 1 or 2.
+    height: usize,
+}
+
+/// The excess of a strip's pixels.
+#[derive(Debug, Default)]
+pub(super) struct Excess {
+    /// Of red, green and blue: columns of eight pixels, as in a strip of luma.
+    pub(super) colors: [Vec<[f32; 8]>; 3],
+}
+
+impl Excess {
+    /// Finds the excess in strip `y` of a row of MCUs: the columns of the strip in which there is some. `None`: there
+    /// is none worth the trouble, and `colors` says nothing.
+    pub(super) fn find(
+        &mut self,
+        strips: &[Strips; 3],
+        (row, y): (usize, usize),
+        lie: &Lie,
+        level: Level,
+    ) -> Option<Range<usize>> {
+        let [luma, cb, cr] = strips;
+        let (h, v) = lie.sampling;
+        let ranges = &luma.ranges[y * luma.blocks..(y + 1) * luma.blocks];
+        let strip = &luma.columns[y * luma.stride..(y + 1) * luma.stride];
+        let first_row = (row * v + y) * 8;
+        let rows = std::array::from_fn(|i| lie.shares(1, first_row + i, row * 8, 8));
+        let mut found: Option<Range<usize>> = None;
+        for (i, range) in ranges.iter().enumerate() {
+            let at = ((lie.first_blocks[0] + i) / h).saturating_sub(lie.first_blocks[1]);
+            let at = at.min(cb.blocks.saturating_sub(1));
+            if !may_exceed(*range, cb.ranges[at], cr.ranges[at]) {
+                continue;
+            }
+            let first = (lie.first_blocks[0] + i) * 8;
+            let chroma_first = lie.first_blocks[1] * 8;
+            let columns = std::array::from_fn(|x| lie.shares(0, first + x, chroma_first, cb.blocks * 8));
+            let Some(samples) = strip.get(i * 8..).and_then(<[_]>::first_chunk) else { continue };
+            let chroma: [&[[f32; 8]]; 2] = [&cb.columns, &cr.columns];
+            let place = Place { luma: samples, chroma, columns, rows, height: v };
+            if !level.block_exceeds(&place) {
+                continue;
+            }
+            if found.is_none() {
+                for color in &mut self.colors {
+                    color.clear();
+                    color.resize(luma.stride, [0.0; 8]);
+                }
+            }
+            let mut out = [[[0.0; 8]; 8]; 3];
+            level.excess_of_block(&place, &mut out);
+            for (color, out) in self.colors.iter_mut().zip(out) {
+                color[i * 8..i * 8 + 8].copy_from_slice(&out);
+            }
+            found = Some(found.map_or(i * 8, |found| found.start)..i * 8 + 8);
+        }
+        found
+    }
+}
+
+/// Whether pixels with components in these ranges may be in excess.
+fn may_exceed([dark, bright]: [f32; 2], [b0, b1]: [f32; 2], [r0, r1]: [f32; 2]) -> bool {
+    let [low, high] = [LIMITS[0] - LET_BE, LIMITS[1] + LET_BE];
+    let brightest = (1.402 * r1).max(1.772 * b1).max(-0.345 * b0 - 0.715 * r0);
+    let darkest = (1.402 * r0).min(1.772 * b0).min(-0.345 * b1 - 0.715 * r1);
+    bright + brightest > high || dark + darkest < low
+}
+
+impl Lie {
+    /// A pixel's chroma samples and shares, counted from `first`. The samples beyond those that are there are taken
+    /// to be as the last.
+    fn shares(&self, axis: usize, pixel: usize, first: usize, there: usize) -> [(usize, f32); 2] {
+        let shares = self.upsampling[axis].shares(pixel, self.samples[axis]);
+        shares.map(|(sample, share)| (sample.saturating_sub(first).min(there - 1), share as f32))
+    }
+}
+
+/// Whether a pixel of a block is in excess, with the chroma sample nearest to it.
+#[inline(always)]
+pub(super) fn exceeds(place: &Place<'_>) -> bool {
+    let upper_half = place.rows[0][0].0 < 4;
+    let (mut brightest, mut darkest, mut last) = ([0.0; 8], [0.0; 8], usize::MAX);
+    let mut most = [0.0; 8];
+    for (x, [(near, _), _]) in place.columns.into_iter().enumerate() {
+        if near != last {
+            last = near;
+            let (cb, cr) = (&place.chroma[0][near], &place.chroma[1][near]);
+            for y in 0..8 {
+                let (red, blue, green) = (1.402 * cr[y], 1.772 * cb[y], -0.344 * cb[y] - 0.714 * cr[y]);
+                brightest[y] = greater(greater(red, blue), green);
+                darkest[y] = less(less(red, blue), green);
+            }
+            if place.height == 2 {
+                (brightest, darkest) = (doubled(&brightest, upper_half), doubled(&darkest, upper_half));
+            }
+        }
+        for y in 0..8 {
+            let luma = place.luma[x][y];
+            let excess = greater(luma + brightest[y] - LIMITS[1], LIMITS[0] - luma - darkest[y]);
+            most[y] = greater(most[y], excess);
+        }
+    }
+    most.into_iter().fold(0.0, greater) > LET_BE
+}
+
+/// One half of the values, each twice.
+#[inline(always)]
+fn doubled(values: &[f32; 8], upper_half: bool) -> [f32; 8] {
+    let mut out = [0.0; 8];
+    if upper_half {
+        for i in 0..8 {
+            out[i] = values[i / 2];
+        }
+    } else {
+        for i in 0..8 {
+            out[i] = values[4 + i / 2];
+        }
+    }
+    out
+}
+
+/// The excess of a block's pixels.
+#[inline(always)]
+pub(super) fn block(place: &Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) {
+    for (x, [(near, near_share), (next, next_share)]) in place.columns.into_iter().enumerate() {
+        let mut chroma = [[0.0; 8]; 2];
+        for (chroma, columns) in chroma.iter_mut().zip(place.chroma) {
+            let mut mixed = [0.0; 8];
+            for ((mixed, near), next) in mixed.iter_mut().zip(&columns[near]).zip(&columns[next]) {
+                *mixed = near * near_share + next * next_share;
+            }
+            for (chroma, [(near, near_share), (next, next_share)]) in chroma.iter_mut().zip(place.rows) {
+                *chroma = mixed[near & 7] * near_share + mixed[next & 7] * next_share;
+            }
+        }
+        for y in 0..8 {
+            let rgb = rgb_of(place.luma[x][y], chroma[0][y], chroma[1][y]);
+            for (color, value) in out.iter_mut().zip(rgb) {
+                color[x][y] = value - less(greater(value, LIMITS[0]), LIMITS[1]);
+            }
+        }
+    }
+}

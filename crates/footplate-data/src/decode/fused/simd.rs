@@ -1,0 +1,92 @@
+//! The one place with `unsafe`: kernels written in plain Rust are compiled a second time for processors with
+//! AVX2, and the faster one is taken where the processor has it.
+//!
+//! Both give the same bits: they are the same source, and Rust neither fuses a multiplication with an addition nor
+//! reorders floating-point operations. On aarch64 NEON belongs to the baseline.
+#![expect(unsafe_code, reason = "calls of functions with a target feature, behind a check")]
+
+use std::ops::Range;
+
+use super::entropy::Damaged;
+use super::gamut;
+use super::resample::{self, Axis};
+use super::row::{self, Row};
+use super::write;
+
+/// What the processor can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Only ever true where the processor was asked: `unsafe` code relies on it.
+    avx2: bool,
+}
+
+impl Level {
+    /// The baseline of the target.
+    #[cfg(any(test, not(target_arch = "x86_64")))]
+    pub(crate) const BASELINE: Self = Self { avx2: false };
+
+    /// The best that this processor has.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("bmi1")
+                && std::arch::is_x86_feature_detected!("bmi2")
+                && std::arch::is_x86_feature_detected!("lzcnt");
+            Self { avx2 }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::BASELINE
+    }
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::detect()
+    }
+}
+
+macro_rules! kernels {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;)*) => {
+        impl Level {
+            $($(#[$doc])*
+            pub(super) fn $name(self, $($argument: $type),*) $(-> $result)? {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+                    fn fast($($argument: $type),*) $(-> $result)? {
+                        $body($($argument),*)
+                    }
+                    if self.avx2 {
+                        // SAFETY: `avx2` says that the processor has these features.
+                        return unsafe { fast($($argument),*) };
+                    }
+                }
+                $body($($argument),*)
+            })*
+        }
+    };
+}
+
+kernels! {
+    /// See [`row::decode`].
+    fn decode_row(row: Row<'_, '_>) -> Result<(), Damaged> = row::decode;
+    /// See [`resample::across`].
+    fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) = resample::across;
+    /// See [`resample::down`].
+    fn down(ring: &resample::Ring, axis: &Axis, y: usize, out: &mut [f32]) = resample::down;
+    /// See [`write::ycc_to_rgb`].
+    fn ycc_to_rgb(rows: &mut [Vec<f32>; 3]) = write::ycc_to_rgb;
+    /// See [`write::to_levels`].
+    fn to_levels(row: &mut [f32]) = write::to_levels;
+    /// See [`write::less`].
+    fn less(row: &mut [f32], less: &[f32]) = write::less;
+    /// See [`gamut::block`].
+    fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) = gamut::block;
+    /// See [`gamut::exceeds`].
+    fn block_exceeds(block: &gamut::Place<'_>) -> bool = gamut::exceeds;
+    /// See [`write::scaled`].
+    fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
+    /// See [`write::interleaved`].
+    fn interleaved(rows: [&[f32]; 3], to: &mut [u8]) = write::interleaved;
+}

@@ -1,0 +1,164 @@
+use super::*;
+use crate::augment::Normalize;
+use crate::decode::index::{self, Checkpoints};
+use crate::decode::tests::{jpeg_with, noisy_picture};
+use crate::decode::{decode_rgb, fused_header};
+use crate::transform::resize;
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use proptest::prelude::*;
+
+const SAMPLINGS: [SamplingFactor; 5] = [
+    SamplingFactor::F_1_1,
+    SamplingFactor::F_2_1,
+    SamplingFactor::F_1_2,
+    SamplingFactor::F_2_2,
+    SamplingFactor::F_4_1,
+];
+
+fn target(crop: [f64; 4], size: usize) -> Target {
+    let [left, top, width, height] = crop;
+    Target { crop: CropBox { left, top, width, height }, size, mirrored: false, upside_down: false }
+}
+
+fn sample(decoder: &mut Decoder, bytes: &[u8], index: Option<&[u8]>, target: &Target) -> Option<Vec<u8>> {
+    let header = fused_header(bytes)?;
+    let checkpoints = match index {
+        Some(index) => Some(Checkpoints::new(index, bytes, &header)?),
+        None => None,
+    };
+    let mut out = vec![0; target.size * target.size * 3];
+    decoder.sample(bytes, &header, checkpoints, target, Output::U8Nhwc(&mut out)).ok()?;
+    Some(out)
+}
+
+fn encoded(width: u16, height: u16, quality: u8, sampling: SamplingFactor, restart: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, quality);
+    encoder.set_sampling_factor(sampling);
+    encoder.set_restart_interval(restart);
+    let pixels = noisy_picture(width.into(), height.into());
+    encoder.encode(&pixels, width, height, ColorType::Rgb).unwrap();
+    bytes
+}
+
+/// Valid images with a crop: everything that geometry depends on.
+fn cases() -> impl Strategy<Value = (Vec<u8>, Target)> {
+    let image = (1u16..90, 1u16..90, 20u8..100, 0usize..5, prop_oneof![Just(0u16), 1u16..20]);
+    let crop = (0.0..1.0f64, 0.0..1.0f64, 0.02..1.0f64, 0.02..1.0f64);
+    (image, crop, 1usize..70, any::<bool>(), any::<bool>()).prop_map(
+        |(image, crop, size, mirrored, upside_down)| {
+            let (width, height, quality, sampling, restart) = image;
+            let bytes = encoded(width, height, quality, SAMPLINGS[sampling], restart);
+            let (w, h) = (f64::from(width) * crop.2, f64::from(height) * crop.3);
+            let (left, top) = ((f64::from(width) - w) * crop.0, (f64::from(height) - h) * crop.1);
+            (bytes, Target { mirrored, upside_down, ..target([left, top, w, h], size) })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// The kernels for this processor, those of the baseline, and an index: all give the same bytes.
+    #[test]
+    fn no_pixel_depends_on_the_processor_or_on_an_index((bytes, target) in cases()) {
+        let expected = sample(&mut Decoder::with(Level::BASELINE), &bytes, None, &target);
+        prop_assert!(expected.is_some());
+        prop_assert_eq!(&sample(&mut Decoder::default(), &bytes, None, &target), &expected);
+        let index = index::build(&bytes).unwrap();
+        prop_assert_eq!(&sample(&mut Decoder::default(), &bytes, Some(&index), &target), &expected);
+    }
+
+    /// Mirroring is exact, and a decoder that has seen other images makes no difference.
+    #[test]
+    fn mirrored_samples_are_mirrored((bytes, target) in cases(), (other, other_target) in cases()) {
+        let plain = Target { mirrored: false, upside_down: false, ..target };
+        let mut decoder = Decoder::default();
+        sample(&mut decoder, &other, None, &other_target).unwrap();
+        let expected = sample(&mut Decoder::default(), &bytes, None, &plain).unwrap();
+        let got = sample(&mut decoder, &bytes, None, &target).unwrap();
+        let last = target.size - 1;
+        for (i, pixel) in got.as_chunks::<3>().0.iter().enumerate() {
+            let (x, y) = (i % target.size, i / target.size);
+            let x = if target.mirrored { last - x } else { x };
+            let y = if target.upside_down { last - y } else { y };
+            prop_assert_eq!(pixel, &expected.as_chunks::<3>().0[y * target.size + x]);
+        }
+    }
+
+    #[test]
+    fn altered_files_and_indexes_never_panic(
+        (mut bytes, target) in cases(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        in_index in any::<bool>(),
+    ) {
+        let mut index = index::build(&bytes).unwrap();
+        for (at, value) in changes {
+            if in_index {
+                let inner = index.len() - 4;
+                index[12..inner][at.index(inner - 12)] = value;
+                let checksum = crc32fast::hash(&index[..inner]).to_le_bytes();
+                index[inner..].copy_from_slice(&checksum);
+            } else {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+        }
+        let _ = sample(&mut Decoder::default(), &bytes, Some(&index), &target);
+        let _ = sample(&mut Decoder::default(), &bytes, None, &target);
+        let _ = index::build(&bytes);
+    }
+}
+
+/// The library decodes the whole image, which is then resized: the same geometry, and nearly the same pixels.
+#[test]
+fn samples_are_nearly_those_of_the_library() {
+    for (width, height, size) in [(64, 48, 24), (37, 91, 40), (200, 150, 12), (16, 16, 50), (9, 9, 9)] {
+        for (sampling, limit) in SAMPLINGS.into_iter().zip([0.6, 1.2, 1.2, 1.2, 1.2]) {
+            let bytes = encoded(width, height, 90, sampling, 0);
+            let mut rgb = Vec::new();
+            let info = decode_rgb(&bytes, 1 << 20, &mut rgb).unwrap();
+            let (w, h) = (f64::from(width), f64::from(height));
+            let target = target([w * 0.2, h * 0.1, w * 0.7, h * 0.8], size);
+            let mut expected = vec![0; size * size * 3];
+            resize(&rgb, &info, target.crop, size as u32, &mut Default::default(), &mut expected).unwrap();
+            let got = sample(&mut Decoder::default(), &bytes, None, &target).unwrap();
+            let sum: f64 = got.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+            let mean = sum / got.len() as f64;
+            assert!(mean < limit, "{width} x {height} to {size}, {sampling:?}: {mean:.3}");
+        }
+    }
+}
+
+#[test]
+fn all_layouts_hold_the_same_pixels() {
+    let bytes = encoded(50, 40, 90, SamplingFactor::F_2_2, 0);
+    let target = target([3.0, 2.0, 40.0, 35.0], 20);
+    let header = fused_header(&bytes).unwrap();
+    let levels = sample(&mut Decoder::default(), &bytes, None, &target).unwrap();
+    let normalize = &Normalize::IMAGENET;
+    let (mut floats, mut expected) = (vec![0.0; 1200], vec![0.0; 1200]);
+    let mut halves = vec![half::f16::ZERO; 1200];
+    let mut decoder = Decoder::default();
+    let out = Output::F32Nchw { out: &mut floats, normalize };
+    decoder.sample(&bytes, &header, None, &target, out).unwrap();
+    let out = Output::F16Nchw { out: &mut halves, normalize };
+    decoder.sample(&bytes, &header, None, &target, out).unwrap();
+    normalize.nhwc_u8_to_nchw_f32(&levels, 20, &mut expected);
+    assert_eq!(floats, expected);
+    let rounded: Vec<half::f16> = expected.iter().map(|x| half::f16::from_f32(*x)).collect();
+    assert_eq!(halves, rounded);
+}
+
+#[test]
+fn only_baseline_files_are_spoken() {
+    assert!(fused_header(&jpeg_with(20, 20, |_| {})).is_some());
+    assert!(fused_header(&jpeg_with(20, 20, |e| e.set_progressive(true))).is_none());
+    let mut cmyk = Vec::new();
+    Encoder::new(&mut cmyk, 90).encode(&[7; 256], 8, 8, ColorType::Cmyk).unwrap();
+    assert!(fused_header(&cmyk).is_none());
+    let bytes = jpeg_with(20, 20, |_| {});
+    for cut in 0..bytes.len() - 1 {
+        assert!(fused_header(&bytes[..cut]).is_none());
+    }
+}

@@ -1,0 +1,141 @@
+//! The folder of shards: whose it is, and whether it is complete.
+//!
+//! Its first file, `pack.toml`, tells what the shards are made from. A folder that has other files and not
+//! this one is not touched.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::plan::Plan;
+use super::{Disk, PackError, PackOptions};
+use crate::atomic_file::PARTIAL_ENDING;
+use crate::source::tar::CLASSES_FILE;
+
+/// Tells what the shards are made from.
+const MARKER: &str = "pack.toml";
+const COMPLETE: &str = "complete = true";
+const INCOMPLETE: &str = "complete = false";
+const ORIGIN: &str = "origin = ";
+
+/// A folder that this process packs into.
+pub(super) struct Folder {
+    path: PathBuf,
+    marker: String,
+    /// Held while we write.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder, or takes up one in which the same was begun.
+    pub(super) fn begin(
+        disk: &dyn Disk,
+        path: &Path,
+        plan: &Plan,
+        source: &Path,
+        options: &PackOptions,
+    ) -> Result<Self, PackError> {
+        fs::create_dir_all(path).map_err(PackError::write("create", path))?;
+        let lock = locked(path)?;
+        let origin = format!("{ORIGIN}\"{:016x}\"", plan.origin);
+        let marker_path = path.join(MARKER);
+        match fs::read_to_string(&marker_path) {
+            Ok(text) if text.lines().any(|line| line == origin) => {}
+            Ok(_) => return Err(PackError::OtherPack { folder: path.to_owned() }),
+            Err(_) => only_ours(path)?,
+        }
+        remove_partial(path)?;
+        let marker = marker_text(plan, source, options, &origin);
+        let folder = Self { path: path.to_owned(), marker, _lock: lock };
+        folder.mark(disk, INCOMPLETE)?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn mark(&self, disk: &dyn Disk, state: &str) -> Result<(), PackError> {
+        let path = self.path(MARKER);
+        let text = format!("{}{state}\n", self.marker);
+        disk.write(&path, &mut |out| out.write_all(text.as_bytes())).map_err(PackError::write("write", &path))
+    }
+
+    /// All shards are there.
+    pub(super) fn finish(&self, disk: &dyn Disk, classes: &[String]) -> Result<(), PackError> {
+        let path = self.path(CLASSES_FILE);
+        // A name on two lines would move all that follow.
+        let name = |name: &String| name.replace(char::is_control, "_") + "\n";
+        let names: String = classes.iter().map(name).collect();
+        disk.write(&path, &mut |out: &mut dyn Write| out.write_all(names.as_bytes()))
+            .map_err(PackError::write("write", &path))?;
+        self.mark(disk, COMPLETE)
+    }
+}
+
+fn marker_text(plan: &Plan, source: &Path, options: &PackOptions, origin: &str) -> String {
+    let number = |value: Option<u64>| value.map_or("\"no\"".to_owned(), |value| value.to_string());
+    let source = source.display().to_string();
+    format!(
+        "# Written by `footplate pack`: what these shards are made from.\nversion = 1\n{origin}\n\
+         source = {source:?}\nsamples = {}\nshards = {}\nseed = {}\nresize = {}\nquality = {}\n",
+        plan.samples,
+        plan.shards.len(),
+        options.seed,
+        number(options.change.resize.map(u64::from)),
+        number(options.change.quality.map(u64::from)),
+    )
+}
+
+/// A lock on the folder itself leaves no file behind. Where the file system knows no locks there is none.
+fn locked(path: &Path) -> Result<File, PackError> {
+    let file = File::open(path).map_err(PackError::write("open", path))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(PackError::Busy { folder: path.to_owned() }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// Without a marker a folder must be empty, but for what a process left that died at its very first file.
+fn only_ours(path: &Path) -> Result<(), PackError> {
+    for entry in fs::read_dir(path).map_err(PackError::write("list", path))? {
+        let name = entry.map_err(PackError::write("list", path))?.file_name().to_string_lossy().into_owned();
+        if !is_partial(&name) {
+            return Err(PackError::Foreign { folder: path.to_owned(), found: name });
+        }
+    }
+    Ok(())
+}
+
+fn is_partial(name: &str) -> bool {
+    let ours = [MARKER, CLASSES_FILE, "train-", "val-", "data-"];
+    name.ends_with(PARTIAL_ENDING)
+        && name.strip_prefix('.').is_some_and(|n| ours.iter().any(|o| n.starts_with(o)))
+}
+
+/// Removes what a process that died had not finished: we hold the lock, so that nobody is at it.
+fn remove_partial(path: &Path) -> Result<(), PackError> {
+    for entry in fs::read_dir(path).map_err(PackError::write("list", path))? {
+        let entry = entry.map_err(PackError::write("list", path))?;
+        if is_partial(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path()).map_err(PackError::write("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The shards must not become a part of what they are made from.
+pub(super) fn not_inside(source: &Path, folder: &Path) -> Result<(), PackError> {
+    let Ok(source) = source.canonicalize() else { return Ok(()) };
+    let folder = std::path::absolute(folder).map_err(PackError::write("find", folder))?;
+    let existing = folder.ancestors().find_map(|path| path.canonicalize().ok());
+    match existing {
+        Some(path) if path.starts_with(&source) => Err(PackError::Inside { folder }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a packing into this folder was begun and not finished.
+pub(crate) fn is_incomplete(folder: &Path) -> bool {
+    fs::read_to_string(folder.join(MARKER)).is_ok_and(|text| text.lines().any(|line| line == INCOMPLETE))
+}

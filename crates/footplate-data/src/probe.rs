@@ -1,0 +1,437 @@
+//! Measures a data set's rates on this machine: preparing samples that are in memory, and reading them from
+//! memory and from storage. Everything stops by time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::batch::LoaderSettings;
+use crate::cpu_time::process_cpu_s;
+use crate::dataset::{Dataset, ImageDataset, Split};
+use crate::error::DataError;
+use crate::order::EpochOrder;
+use crate::pipeline::{Pipeline, Position};
+use crate::source::Store;
+use crate::source::evict::Residency;
+
+/// Bytes of samples that are held in memory for measuring.
+const RESIDENT_BYTES: u64 = 64 << 20;
+/// Samples that are held in memory for measuring.
+const RESIDENT_SAMPLES: usize = 1024;
+/// Bytes that are read to measure reading, at most, in one go.
+const FETCH_BYTES: u64 = 256 << 20;
+/// Samples that are taken out of the page cache in one go.
+const FETCH_SAMPLES: usize = 4096;
+/// Samples that are asked whether they left the page cache.
+const CHECKED: usize = 8;
+/// Reads in flight that find out what storage gives at most.
+const READERS: usize = 16;
+/// Samples between two looks at the clock, when the whole data set is taken out of the page cache.
+const EVICT_STRIDE: usize = 64;
+/// Seed of the order in which samples are picked.
+const PICK_SEED: u64 = 0x7374_616c_6c73;
+
+/// Something that was done over and over for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rate {
+    /// How often: samples.
+    pub items: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// How long it took.
+    pub wall_s: f64,
+    /// CPU time of the whole process meanwhile.
+    pub cpu_s: f64,
+}
+
+impl Rate {
+    /// Samples per second; `None` if nothing was done.
+    pub fn per_s(&self) -> Option<f64> {
+        (self.items > 0 && self.wall_s > 0.0).then(|| self.items as f64 / self.wall_s)
+    }
+
+    /// Samples per second of CPU time.
+    pub fn per_cpu_s(&self) -> Option<f64> {
+        (self.items > 0 && self.cpu_s > 0.0).then(|| self.items as f64 / self.cpu_s)
+    }
+
+    /// CPU seconds of a sample.
+    pub fn cpu_s_each(&self) -> Option<f64> {
+        (self.items > 0).then(|| self.cpu_s / self.items as f64)
+    }
+
+    /// Bytes of a sample.
+    pub fn bytes_each(&self) -> Option<f64> {
+        (self.items > 0).then(|| self.bytes as f64 / self.items as f64)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.items += other.items;
+        self.bytes += other.bytes;
+        self.wall_s += other.wall_s;
+        self.cpu_s += other.cpu_s;
+    }
+}
+
+/// Measures from its start on.
+struct Watch {
+    begun: Instant,
+    cpu_s: f64,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { begun: Instant::now(), cpu_s: process_cpu_s() }
+    }
+
+    fn rate(&self, items: u64, bytes: u64) -> Rate {
+        Rate { items, bytes, wall_s: self.begun.elapsed().as_secs_f64(), cpu_s: process_cpu_s() - self.cpu_s }
+    }
+}
+
+/// The data set with some of its training samples held in memory; the same one if all of it is there already.
+/// `None`: no sample could be read.
+pub fn resident(dataset: &Arc<Dataset>) -> Option<Arc<Dataset>> {
+    let images = match dataset.as_ref() {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return Some(dataset.clone()),
+    };
+    let some = images.in_memory(picked(images, 0).take(RESIDENT_SAMPLES), RESIDENT_BYTES, false)?;
+    Some(Arc::new(Dataset::Images(some)))
+}
+
+/// The same samples as [`resident`] holds, in the form that packed shards have: JPEG files with the decoder's
+/// checkpoints. `None` where packing would change nothing.
+pub fn resident_indexed(dataset: &Dataset) -> Option<Arc<Dataset>> {
+    let images = match dataset {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return None,
+    };
+    let some = images.in_memory(picked(images, 0).take(RESIDENT_SAMPLES), RESIDENT_BYTES, true)?;
+    Some(Arc::new(Dataset::Images(some)))
+}
+
+/// Numbers of training samples in a random order of its own for each `round`.
+fn picked(images: &ImageDataset, round: u32) -> impl Iterator<Item = u32> + '_ {
+    let split = images.split(Split::Train);
+    let order = EpochOrder::new(split.len() as u64, PICK_SEED, round, true);
+    (0..split.len() as u64).map(move |place| split[order.at(place) as usize])
+}
+
+/// How fast minibatches are made when nobody takes long to use them. The first one is not counted. Ends early
+/// when `stop` is set.
+pub fn prep(
+    dataset: &Arc<Dataset>,
+    settings: &LoaderSettings,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Rate, DataError> {
+    let from = Position { epoch: 0, batch: 0 };
+    let pipeline = Pipeline::start(dataset.clone(), Split::Train, settings.clone(), from, u32::MAX)?;
+    let deadline = Instant::now() + time;
+    let (mut watch, mut items) = (None, 0);
+    for batch in pipeline {
+        let batch = batch?;
+        match &watch {
+            None => watch = Some(Watch::start()),
+            Some(_) => items += batch.items as u64,
+        }
+        // Without one good sample in twice the time there is none.
+        let now = Instant::now();
+        if now >= deadline && (items > 0 || now >= deadline + time) || stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(watch.map_or(Rate::default(), |watch| watch.rate(items, 0)))
+}
+
+/// What was found of reading from storage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cold {
+    /// It was measured.
+    Measured {
+        /// One read after the other.
+        one: Rate,
+        /// Many at a time.
+        many: Rate,
+    },
+    /// It could not be: the words tell why.
+    NotMeasured(String),
+}
+
+/// What was found of reading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Storage {
+    /// From the page cache, in one thread.
+    pub warm: Rate,
+    /// From storage.
+    pub cold: Cold,
+    /// Bytes of all training samples, from the mean of those that were read.
+    pub data_bytes: u64,
+}
+
+/// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read. Ends
+/// early when `stop` is set.
+pub fn storage(
+    dataset: &Dataset,
+    time_warm: Duration,
+    time_cold: Duration,
+    stop: &AtomicBool,
+) -> Option<Storage> {
+    let images = match dataset {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return None,
+    };
+    let warm = warm(images, time_warm, stop);
+    let each = warm.bytes_each().unwrap_or(0.0);
+    let data_bytes = (each * images.split(Split::Train).len() as f64) as u64;
+    Some(Storage { warm, cold: cold(images, each, time_cold, stop), data_bytes })
+}
+
+fn warm(images: &ImageDataset, time: Duration, stop: &AtomicBool) -> Rate {
+    let deadline = Instant::now() + time;
+    let numbers: Vec<u32> = picked(images, 0).take(FETCH_SAMPLES).collect();
+    // What was read by this first pass is in the page cache in the passes after it.
+    let first = read(&images.store, &numbers, 1, deadline);
+    let numbers = &numbers[..first.items.min(numbers.len() as u64) as usize];
+    let mut rate = Rate::default();
+    let deadline = Instant::now() + time;
+    while !numbers.is_empty() && Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+        let pass = read(&images.store, numbers, 1, deadline);
+        if pass.items == 0 {
+            break;
+        }
+        rate.add(&pass);
+    }
+    rate
+}
+
+fn cold(images: &ImageDataset, bytes_each: f64, time: Duration, stop: &AtomicBool) -> Cold {
+    let deadline = Instant::now() + time;
+    let count = (FETCH_BYTES as f64 / bytes_each.max(1.0)).max(4.0) as usize;
+    let (mut one, mut many) = (Rate::default(), Rate::default());
+    for round in 1.. {
+        let numbers: Vec<u32> = picked(images, round).take(count.min(FETCH_SAMPLES)).collect();
+        let began = Instant::now();
+        // A quarter of the time, at most, goes to taking samples out of the page cache.
+        let evicted = evict_some(&images.store, &numbers, began + time / 4);
+        if round == 1
+            && let Err(reason) = check(&images.store, &numbers[..evicted])
+        {
+            return Cold::NotMeasured(reason);
+        }
+        let numbers = &numbers[CHECKED.min(evicted / 2)..evicted];
+        let (first, second) = numbers.split_at(numbers.len() / 2);
+        let left = deadline.saturating_duration_since(Instant::now());
+        one.add(&read(&images.store, first, 1, Instant::now() + left / 2));
+        many.add(&read(&images.store, second, READERS, deadline));
+        let over = Instant::now() + began.elapsed() >= deadline;
+        if over || numbers.is_empty() || stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    match (one.per_s(), many.per_s()) {
+        (Some(_), Some(_)) => Cold::Measured { one, many },
+        _ => Cold::NotMeasured("no sample was read in the time given".to_owned()),
+    }
+}
+
+/// Takes samples out of the page cache until `deadline`; gives how many.
+fn evict_some(store: &Store, numbers: &[u32], deadline: Instant) -> usize {
+    for (done, number) in numbers.iter().enumerate() {
+        if done > CHECKED * 2 && Instant::now() >= deadline {
+            return done;
+        }
+        // A sample that is gone is found out by those who read it.
+        let _ = store.evict(*number as usize);
+    }
+    numbers.len()
+}
+
+/// Whether samples did leave the page cache. The first few of `evicted` are used up by it.
+fn check(store: &Store, evicted: &[u32]) -> Result<(), String> {
+    let asked = &evicted[..CHECKED.min(evicted.len() / 2).max(1).min(evicted.len())];
+    let found: Vec<Residency> =
+        asked.iter().filter_map(|number| store.residency(*number as usize).ok()).collect();
+    let count = |what: Residency| found.iter().filter(|r| **r == what).count();
+    if found.is_empty() {
+        return Err("no sample could be opened".to_owned());
+    }
+    if count(Residency::Cached) * 2 > found.len() {
+        return Err(
+            "the file system keeps the samples in memory whatever is asked (as tmpfs does)".to_owned()
+        );
+    }
+    if count(Residency::Unknown) * 2 > found.len() {
+        return Err("the file system does not tell whether a sample is in memory".to_owned());
+    }
+    Ok(())
+}
+
+/// Reads samples by several threads until `deadline`. Those that cannot be read are not counted.
+fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Rate {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut items, mut bytes, mut buffer) = (0u64, 0u64, Vec::new());
+        while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if store.read(*number as usize, &mut buffer).is_ok() {
+                items += 1;
+                bytes += buffer.len() as u64;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        (items, bytes)
+    };
+    let watch = Watch::start();
+    let (items, bytes) = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let done = others.into_iter().filter_map(|thread| thread.join().ok());
+        done.fold(own, |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
+    watch.rate(items, bytes)
+}
+
+/// While it lives, each sample that was read is taken out of the page cache at once, so that a small data set
+/// behaves as one that is far larger than memory.
+pub struct Forgetting(Arc<Dataset>);
+
+impl Forgetting {
+    /// From now on.
+    pub fn begin(dataset: &Arc<Dataset>) -> Self {
+        let this = Self(dataset.clone());
+        this.set(true);
+        this
+    }
+
+    fn set(&self, forgets: bool) {
+        if let Dataset::Images(images) = self.0.as_ref()
+            && images.store.is_on_disk()
+        {
+            images.set_forgets(forgets);
+        }
+    }
+}
+
+impl Drop for Forgetting {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+/// Takes the training samples out of the page cache, as far as `time` allows; gives the share that was asked
+/// for, 0 to 1. `None`: the data set is in this process's memory.
+pub fn evict(dataset: &Dataset, time: Duration) -> Option<f64> {
+    let images = match dataset {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return None,
+    };
+    let deadline = Instant::now() + time;
+    let numbers = images.split(Split::Train);
+    for (done, number) in numbers.iter().enumerate() {
+        if done % EVICT_STRIDE == 0 && Instant::now() >= deadline {
+            return Some(done as f64 / numbers.len() as f64);
+        }
+        let _ = images.store.evict(*number as usize);
+    }
+    Some(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::augment::Normalize;
+    use crate::batch::PixelLayout;
+    use crate::dataset::{OpenOptions, open};
+    use crate::decode::tests::jpeg;
+    use crate::transform::Transform;
+
+    const TIME: Duration = Duration::from_millis(40);
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
+        LoaderSettings {
+            batch_size: 4,
+            workers,
+            workers_max: None,
+            cache: None,
+            prefetch_batches: 2,
+            prefetch_bytes: 1 << 20,
+            layout,
+            seed: 1,
+            normalize: Normalize::IMAGENET,
+            transform: Transform::train(16),
+            shuffle: true,
+        }
+    }
+
+    fn dataset(folder: &Path, damaged: bool) -> Arc<Dataset> {
+        for class in ["a", "b"] {
+            fs::create_dir_all(folder.join(class)).unwrap();
+            for i in 0..12 {
+                let bytes = if damaged { b"no picture".to_vec() } else { jpeg(40, 30) };
+                fs::write(folder.join(class).join(format!("{i}.jpg")), bytes).unwrap();
+            }
+        }
+        let options = OpenOptions { format: None, seed: 1, validation_fraction: 0.2, sequence_length: 4 };
+        Arc::new(open(folder, &options).unwrap())
+    }
+
+    #[test]
+    fn samples_in_memory_are_those_of_the_files_and_outlive_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), false);
+        let resident = resident(&dataset).unwrap();
+        assert_eq!(resident.len(Split::Train), dataset.len(Split::Train));
+        drop(folder);
+        for (workers, layout) in [(0, PixelLayout::F32Nchw), (2, PixelLayout::U8Nhwc)] {
+            let rate = prep(&resident, &settings(workers, layout), TIME, &NEVER).unwrap();
+            assert!(rate.items >= 4 && rate.per_s() > Some(0.0) && rate.per_cpu_s() > Some(0.0), "{rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_set_without_one_good_sample_gives_no_rate_and_no_hang() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), true);
+        let rate =
+            prep(&resident(&dataset).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap();
+        assert_eq!((rate.items, rate.per_s(), rate.per_cpu_s()), (0, None, None));
+    }
+
+    #[test]
+    fn reading_is_measured_warm_and_cold_or_said_not_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), false);
+        let found = storage(&dataset, TIME, TIME, &NEVER).unwrap();
+        assert!(found.warm.items > 0 && found.warm.bytes_each() > Some(100.0));
+        assert_eq!(found.data_bytes, found.warm.bytes / found.warm.items * dataset.len(Split::Train) as u64);
+        match found.cold {
+            Cold::Measured { one, many } => assert!(one.items > 0 && many.items > 0),
+            // Where the temporary folder is in memory.
+            Cold::NotMeasured(reason) => assert!(reason.contains("file system"), "{reason}"),
+        }
+        assert_eq!(evict(&dataset, TIME), Some(1.0));
+        let _forgetting = Forgetting::begin(&dataset);
+        assert!(prep(&dataset, &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap().items > 0);
+    }
+
+    #[test]
+    fn what_is_in_memory_has_nothing_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        fs::write(&path, "she sells sea shells by the sea shore. ".repeat(12)).unwrap();
+        let options = OpenOptions { format: None, seed: 1, validation_fraction: 0.2, sequence_length: 8 };
+        let text = Arc::new(open(&path, &options).unwrap());
+        assert_eq!(storage(&text, TIME, TIME, &NEVER), None);
+        assert_eq!(evict(&text, TIME), None);
+        let rate = prep(&resident(&text).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap();
+        assert!(rate.items > 0);
+    }
+}

@@ -1,0 +1,90 @@
+//! Takes samples out of the kernel's page cache, so that the next read comes from storage, and tells whether
+//! that worked. It needs no rights beyond reading the file, and harms nobody but by a slower next read.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+use super::Store;
+
+/// Pages of all kernels that matter are this long or a divisor of it (64 KiB on some ARM boards).
+const PAGE_MAX: u64 = 64 << 10;
+const PAGE_MIN: u64 = 4 << 10;
+
+/// Whether bytes are in the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residency {
+    /// A read would go to storage.
+    OnStorage,
+    /// A read would be served from memory.
+    Cached,
+    /// The file system does not tell.
+    Unknown,
+}
+
+impl Store {
+    /// Asks the kernel to forget a sample's bytes. It may not: pages that wait to be written, and file systems
+    /// that live in memory, stay.
+    pub(crate) fn evict(&self, index: usize) -> io::Result<()> {
+        self.with_range(index, |file, offset, length| {
+            // Whole pages only are forgotten, so the range is widened to them.
+            let from = offset / PAGE_MAX * PAGE_MAX;
+            let to = (offset + length).next_multiple_of(PAGE_MAX);
+            fadvise(file, from, NonZeroU64::new(to - from), Advice::DontNeed)?;
+            Ok(())
+        })
+    }
+
+    /// As [`Self::evict`], for a sample that was just read, while its neighbours are about to be: pages that it
+    /// shares with them stay.
+    pub(crate) fn evict_own(&self, index: usize) -> io::Result<()> {
+        self.with_range(index, |file, offset, length| {
+            if matches!(self, Self::Folder(_)) {
+                // The whole file, with its last page.
+                return Ok(fadvise(file, 0, None, Advice::DontNeed)?);
+            }
+            let from = offset.next_multiple_of(PAGE_MIN);
+            let to = (offset + length) / PAGE_MIN * PAGE_MIN;
+            if let Some(length) = to.checked_sub(from).and_then(NonZeroU64::new) {
+                fadvise(file, from, Some(length), Advice::DontNeed)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether a sample's middle is in the page cache. To ask may start to read it in.
+    pub(crate) fn residency(&self, index: usize) -> io::Result<Residency> {
+        self.with_range(index, |file, offset, length| {
+            let mut byte = [0u8];
+            let mut buffers = [IoSliceMut::new(&mut byte)];
+            let result = preadv2(file, &mut buffers, offset + length / 2, ReadWriteFlags::NOWAIT);
+            Ok(match result {
+                Ok(_) => Residency::Cached,
+                Err(Errno::AGAIN) => Residency::OnStorage,
+                Err(_) => Residency::Unknown,
+            })
+        })
+    }
+
+    /// Where a sample's bytes are: a file, and a range in it.
+    fn with_range<T>(
+        &self,
+        index: usize,
+        with: impl FnOnce(&File, u64, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Folder(store) => {
+                let file = File::open(store.path(index))?;
+                let length = file.metadata()?.len();
+                with(&file, 0, length)
+            }
+            Self::Tar(store) => store.with_range(index, with),
+            Self::Pixels(_) | Self::Memory(_) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "these samples are not in files"))
+            }
+        }
+    }
+}

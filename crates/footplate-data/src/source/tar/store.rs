@@ -1,0 +1,368 @@
+//! Reads samples from tars by their place. A sample is 16 bytes of memory.
+
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io;
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::scan::{header_of, split_name};
+use crate::pack::index::{self, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
+use crate::source::Form;
+
+/// Shards that are open at once, at most; each has up to two files. Systems allow a process 1024 files as a
+/// rule.
+const OPEN_MAX: usize = 200;
+/// Headers and padding of a sample of two members.
+const MEMBER_OVERHEAD: u64 = 2048;
+/// Members with less between them are read in one go.
+const GAP_MAX: u64 = 64 << 10;
+/// Where a record has the checksum of its sample's bytes.
+const DATA_CRC_AT: u64 = 16;
+/// Names of that many bytes and more may go on in another header.
+const LONG_NAME: usize = 99;
+
+/// Where a sample is in its shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    /// Where its bytes begin, in units of 512 bytes.
+    pub(crate) block: u32,
+    pub(crate) size: u32,
+    /// Of its key, for the fingerprint.
+    pub(crate) name_crc: u32,
+    /// Where its blob begins among the shard's blobs.
+    pub(crate) blob: u32,
+}
+
+impl Member {
+    fn offset(&self) -> u64 {
+        u64::from(self.block) * BLOCK
+    }
+
+    /// Name and size in the header before its bytes.
+    fn header(&self, tar: &File) -> io::Result<(String, u64)> {
+        let mut block = [0; BLOCK as usize];
+        let at = self.offset().checked_sub(BLOCK).ok_or(io::ErrorKind::InvalidData)?;
+        tar.read_exact_at(&mut block, at)?;
+        header_of(&block)
+    }
+
+    /// Whether the header before its bytes is its own.
+    fn has_header(&self, tar: &File) -> bool {
+        self.header(tar).is_ok_and(|(name, size)| {
+            let known =
+                name.len() >= LONG_NAME || crc32fast::hash(split_name(&name).0.as_bytes()) == self.name_crc;
+            known && size == u64::from(self.size)
+        })
+    }
+}
+
+/// What tells that a file is still the one that was indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// One tar.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    path: PathBuf,
+    stamp: Stamp,
+    /// The number of its first sample.
+    first: u32,
+    /// The head of its side index, if it has one.
+    index: Option<IndexHeader>,
+    open: RwLock<Option<Arc<Handles>>>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    tar: File,
+    index: Option<File>,
+    /// Its first sample is not where the index has it: the two do not belong together.
+    mismatch: bool,
+}
+
+impl Shard {
+    /// A shard whose samples come next. `tar` is closed: it is opened when it is first read from.
+    pub(crate) fn new(path: PathBuf, tar: &Metadata, first: u32, index: Option<IndexHeader>) -> Self {
+        Self { path, stamp: Stamp::of(tar), first, index, open: RwLock::new(None) }
+    }
+}
+
+/// Members of archives.
+#[derive(Debug)]
+pub(crate) struct TarStore {
+    shards: Vec<Shard>,
+    members: Vec<Member>,
+    /// Shards that are open, the longest first.
+    open: Mutex<VecDeque<u32>>,
+}
+
+/// Members that follow each other, with their blobs.
+#[derive(Clone, Copy)]
+struct Run {
+    shard: usize,
+    begin: u64,
+    end: u64,
+    blob: u32,
+    blob_end: u32,
+}
+
+/// A sample with its shard.
+struct Place<'a> {
+    shard: &'a Shard,
+    member: &'a Member,
+    /// Its number in the shard.
+    nth: u32,
+    blob_bytes: u32,
+}
+
+impl TarStore {
+    pub(crate) fn new(shards: Vec<Shard>, members: Vec<Member>) -> Self {
+        Self { shards, members, open: Mutex::default() }
+    }
+
+    /// The number of a sample's shard.
+    pub(crate) fn shard_of(&self, index: usize) -> usize {
+        self.shards.partition_point(|shard| shard.first as usize <= index) - 1
+    }
+
+    fn place(&self, index: usize) -> (usize, Place<'_>) {
+        let number = self.shard_of(index);
+        let shard = &self.shards[number];
+        let member = &self.members[index];
+        let next = self.shards.get(number + 1).map_or(self.members.len(), |next| next.first as usize);
+        let blobs_end = match self.members[..next].get(index + 1) {
+            Some(next) => next.blob,
+            None => shard.index.map_or(0, |header| header.blobs_bytes),
+        };
+        let nth = index as u32 - shard.first;
+        (number, Place { shard, member, nth, blob_bytes: blobs_end - member.blob })
+    }
+
+    /// Reads a sample's bytes, and its decoder's checkpoints after them where the shard has some.
+    pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
+        let (number, place) = self.place(index);
+        let handles = self.handles(number)?;
+        let size = place.member.size as usize;
+        let blob = if handles.index.is_some() { place.blob_bytes as usize } else { 0 };
+        buffer.resize(size + blob, 0);
+        handles.tar.read_exact_at(&mut buffer[..size], place.member.offset())?;
+        // Asked after the read: a change before or during it shows.
+        if handles.mismatch || Stamp::of(&handles.tar.metadata()?) != place.shard.stamp {
+            place.check(&handles, &buffer[..size])?;
+        }
+        if blob > 0 && place.read_blob(&handles, &mut buffer[size..]) {
+            return Ok(Form::Indexed { file_len: size });
+        }
+        buffer.truncate(size);
+        Ok(Form::File)
+    }
+
+    /// Gives the archive that a sample is in, and where its bytes begin and how many they are.
+    pub(crate) fn with_range<T>(
+        &self,
+        index: usize,
+        with: impl FnOnce(&File, u64, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (number, place) = self.place(index);
+        with(&self.handles(number)?.tar, place.member.offset(), place.member.size.into())
+    }
+
+    /// The mean size of a member with its share of headers and padding, in bytes.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        let total: u64 = self.members.iter().map(|member| u64::from(member.size) + MEMBER_OVERHEAD).sum();
+        total / (self.members.len() as u64).max(1)
+    }
+
+    /// Has the members read to the page cache; those that follow each other in one go.
+    pub(crate) fn advise(&self, samples: &[u32]) {
+        let mut run: Option<Run> = None;
+        for index in samples {
+            let (shard, place) = self.place(*index as usize);
+            let (from, to) = (place.member.offset(), place.member.offset() + u64::from(place.member.size));
+            let (blob, blob_end) = (place.member.blob, place.member.blob + place.blob_bytes);
+            run = match run {
+                Some(run) if shard == run.shard && from >= run.end && from - run.end < GAP_MAX => {
+                    Some(Run { end: to, blob_end, ..run })
+                }
+                other => {
+                    self.advise_run(other);
+                    Some(Run { shard, begin: from, end: to, blob, blob_end })
+                }
+            };
+        }
+        self.advise_run(run);
+    }
+
+    fn advise_run(&self, run: Option<Run>) {
+        let Some(run) = run else { return };
+        // What cannot be opened shows when it is read.
+        let Ok(handles) = self.handles(run.shard) else { return };
+        let _ = fadvise(&handles.tar, run.begin, NonZeroU64::new(run.end - run.begin), Advice::WillNeed);
+        let blobs = NonZeroU64::new(u64::from(run.blob_end.saturating_sub(run.blob)));
+        if let (Some(file), Some(header), Some(_)) = (&handles.index, &self.shards[run.shard].index, blobs) {
+            let _ = fadvise(file, header.blobs_at() + u64::from(run.blob), blobs, Advice::WillNeed);
+        }
+    }
+
+    /// The shard's files, opened if they are not.
+    fn handles(&self, number: usize) -> io::Result<Arc<Handles>> {
+        let shard = &self.shards[number];
+        if let Some(handles) = &*shard.open.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(handles.clone());
+        }
+        let mut slot = shard.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handles) = &*slot {
+            return Ok(handles.clone());
+        }
+        let handles = Arc::new(shard.open_files(self.members.get(shard.first as usize))?);
+        *slot = Some(handles.clone());
+        drop(slot);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.push_back(number as u32);
+        let oldest = if open.len() > OPEN_MAX { open.pop_front() } else { None };
+        drop(open);
+        if let Some(oldest) = oldest {
+            // Whoever reads from it still has its own handle.
+            *self.shards[oldest as usize].open.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        Ok(handles)
+    }
+
+    /// A member's name for people, from its header.
+    pub(crate) fn name(&self, index: usize) -> String {
+        let (number, place) = self.place(index);
+        let path = place.shard.path.display();
+        let named = self.handles(number).and_then(|handles| place.member.header(&handles.tar));
+        match named {
+            Ok((name, _)) => format!("{path}: {name}"),
+            Err(_) => format!("{path} at byte {}", place.member.offset()),
+        }
+    }
+
+    /// The last part of a member's key.
+    pub(crate) fn stem(&self, index: usize) -> Option<String> {
+        let (number, place) = self.place(index);
+        let (name, _) = self.handles(number).and_then(|handles| place.member.header(&handles.tar)).ok()?;
+        let key = split_name(&name).0;
+        Some(key.rsplit('/').next().unwrap_or(key).to_owned())
+    }
+
+    pub(crate) fn identity(&self, index: usize) -> u32 {
+        let member = &self.members[index];
+        member.name_crc ^ member.size
+    }
+
+    /// A sample's bytes without its checkpoints.
+    pub(crate) fn size(&self, index: usize) -> u64 {
+        self.members[index].size.into()
+    }
+}
+
+impl Shard {
+    /// `first` is its first member.
+    fn open_files(&self, first: Option<&Member>) -> io::Result<Handles> {
+        let tar = File::open(&self.path)?;
+        // An index that is not there any more, or another one, only costs its checkpoints.
+        let index = self.index.and_then(|header| {
+            let (file, found) = index::open_beside(&self.path, header.tar_size).ok()?;
+            (found == header).then_some(file)
+        });
+        let first = first.filter(|_| index.is_some());
+        let mismatch = first.is_some_and(|member| !member.has_header(&tar));
+        Ok(Handles { tar, index, mismatch })
+    }
+}
+
+impl Place<'_> {
+    /// Reads the sample's blob, if that can be done. What it holds is checked by the decoder.
+    fn read_blob(&self, handles: &Handles, out: &mut [u8]) -> bool {
+        let (Some(file), Some(header)) = (&handles.index, &self.shard.index) else { return false };
+        file.read_exact_at(out, header.blobs_at() + u64::from(self.member.blob)).is_ok()
+    }
+
+    /// In a tar that is not as it was when it was opened (it may have been written to, or replaced), whether
+    /// the sample still is: by its checksum, or where there is none, by the header before it.
+    fn check(&self, handles: &Handles, bytes: &[u8]) -> io::Result<()> {
+        let same = match &handles.index {
+            Some(index) => {
+                let at = HEADER_BYTES as u64 + u64::from(self.nth) * RECORD_BYTES as u64 + DATA_CRC_AT;
+                let mut crc = [0; 4];
+                index.read_exact_at(&mut crc, at)?;
+                crc32fast::hash(bytes).to_le_bytes() == crc
+            }
+            None => self.member.has_header(&handles.tar),
+        };
+        let path = self.shard.path.display();
+        let changed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{path} was changed, or is not the one of its index"),
+            )
+        };
+        if same { Ok(()) } else { Err(changed()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::Store;
+
+    /// More shards than may be open at once, read by several threads in every order.
+    #[test]
+    fn a_bounded_number_of_shards_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = OPEN_MAX + 40;
+        for number in 0..count {
+            let mut tar = ::tar::Builder::new(Vec::new());
+            for (name, bytes) in [("k.png", format!("image {number}")), ("k.cls", (number % 2).to_string())] {
+                let mut header = ::tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                header.set_cksum();
+                tar.append_data(&mut header, name, bytes.as_bytes()).unwrap();
+            }
+            fs::write(folder.path().join(format!("{number:03}.tar")), tar.into_inner().unwrap()).unwrap();
+        }
+        let Store::Tar(store) = crate::source::tar::open(folder.path()).unwrap().store else {
+            panic!("not tars");
+        };
+        std::thread::scope(|scope| {
+            for step in [1, 7, 41, 199] {
+                let store = &store;
+                scope.spawn(move || {
+                    let mut buffer = Vec::new();
+                    for index in (0..count * 2).map(|i| i * step % count) {
+                        store.read(index, &mut buffer).unwrap();
+                        assert_eq!(buffer, format!("image {index}").as_bytes());
+                    }
+                });
+            }
+        });
+        assert!(store.open.lock().unwrap().len() <= OPEN_MAX);
+        let open = |shard: &&Shard| shard.open.read().unwrap().is_some();
+        assert!(store.shards.iter().filter(open).count() <= OPEN_MAX);
+    }
+}

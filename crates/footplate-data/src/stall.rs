@@ -1,0 +1,390 @@
+//! Where a training job's time goes, and what would change it: a model of rates, without any measuring.
+//!
+//! All costs are seconds for one item (an image, or a window of text); `docs/stalls.md` tells where each figure
+//! comes from and derives the formulas.
+
+use serde::Serialize;
+
+/// A change that gains less than this share is not worth a line.
+pub const LEAST_GAIN: f64 = 0.03;
+/// A number of workers within this share of the best is as good as the best.
+const AS_GOOD: f64 = 0.01;
+/// Workers that are thought about, for each core.
+const WORKERS_PER_CORE: usize = 2;
+/// Halvings of the interval that holds the rate: far below the precision of any measurement.
+const HALVINGS: usize = 60;
+
+/// What one item costs, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Costs {
+    /// Forward, backward and update with the machine to themselves.
+    pub compute_s: f64,
+    /// CPU time of the same, over all threads.
+    pub compute_cpu_s: f64,
+    /// The loop's wait for the way to the device.
+    pub transfer_s: f64,
+    /// The loop's own work.
+    pub other_s: f64,
+    /// CPU time of a worker to decode, augment and collate.
+    pub prep_s: f64,
+    /// CPU time of a worker to read an item that is in memory.
+    pub fetch_cpu_s: f64,
+    /// What a worker waits for storage besides; 0 where the data is in memory.
+    pub fetch_wait_s: f64,
+    /// Items that the storage gives in a second, at most; `None`: it sets no limit.
+    pub storage_per_s: Option<f64>,
+}
+
+/// The step as three parts: waiting for a device, work for one core, and work that all cores share
+/// (Amdahl 1967).
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    waiting_s: f64,
+    serial_s: f64,
+    parallel_s: f64,
+}
+
+impl Step {
+    /// From the wall and the CPU time that were measured with `cores` free.
+    fn of(wall_s: f64, cpu_s: f64, cores: f64) -> Self {
+        if cpu_s <= wall_s || cores <= 1.0 {
+            let serial_s = cpu_s.min(wall_s);
+            return Self { waiting_s: wall_s - serial_s, serial_s, parallel_s: 0.0 };
+        }
+        let parallel_s = ((cpu_s - wall_s) * cores / (cores - 1.0)).min(wall_s * cores);
+        Self { waiting_s: 0.0, serial_s: (wall_s - parallel_s / cores).max(0.0), parallel_s }
+    }
+
+    /// How long it takes with `cores` to itself on average.
+    fn wall_s(&self, cores: f64) -> f64 {
+        self.waiting_s + self.serial_s / cores.min(1.0) + self.parallel_s / cores
+    }
+}
+
+impl Costs {
+    /// CPU time of a worker.
+    pub fn worker_s(&self) -> f64 {
+        self.prep_s + self.fetch_cpu_s
+    }
+
+    /// Items per second of the loop if minibatches were always there and cost nothing.
+    pub fn loop_per_s(&self) -> f64 {
+        1.0 / (self.compute_s + self.transfer_s + self.other_s)
+    }
+
+    /// Items per second of the whole job.
+    ///
+    /// With workers, the rate is the largest that four things allow: the loop on the cores that the workers
+    /// leave it; the workers, each of which takes its time for an item; the cores, which must do all the work;
+    /// and the storage. Without workers everything follows in turn.
+    pub fn rate(&self, workers: usize, cores: usize) -> f64 {
+        let all = cores.max(1) as f64;
+        let each = self.worker_s() + self.fetch_wait_s;
+        if workers == 0 {
+            let in_turn = 1.0 / (1.0 / self.loop_per_s() + each);
+            return self.storage_per_s.map_or(in_turn, |storage| storage.min(in_turn));
+        }
+        let step = Step::of(self.compute_s, self.compute_cpu_s, all);
+        let fits = |rate: f64| {
+            let left = all - rate * self.worker_s();
+            left > 0.0 && rate * (step.wall_s(left) + self.transfer_s + self.other_s) <= 1.0
+        };
+        let (mut low, mut high) = (0.0, self.loop_per_s());
+        if fits(high) {
+            low = high;
+        } else if high.is_infinite() {
+            // The loop costs nothing: the cores alone decide.
+            low = all / self.worker_s();
+        } else {
+            for _ in 0..HALVINGS {
+                let middle = (low + high) / 2.0;
+                if fits(middle) { low = middle } else { high = middle }
+            }
+        }
+        let by_workers = workers as f64 / each;
+        let by_storage = self.storage_per_s.unwrap_or(f64::INFINITY);
+        low.min(by_workers).min(by_storage)
+    }
+
+    /// The same job if one stage cost nothing.
+    pub fn without(&self, stage: Stage) -> Self {
+        match stage {
+            Stage::Compute => Self { compute_s: 0.0, compute_cpu_s: 0.0, other_s: 0.0, ..*self },
+            Stage::Prep => Self { prep_s: 0.0, ..*self },
+            Stage::Fetch => Self { fetch_cpu_s: 0.0, fetch_wait_s: 0.0, storage_per_s: None, ..*self },
+            Stage::Transfer => Self { transfer_s: 0.0, ..*self },
+        }
+    }
+
+    /// The same job if a share of its items, 0 to 1, is found in memory instead of on storage.
+    #[must_use]
+    pub fn with_hits(&self, share: f64) -> Self {
+        let missed = (1.0 - share).max(0.0);
+        let storage_per_s = match self.storage_per_s {
+            Some(rate) if missed > 0.0 => Some(rate / missed),
+            _ => None,
+        };
+        Self { fetch_wait_s: self.fetch_wait_s * missed, storage_per_s, ..*self }
+    }
+}
+
+/// A part of the way of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Forward, backward and update.
+    Compute,
+    /// Decode, augmentation and collation.
+    Prep,
+    /// Reading.
+    Fetch,
+    /// The way to the device.
+    Transfer,
+}
+
+/// All stages.
+pub const STAGES: [Stage; 4] = [Stage::Compute, Stage::Prep, Stage::Fetch, Stage::Transfer];
+
+/// The stage that limits a job, and what its removal would gain.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bottleneck {
+    /// Which.
+    pub stage: Stage,
+    /// The rate without it over the rate with it; infinite if nothing else costs anything.
+    pub gain_if_free: f64,
+}
+
+/// The stage whose cost, if it were nothing, would leave the job fastest. Where no single one does (two limit
+/// the job alike), the one that costs most.
+pub fn bottleneck(costs: &Costs, workers: usize, cores: usize) -> Bottleneck {
+    let rate = costs.rate(workers, cores);
+    let gain = |stage: Stage| costs.without(stage).rate(workers, cores) / rate;
+    let alone = |stage: Stage| match stage {
+        Stage::Compute => costs.compute_s + costs.other_s,
+        Stage::Prep => costs.prep_s / workers.clamp(1, cores.max(1)) as f64,
+        Stage::Fetch => costs.storage_per_s.map_or(costs.fetch_cpu_s, |rate| 1.0 / rate),
+        Stage::Transfer => costs.transfer_s,
+    };
+    let mut best = (Stage::Compute, gain(Stage::Compute));
+    for stage in [Stage::Prep, Stage::Fetch, Stage::Transfer] {
+        let this = gain(stage);
+        let alike = (this - best.1).abs() <= 1e-9 * this;
+        if this > best.1 && !alike || alike && alone(stage) > alone(best.0) {
+            best = (stage, this);
+        }
+    }
+    Bottleneck { stage: best.0, gain_if_free: best.1 }
+}
+
+/// Where the time of one item went in a real run, in seconds; the parts add up to the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Split {
+    /// What the step takes with the machine to itself.
+    pub compute_s: f64,
+    /// What it took longer because workers used the same cores.
+    pub slowed_s: f64,
+    /// Wait put down to decode, augmentation and collation.
+    pub prep_stall_s: f64,
+    /// Wait put down to storage.
+    pub fetch_stall_s: f64,
+    /// Wait for the way to the device.
+    pub transfer_s: f64,
+    /// The loop's own work.
+    pub other_s: f64,
+}
+
+impl Split {
+    /// The sum.
+    pub fn total_s(&self) -> f64 {
+        self.compute_s + self.slowed_s + self.stall_s() + self.other_s
+    }
+
+    /// The waits.
+    pub fn stall_s(&self) -> f64 {
+        self.prep_stall_s + self.fetch_stall_s + self.transfer_s
+    }
+
+    /// Share of the time that the loop waited, 0 to 1; `None` where there was no time.
+    pub fn stall_fraction(&self) -> Option<f64> {
+        (self.total_s() > 0.0).then(|| self.stall_s() / self.total_s())
+    }
+
+    /// Divides the compute time of a real run into what the step takes alone and the rest.
+    #[must_use]
+    pub fn against(self, alone_s: f64) -> Self {
+        let real = self.compute_s + self.slowed_s;
+        let compute_s = real.min(alone_s);
+        Self { compute_s, slowed_s: real - compute_s, ..self }
+    }
+}
+
+/// Share of the reads that a page cache of `share` of the data set serves, when each epoch reads every item
+/// once in a new random order and the least recently used goes first: `c + (1 - c) ln(1 - c)`.
+pub fn lru_hits(share: f64) -> f64 {
+    let (c, missed) = (share.clamp(0.0, 1.0), 1.0 - share.clamp(0.0, 1.0));
+    if missed == 0.0 { 1.0 } else { (c + missed * missed.ln()).max(0.0) }
+}
+
+/// Something that could be done about a job.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Another number of workers.
+    Workers {
+        /// How many.
+        workers: usize,
+    },
+    /// Pixels go to the device as bytes and are normalised there.
+    PixelsU8,
+    /// The data set in shards with an index of entropy checkpoints.
+    IndexedShards,
+    /// A fixed part of the data set is kept in memory.
+    Cache {
+        /// Its size.
+        bytes: u64,
+    },
+    /// Storage that is as fast as memory.
+    FasterStorage {
+        /// Items per second that it must give for all of the gain.
+        items_per_s: f64,
+    },
+    /// Smaller images for the model.
+    ImageSize {
+        /// Their side in pixels.
+        pixels: u32,
+    },
+    /// Another batch size.
+    BatchSize {
+        /// How many samples.
+        samples: usize,
+    },
+    /// A lower clock of the device that computes: costs nothing while it waits for data.
+    GpuClock {
+        /// Share of the clock that is enough, 0 to 1.
+        enough: f64,
+    },
+}
+
+impl Change {
+    /// Whether the network that comes out is another one.
+    pub fn changes_training(&self) -> bool {
+        matches!(self, Self::ImageSize { .. } | Self::BatchSize { .. })
+    }
+}
+
+/// A job as it was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Situation {
+    /// What an item costs.
+    pub costs: Costs,
+    /// The loader's threads.
+    pub workers: usize,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// Items per second of the real run, if there was one.
+    pub measured_per_s: Option<f64>,
+}
+
+/// The job after a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// What is changed.
+    pub change: Change,
+    /// What an item costs then.
+    pub costs: Costs,
+    /// The loader's threads then.
+    pub workers: usize,
+}
+
+/// A change that helps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// What is to be changed.
+    #[serde(flatten)]
+    pub change: Change,
+    /// Items per second after it. An estimate.
+    pub predicted_per_s: f64,
+    /// The rate after it over the rate before, less 1.
+    pub gain: f64,
+    /// Whether the network that comes out is another one.
+    pub changes_training: bool,
+}
+
+impl Situation {
+    /// Items per second by the model alone.
+    pub fn modelled_per_s(&self) -> f64 {
+        self.costs.rate(self.workers, self.cores)
+    }
+
+    /// Items per second now: measured, or else by the model.
+    pub fn present_per_s(&self) -> f64 {
+        self.measured_per_s.unwrap_or_else(|| self.modelled_per_s())
+    }
+
+    /// Items per second after a change: the rate of the real run, moved as the model moves. The model's error
+    /// in the present situation is thereby left out of the prediction. A rate is never predicted above what
+    /// the loop alone or the storage allow, unless it was measured above it.
+    pub fn predicted_per_s(&self, candidate: &Candidate) -> f64 {
+        let model = candidate.costs.rate(candidate.workers, self.cores);
+        let Some(measured) = self.measured_per_s else { return model };
+        let moved = measured * model / self.modelled_per_s();
+        let storage = candidate.costs.storage_per_s.unwrap_or(f64::INFINITY);
+        moved.min(candidate.costs.loop_per_s().min(storage).max(measured))
+    }
+
+    /// The change of the number of workers that helps most: the least number that is as good as the best.
+    pub fn best_workers(&self, workers_max: usize) -> Candidate {
+        let most = (self.cores * WORKERS_PER_CORE).max(self.workers).min(workers_max.max(1));
+        let rate = |workers: usize| self.costs.rate(workers, self.cores);
+        let best = (0..=most).map(rate).fold(0.0, f64::max);
+        let workers = (0..=most).find(|w| rate(*w) >= best * (1.0 - AS_GOOD)).unwrap_or(self.workers);
+        Candidate { change: Change::Workers { workers }, costs: self.costs, workers }
+    }
+
+    /// Storage as fast as memory, and what it must give.
+    pub fn faster_storage(&self) -> Candidate {
+        let costs = Costs { fetch_wait_s: 0.0, storage_per_s: None, ..self.costs };
+        let items_per_s = costs.rate(self.workers, self.cores);
+        Candidate { change: Change::FasterStorage { items_per_s }, costs, workers: self.workers }
+    }
+
+    /// A cache that holds `bytes` of a data set of `data_bytes` and is never evicted. `uncached` are the costs
+    /// if every item came from storage.
+    pub fn cached(&self, uncached: &Costs, bytes: u64, data_bytes: u64) -> Candidate {
+        let share = (bytes as f64 / data_bytes.max(1) as f64).min(1.0);
+        Candidate { change: Change::Cache { bytes }, costs: uncached.with_hits(share), workers: self.workers }
+    }
+
+    /// Share of the clock that is enough for the device to keep up with its data; `None` where it has no time
+    /// to spare.
+    pub fn gpu_clock(&self) -> Option<Change> {
+        let busy = self.present_per_s() * (self.costs.compute_s + self.costs.transfer_s + self.costs.other_s);
+        (busy < 1.0 - LEAST_GAIN).then_some(Change::GpuClock { enough: busy.max(0.0) })
+    }
+
+    /// Those of `candidates` that help, the best first; those that change what is learnt come after the
+    /// others.
+    pub fn rank(&self, candidates: &[Candidate]) -> Vec<Recommendation> {
+        let present = self.present_per_s();
+        let mut ranked: Vec<Recommendation> = candidates
+            .iter()
+            .map(|candidate| {
+                let predicted_per_s = self.predicted_per_s(candidate);
+                Recommendation {
+                    change: candidate.change,
+                    predicted_per_s,
+                    gain: predicted_per_s / present - 1.0,
+                    changes_training: candidate.change.changes_training(),
+                }
+            })
+            .filter(|r| r.gain.is_finite() && r.gain >= LEAST_GAIN)
+            .collect();
+        ranked.sort_by(|a, b| {
+            a.changes_training.cmp(&b.changes_training).then(b.predicted_per_s.total_cmp(&a.predicted_per_s))
+        });
+        ranked
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! Measures a job: its step on a minibatch that is there already, the way of a minibatch to the device, and a
+//! bounded real run that leaves nothing behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use footplate_core::Record;
+use footplate_core::record::MinibatchRecord;
+use footplate_core::stats::quantile;
+use footplate_data::cpu_time::process_cpu_s;
+use footplate_data::stall::Split as TimeSplit;
+use footplate_data::{Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
+
+use crate::device::ChosenDevice;
+use crate::engine::{self, Surroundings};
+use crate::error::TrainError;
+use crate::evaluate::scalar;
+use crate::feed::Feed;
+use crate::job::{self, Job};
+use crate::loss::cross_entropy_sum;
+use crate::model::{self, NetInput, Task};
+use crate::optimizer::{GradientMap, clip_norm};
+use crate::records::{RecordSink, RunClock};
+use crate::settings::TrainSettings;
+
+/// Steps that a figure rests on, at the least; fewer only where time runs out.
+const STEPS_MIN: usize = 3;
+/// Steps between two fetches of the loss on a device that computes behind the caller's back.
+const SYNC_EVERY: usize = 8;
+/// Share of a real run's time that warms up.
+const WARM_UP: f64 = 0.15;
+/// Steps that warm up, at the least.
+const WARM_UP_STEPS: usize = 2;
+/// A real run's epochs: it is ended by time.
+const EPOCHS: u32 = u32::MAX;
+
+/// How fast the step is by itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepRate {
+    /// Samples of a minibatch.
+    pub batch_size: usize,
+    /// Each step's duration (on a device that computes behind the caller's back: the mean of a few), in
+    /// seconds.
+    pub steps_s: Vec<f64>,
+    /// CPU time of the process over all those steps.
+    pub cpu_s: f64,
+}
+
+impl StepRate {
+    /// Seconds for one sample, from the median step.
+    pub fn wall_s_each(&self) -> Option<f64> {
+        quantile(&self.steps_s, 0.5).map(|s| s / self.batch_size as f64)
+    }
+
+    /// CPU seconds for one sample: the median step's share of the CPU time of all.
+    pub fn cpu_s_each(&self) -> Option<f64> {
+        let wall: f64 = self.steps_s.iter().sum();
+        (wall > 0.0).then_some(())?;
+        self.wall_s_each().map(|each| each * self.cpu_s / wall)
+    }
+}
+
+/// The step of a job on a minibatch of random numbers that stays on the device: forward, loss, backward and
+/// update, as in training. One step warms up. Ends after `time` or when `stop` is set.
+pub fn step_rate(
+    settings: &TrainSettings,
+    dataset: &Arc<Dataset>,
+    device: &ChosenDevice,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<StepRate, TrainError> {
+    let settings = TrainSettings { weights: None, ..settings.clone() };
+    let (mut job, _) = Job::new(settings, dataset.clone(), device.clone())?;
+    let autodiff = device.device.clone().autodiff();
+    let (input, targets) = synthetic(&job, &autodiff);
+    let block = if device.synchronous { 1 } else { SYNC_EVERY };
+    let mut rate = StepRate { batch_size: job.settings.batch_size, ..StepRate::default() };
+    let started = Instant::now();
+    // The warm-up: buffers are allocated, kernels compiled and chosen.
+    let mut cpu_s = process_cpu_s();
+    steps(&mut job, &input, &targets, 1);
+    let first_s = started.elapsed().as_secs_f64();
+    if first_s >= time.as_secs_f64() {
+        // A single step must do, where it fills the time.
+        rate.steps_s.push(first_s);
+        rate.cpu_s = process_cpu_s() - cpu_s;
+        return Ok(rate);
+    }
+    if block > 1 {
+        steps(&mut job, &input, &targets, block);
+    }
+    cpu_s = process_cpu_s();
+    loop {
+        let begun = Instant::now();
+        steps(&mut job, &input, &targets, block);
+        rate.steps_s.push(begun.elapsed().as_secs_f64() / block as f64);
+        let over = started.elapsed() >= time;
+        // A few steps more than there is time for are worth it, if they are short.
+        let enough = rate.steps_s.len() >= STEPS_MIN || started.elapsed() >= time * 3 / 2;
+        if stop.load(Ordering::Relaxed) || over && enough {
+            break;
+        }
+    }
+    rate.cpu_s = (process_cpu_s() - cpu_s) / block as f64;
+    Ok(rate)
+}
+
+/// Runs `count` steps to their end on the device.
+fn steps(job: &mut Job, input: &NetInput, targets: &Tensor<1, Int>, count: usize) {
+    let mut last = None;
+    let rows = targets.dims()[0];
+    for _ in 0..count {
+        let logits = job.net.forward(input.clone());
+        let loss = cross_entropy_sum(logits, targets.clone(), job.settings.label_smoothing);
+        last = Some(loss.clone().inner());
+        let gradients = job.net.gradients(loss).into_iter();
+        let mut gradients: GradientMap =
+            gradients.map(|(path, gradient)| (path, gradient.div_scalar(rows as f64))).collect();
+        if let Some(norm_max) = job.settings.clip_norm {
+            clip_norm(&mut gradients, norm_max);
+        }
+        let optimizer = &mut job.optimizer;
+        optimizer.begin_step();
+        // A rate of zero costs the same and keeps the parameters from running away on random numbers.
+        job.net.update(gradients, &mut |path, rank, value, gradient| {
+            optimizer.update(path, rank > 1, value, gradient, 0.0)
+        });
+    }
+    if let Some(loss) = last {
+        scalar(loss);
+    }
+}
+
+/// A minibatch of random numbers, and its classes.
+fn synthetic(job: &Job, device: &Device) -> (NetInput, Tensor<1, Int>) {
+    let items = job.settings.batch_size;
+    let size = job.settings.image_size as usize;
+    let (input, rows) = match job.entry.task {
+        Task::Images => {
+            let pixels = Tensor::random([items, 3, size, size], Distribution::Normal(0.0, 1.0), device);
+            (NetInput::Images(pixels), items)
+        }
+        Task::CharacterLm => {
+            let length = job.settings.sequence_length;
+            (NetInput::Tokens(Tensor::zeros([items, length], device)), items * length)
+        }
+    };
+    (input, Tensor::zeros([rows], device))
+}
+
+/// How a job's pipeline makes its training minibatches.
+pub fn loader_settings(settings: &TrainSettings) -> Result<LoaderSettings, TrainError> {
+    let entry = model::find(&settings.model)
+        .ok_or_else(|| TrainError::UnknownModel { name: settings.model.clone() })?;
+    Ok(job::loader_settings(settings, entry, Split::Train, settings.batch_size))
+}
+
+/// Seconds that a sample takes from a minibatch in host memory to the form that the network sees, on a device
+/// that has done it when the call returns. `None` on others, and where no minibatch was made in time.
+pub fn upload_s_each(
+    dataset: &Arc<Dataset>,
+    loader: &LoaderSettings,
+    layout: PixelLayout,
+    device: &ChosenDevice,
+    time: Duration,
+) -> Result<Option<f64>, TrainError> {
+    if !device.synchronous {
+        return Ok(None);
+    }
+    let feed = Feed::new(device.device.clone().autodiff(), loader.normalize.clone());
+    let loader = LoaderSettings { layout, workers: 0, ..loader.clone() };
+    let from = Position { epoch: 0, batch: 0 };
+    let deadline = Instant::now() + time;
+    let mut each = Vec::new();
+    for batch in Pipeline::start(dataset.clone(), Split::Train, loader, from, EPOCHS)? {
+        let batch = batch?;
+        if batch.items > 0 {
+            let (items, begun) = (batch.items as f64, Instant::now());
+            let uploaded = feed.upload(batch);
+            each.push(begun.elapsed().as_secs_f64() / items);
+            drop(uploaded);
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Ok(quantile(&each, 0.5))
+}
+
+/// What a real run showed, its warm-up left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Trial {
+    /// Steps that count.
+    pub steps: u64,
+    /// Samples in them.
+    pub items: u64,
+    /// How long they took.
+    pub wall_s: f64,
+    /// CPU time of the process meanwhile.
+    pub cpu_s: f64,
+    /// Where a sample's time went.
+    pub split: TimeSplit,
+    /// The number of workers at the end, where the pipeline changed it.
+    pub workers: Option<usize>,
+    /// What workers spent to read a sample, waiting included.
+    pub fetch_worker_s: f64,
+    /// What workers spent to decode, augment and collate a sample, waiting for a core included.
+    pub prep_worker_s: f64,
+}
+
+impl Trial {
+    /// Samples per second; `None` if no step counts.
+    pub fn items_per_s(&self) -> Option<f64> {
+        (self.items > 0 && self.wall_s > 0.0).then(|| self.items as f64 / self.wall_s)
+    }
+}
+
+/// Trains for `time` with the real pipeline: the real loop, without checkpoints, validation or a run folder.
+/// The network that comes out is thrown away.
+pub fn trial(
+    settings: &TrainSettings,
+    dataset: &Arc<Dataset>,
+    device: &ChosenDevice,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Trial, TrainError> {
+    let settings = TrainSettings { epochs: EPOCHS, max_steps: None, early_stop: None, ..settings.clone() };
+    let (job, _) = Job::new(settings, dataset.clone(), device.clone())?;
+    let enough = AtomicBool::new(stop.load(Ordering::Relaxed));
+    let (sink, records) = RecordSink::bounded();
+    let around = Surroundings { store: None, sink, clock: RunClock::start(), stop: &enough };
+    thread::scope(|scope| {
+        let enough = &enough;
+        let listener = scope.spawn(move || listen(&records, time, stop, enough));
+        let result = engine::run(job, around);
+        let trial = listener.join().unwrap_or_default();
+        result.map(|_| trial)
+    })
+}
+
+/// A step of a real run as it was seen.
+struct Seen {
+    step: MinibatchRecord,
+    /// Since the listener began.
+    ended: Duration,
+    /// CPU time of the process then.
+    cpu_s: f64,
+}
+
+/// Notes steps until the run has lasted long enough, then tells it to end.
+fn listen(records: &Receiver<Record>, time: Duration, stop: &AtomicBool, enough: &AtomicBool) -> Trial {
+    let (started, cpu_began_s) = (Instant::now(), process_cpu_s());
+    let (mut seen, mut workers) = (Vec::new(), None);
+    for record in records {
+        let step = match record {
+            Record::Minibatch(step) => step,
+            Record::Loader(loader) => {
+                workers = Some(loader.workers as usize);
+                continue;
+            }
+            _ => continue,
+        };
+        let ended = started.elapsed();
+        seen.push(Seen { step, ended, cpu_s: process_cpu_s() });
+        // A single step must do, where it fills the time.
+        let counted = seen.len() == 1 || seen.len() >= WARM_UP_STEPS + STEPS_MIN;
+        let over = ended >= time && counted || ended >= time * 3 / 2;
+        if over || stop.load(Ordering::Relaxed) {
+            enough.store(true, Ordering::Relaxed);
+        }
+    }
+    Trial { workers, ..counted(&seen, time, cpu_began_s) }
+}
+
+/// The figures of all steps but those that warm up: the first two and those of the first part of the time, but
+/// never more than half of them.
+fn counted(seen: &[Seen], time: Duration, cpu_began_s: f64) -> Trial {
+    let early = seen.iter().take_while(|seen| seen.ended < time.mul_f64(WARM_UP)).count();
+    let (warm_up, counted) = seen.split_at(early.max(WARM_UP_STEPS).min(seen.len() / 2));
+    let items: u64 = counted.iter().map(|seen| u64::from(seen.step.items)).sum();
+    let Some(last) = counted.last().filter(|_| items > 0) else { return Trial::default() };
+    let sum = |ns: fn(&MinibatchRecord) -> u64| counted.iter().map(|s| ns(&s.step)).sum::<u64>() as f64 / 1e9;
+    let each = |ns| sum(ns) / items as f64;
+    Trial {
+        steps: counted.len() as u64,
+        items,
+        wall_s: sum(|step| step.step_ns),
+        cpu_s: last.cpu_s - warm_up.last().map_or(cpu_began_s, |seen| seen.cpu_s),
+        split: TimeSplit {
+            compute_s: each(|step| step.compute_ns),
+            slowed_s: 0.0,
+            prep_stall_s: each(MinibatchRecord::prep_stall_ns),
+            fetch_stall_s: each(MinibatchRecord::fetch_stall_ns),
+            transfer_s: each(|step| step.transfer_ns),
+            other_s: each(MinibatchRecord::other_ns),
+        },
+        workers: None,
+        fetch_worker_s: each(|step| step.fetch_ns),
+        prep_worker_s: each(|step| step.prep_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use footplate_data::{OpenOptions, open, probe};
+
+    use super::*;
+    use crate::testing::{seeded, small_settings};
+
+    const TIME: Duration = Duration::from_millis(60);
+
+    fn text() -> Arc<Dataset> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        fs::write(&path, "she sells sea shells by the sea shore. ".repeat(12)).unwrap();
+        let options = OpenOptions { format: None, seed: 7, validation_fraction: 0.2, sequence_length: 8 };
+        Arc::new(open(&path, &options).unwrap())
+    }
+
+    #[test]
+    fn a_step_and_a_real_run_are_measured_and_end_in_time() {
+        let _turn = seeded(0);
+        let (settings, device) = (small_settings("lstm"), ChosenDevice::cpu("test"));
+        let never = AtomicBool::new(false);
+        let begun = Instant::now();
+        let rate = step_rate(&settings, &text(), &device, TIME, &never).unwrap();
+        assert!(rate.steps_s.len() >= STEPS_MIN && rate.wall_s_each() > Some(0.0), "{rate:?}");
+        assert!(rate.cpu_s_each() > Some(0.0));
+        let trial = trial(&settings, &text(), &device, TIME, &never).unwrap();
+        assert!(trial.steps >= STEPS_MIN as u64 && trial.items >= trial.steps, "{trial:?}");
+        let per_item = trial.wall_s / trial.items as f64;
+        assert!((trial.split.total_s() - per_item).abs() < 0.01 * per_item, "{trial:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn whoever_asks_to_stop_is_obeyed() {
+        let _turn = seeded(0);
+        let now = AtomicBool::new(true);
+        let device = ChosenDevice::cpu("test");
+        let trial = trial(&small_settings("lstm"), &text(), &device, Duration::from_secs(600), &now).unwrap();
+        assert_eq!(trial.items_per_s(), None);
+    }
+
+    #[test]
+    fn the_way_to_the_device_is_measured_where_it_can_be() {
+        let _turn = seeded(0);
+        let (settings, device) = (small_settings("lstm"), ChosenDevice::cpu("test"));
+        let text = text();
+        let loader = loader_settings(&settings).unwrap();
+        let resident = probe::resident(&text).unwrap();
+        let each = upload_s_each(&resident, &loader, PixelLayout::F32Nchw, &device, TIME).unwrap();
+        assert!(each > Some(0.0));
+    }
+}

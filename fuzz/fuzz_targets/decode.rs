@@ -1,0 +1,37 @@
+//! Any bytes as an image file: no crash, no hang, bounded memory; and its index changes no pixel.
+#![no_main]
+
+use footplate_data::Normalize;
+use footplate_data::decode::index;
+use footplate_data::rng::SampleKey;
+use footplate_data::transform::{Encoded, Output, Scratch, Transform};
+use half::f16;
+use libfuzzer_sys::fuzz_target;
+
+const SIZE: usize = 40;
+const VALUES: usize = SIZE * SIZE * 3;
+
+fuzz_target!(|data: &[u8]| {
+    let transform = Transform { max_pixels: 1 << 18, ..Transform::train(SIZE as u32) };
+    let mut scratch = Scratch::new();
+    let index = index::build(data);
+    let normalize = &Normalize::IMAGENET;
+    for number in 0..3 {
+        let key = SampleKey { seed: 1, epoch: 0, index: number };
+        let mut bytes = vec![0; VALUES];
+        let result = transform.apply(Encoded::File(data), key, &mut scratch, Output::U8Nhwc(&mut bytes));
+        if let Some(index) = &index {
+            let mut again = vec![0; VALUES];
+            let image = Encoded::Indexed { file: data, index };
+            let second = transform.apply(image, key, &mut scratch, Output::U8Nhwc(&mut again));
+            assert_eq!(result.is_ok(), second.is_ok());
+            assert!(result.is_err() || bytes == again, "the index changes pixels");
+        }
+        let mut floats = vec![0.0; VALUES];
+        let out = Output::F32Nchw { out: &mut floats, normalize };
+        assert_eq!(transform.apply(Encoded::File(data), key, &mut scratch, out).is_ok(), result.is_ok());
+        let mut halves = vec![f16::ZERO; VALUES];
+        let out = Output::F16Nchw { out: &mut halves, normalize };
+        assert_eq!(transform.apply(Encoded::File(data), key, &mut scratch, out).is_ok(), result.is_ok());
+    }
+});
