@@ -370,8 +370,12 @@ impl Situation {
             .iter()
             .map(|candidate| {
                 let predicted_per_s = self.predicted_per_s(candidate);
+                let change = match candidate.change {
+                    Change::FasterStorage { .. } => Change::FasterStorage { items_per_s: predicted_per_s },
+                    other => other,
+                };
                 Recommendation {
-                    change: candidate.change,
+                    change,
                     predicted_per_s,
                     gain: predicted_per_s / present - 1.0,
                     changes_training: candidate.change.changes_training(),
