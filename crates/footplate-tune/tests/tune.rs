@@ -1,5 +1,4 @@
 //! Searches and whole tunes on a machine that is a formula, with what goes wrong on real ones.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -2,6 +2,10 @@
 //!
 //! The library is loaded at run time, once; a machine without it simply has no such GPUs. Jetsons are left out:
 //! their rails say more, and NVML there gives no power.
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method's path is not general enough over the lifetime of the library"
+)]
 
 use std::sync::OnceLock;
 
