@@ -7,13 +7,9 @@ use crate::transform::resize;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
 
-const SAMPLINGS: [SamplingFactor; 5] = [
-    SamplingFactor::F_1_1,
-    SamplingFactor::F_2_1,
-    SamplingFactor::F_1_2,
-    SamplingFactor::F_2_2,
-    SamplingFactor::F_4_1,
-];
+/// Those that `jpeg-encoder` writes as one scan.
+const SAMPLINGS: [SamplingFactor; 4] =
+    [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_1_2, SamplingFactor::F_2_2];
 
 fn target(crop: [f64; 4], size: usize) -> Target {
     let [left, top, width, height] = crop;
@@ -43,7 +39,7 @@ fn encoded(width: u16, height: u16, quality: u8, sampling: SamplingFactor, resta
 
 /// Valid images with a crop: everything that geometry depends on.
 fn cases() -> impl Strategy<Value = (Vec<u8>, Target)> {
-    let image = (1u16..90, 1u16..90, 20u8..100, 0usize..5, prop_oneof![Just(0u16), 1u16..20]);
+    let image = (1u16..90, 1u16..90, 20u8..100, 0usize..4, prop_oneof![Just(0u16), 1u16..20]);
     let crop = (0.0..1.0f64, 0.0..1.0f64, 0.02..1.0f64, 0.02..1.0f64);
     (image, crop, 1usize..70, any::<bool>(), any::<bool>()).prop_map(
         |(image, crop, size, mirrored, upside_down)| {
@@ -57,7 +53,7 @@ fn cases() -> impl Strategy<Value = (Vec<u8>, Target)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// The kernels for this processor, those of the baseline, and an index: all give the same bytes.
     #[test]
@@ -114,7 +110,7 @@ proptest! {
 #[test]
 fn samples_are_nearly_those_of_the_library() {
     for (width, height, size) in [(64, 48, 24), (37, 91, 40), (200, 150, 12), (16, 16, 50), (9, 9, 9)] {
-        for (sampling, limit) in SAMPLINGS.into_iter().zip([0.6, 1.2, 1.2, 1.2, 1.2]) {
+        for (sampling, limit) in SAMPLINGS.into_iter().zip([0.6, 1.2, 1.2, 1.2]) {
             let bytes = encoded(width, height, 90, sampling, 0);
             let mut rgb = Vec::new();
             let info = decode_rgb(&bytes, 1 << 20, &mut rgb).unwrap();
