@@ -87,7 +87,7 @@ impl Bench {
             .crop(crop.left, crop.top, crop.width, crop.height)
             .use_alpha(false);
         self.resizer.resize_typed(&source, &mut target, &options).unwrap();
-        if key.index % 2 == 0 {
+        if key.index.is_multiple_of(2) {
             mirror(&mut self.small, SIZE);
         }
         Normalize::IMAGENET.nhwc_u8_to_nchw_f32(&self.small, SIZE, &mut self.floats);

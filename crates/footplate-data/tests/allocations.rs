@@ -1,5 +1,4 @@
 //! Once its buffers have grown, a worker makes samples without allocating.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,5 @@
 //! What the pipeline takes from the heap once it runs: nothing for a sample, a few small lists for a minibatch.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![expect(unsafe_code, reason = "a counting allocator, in this test only")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

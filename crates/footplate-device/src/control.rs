@@ -12,7 +12,7 @@ use crate::board::matches_kind;
 use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::guard::Guard;
-use crate::knob::{Hold, Snapshot, Target, Write, cpu, emc, gpu, plan, plan_restore};
+use crate::knob::{Hold, Snapshot, Target, Write, cpu, emc, gpu, limit, plan, plan_restore};
 use crate::preset::Presets;
 
 /// Tries of one write that the system answers with "busy" or "try again".
@@ -143,6 +143,12 @@ impl Control {
         }
         warnings.extend(self.gpu_differences(target, now));
         warnings.extend(self.emc_differences(target, now));
+        if let (Some(asked), Some(got)) = (target.gpu_limit_mw, limit::present(device.settable_limits(), now))
+            && asked != got
+        {
+            warnings
+                .push(format!("GPU: asked for a limit of {asked} mW, got {got}: its own range ends there"));
+        }
         warnings
     }
 
@@ -260,7 +266,7 @@ pub fn present_mode(device: &Device, now: &Snapshot) -> PowerMode {
         cpu_hz: cpu_khz.map(|khz| Hertz(khz * 1000)),
         gpu_hz: device.gpu.as_ref().and_then(|knob| gpu::limits(knob, now)).map(|range| Hertz(range.max)),
         emc_hz: device.emc.as_ref().and_then(|knob| now.number(&knob.rate_path())).map(Hertz),
-        gpu_power_limit_mw: None,
+        gpu_power_limit_mw: limit::present(device.settable_limits(), now),
     }
 }
 

@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ pub const SYSTEM_FOLDER: &str = "/var/lib/footplate";
 const JOURNAL: &str = "journal.json";
 const LOCK: &str = "controls.lock";
 const VERSION: u32 = 1;
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// What was set before a process changed it.
@@ -50,7 +54,7 @@ impl Guard {
         let path = folder.join(LOCK);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut lock = open.map_err(|e| failed("open", &path, e))?;
-        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        if let Err(error) = locked(&lock) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(failed("lock", &path, error.into()));
             }
@@ -121,6 +125,17 @@ impl Guard {
     pub fn clear(mut self) -> Result<(), DeviceError> {
         if self.is_saved { self.forget() } else { Ok(()) }
     }
+}
+
+/// Takes the lock. Someone who looks for a stale journal holds it for a moment: that is waited for.
+fn locked(lock: &File) -> Result<(), rustix::io::Errno> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
+    }
+    flock(lock, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// The journal of a folder whose owner is dead. `None`: there is none, or its owner lives.

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod knob;
 pub mod memory_tree;
 pub mod meter;
+mod nvml_tree;
 pub mod nvpmodel;
 pub mod parse;
 pub mod preset;

@@ -229,6 +229,7 @@ impl NamedMode {
                 (false, Some(hz)) => Some(Wanted::Cap(hz.0)),
                 (false, None) => None,
             },
+            gpu_limit_mw: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::DeviceError;
 use crate::memory_tree::{MemoryTree, Reader};
+use crate::nvml_tree::WithGpus;
 
 /// Control files are short; what is longer than this is not one.
 const NODE_BYTES_MAX: u64 = 1 << 20;
@@ -64,7 +65,8 @@ impl fmt::Debug for Root {
 impl Root {
     /// The running machine.
     pub fn system() -> Self {
-        Self { tree: Arc::new(Folder { base: PathBuf::from("/") }), source: Source::System }
+        let folder = Arc::new(Folder { base: PathBuf::from("/") });
+        Self { tree: Arc::new(WithGpus { inner: folder }), source: Source::System }
     }
 
     /// A captured tree: a folder of files, a folder with the `tree.txt` of an unpacked capture, such a text file
@@ -226,14 +228,15 @@ impl Tree for Folder {
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        // A file of a copied tree is cut to the new value as sysfs would do; the kernel ignores `truncate`.
-        let file = File::options().write(true).truncate(true).open(self.path(path))?;
+        let file = File::options().write(true).open(self.path(path))?;
         // One write call: the kernel takes a value whole or not at all.
-        let bytes = if self.base == Path::new("/") { value.to_owned() } else { format!("{value}\n") };
-        match io::Write::write(&mut &file, bytes.as_bytes())? {
-            n if n == bytes.len() => Ok(()),
-            _ => Err(io::ErrorKind::WriteZero.into()),
+        let is_system = self.base == Path::new("/");
+        let bytes = if is_system { value.to_owned() } else { format!("{value}\n") };
+        if io::Write::write(&mut &file, bytes.as_bytes())? != bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
         }
+        // A plain file is cut behind the new value, and not emptied before it: a kill in between loses nothing.
+        if is_system { Ok(()) } else { file.set_len(bytes.len() as u64) }
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {

@@ -155,17 +155,19 @@ fn a_thousand_deaths_leave_nothing_behind() {
         let modes = spaces[which].modes();
         let (from, to) = (modes[random.below(modes.len())], modes[random.below(modes.len())]);
         let what = format!("{}, death {death}: {from} -> {to}", BOARDS[which]);
-        journals += u32::from(dies(&cold(BOARDS[which]), folder.path(), (&from, &to), &mut random, &what));
+        let at = random.below(60);
+        journals += u32::from(dies_at(&cold(BOARDS[which]), folder.path(), (&from, &to), at, &what));
     }
     assert!(journals > 900, "{journals}");
 }
 
-/// Whether a journal was left.
-fn dies(
+/// Changes `from` to `to` and dies after `at` writes (of as many as there are, counted round). Whether a journal
+/// was left.
+fn dies_at(
     board: &SimBoard,
     folder: &Path,
     (from, to): (&PowerMode, &PowerMode),
-    random: &mut Random,
+    at: usize,
     what: &str,
 ) -> bool {
     let wait = waiting(board);
@@ -183,7 +185,7 @@ fn dies(
     let guard = Guard::take(folder).unwrap();
     let mut control =
         Control::new(victim, &Presets::default(), Hold::Pinned, Some(guard)).with_wait(wait.clone());
-    let at = random.below(writes + 1);
+    let at = at % (writes + 1);
     watched.left.store(at as i64, Ordering::Relaxed);
     assert_eq!(control.apply(to).is_ok(), at >= writes, "{what}");
     // No destructor runs after SIGKILL; here every further write is refused instead.
@@ -233,4 +235,94 @@ fn without_a_lock_the_floors_count() {
     let low = space.modes().iter().filter(|mode| mode.emc_hz.unwrap().0 == 204_000_000);
     assert!(low.clone().all(|mode| mode.cpu_hz.unwrap().0 < 710_400_000));
     assert_eq!(low.count(), 4 * 6 * 12);
+}
+
+/// One change on every board and release, ended after each of its writes in turn.
+#[test]
+fn death_after_every_single_write_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    for facts in footplate_device::board::BOARDS {
+        for release in facts.releases {
+            let name = format!("{}@{}", facts.id, release.id);
+            let device = Device::discover(cold(&name).root());
+            let space = device.space();
+            let (from, to) = (space.modes()[space.modes().len() / 3], *space.modes().last().unwrap());
+            let saved = Snapshot::read(&device.root, &device);
+            let most = plan(&device, &saved, &Target::of(&device, &to, Hold::Pinned)).len() + 16;
+            for at in 0..most {
+                dies_at(&cold(&name), folder.path(), (&from, &to), at, &format!("{name}, write {at}"));
+            }
+        }
+    }
+}
+
+/// A panic unwinds through the controls: what was set before is back, and no journal is left.
+#[test]
+fn a_panic_puts_everything_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let board = cold("xavier-nx");
+    let device = Device::discover(board.root());
+    let before = Snapshot::read(&device.root, &device);
+    let mode = device.space().modes()[0];
+    let root = board.root();
+    let wait = waiting(&board);
+    let state = folder.path().to_owned();
+    let panicked = std::thread::spawn(move || {
+        let guard = Guard::take(&state).unwrap();
+        let device = Device::discover(root);
+        let mut control =
+            Control::new(device, &Presets::default(), Hold::Pinned, Some(guard)).with_wait(wait);
+        control.apply(&mode).unwrap();
+        assert!(guard::stale(&state).unwrap().is_none(), "its owner lives");
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    let now = Snapshot::read(&device.root, &device);
+    assert_eq!(comparable(&device, &now), comparable(&device, &before));
+    assert!(guard::stale(folder.path()).unwrap().is_none());
+    assert!(!folder.path().join("journal.json").exists());
+}
+
+/// A journal of another version or board, or a broken one, is told and not acted on.
+#[test]
+fn a_strange_journal_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.json");
+    for (text, part) in [
+        ("{", "no journal"),
+        (r#"{"version": 2, "owner_pid": 1, "board": "nano", "saved": {}}"#, "version 2"),
+        (r#"{"version": 1, "owner_pid": 1, "board": "nano", "saved": {}, "more": 1}"#, "no journal"),
+    ] {
+        std::fs::write(&journal, text).unwrap();
+        let error = guard::stale(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// A PC with a discrete GPU: its power limit is no knob until the user allows it; then it is set and put back.
+#[test]
+fn a_gpu_s_power_limit_needs_the_user_s_word() {
+    let tree = footplate_device::memory_tree::MemoryTree::new();
+    for (file, value) in
+        [("power_limit_mw", 250_000), ("power_limit_min_mw", 100_000), ("power_limit_max_mw", 250_000)]
+    {
+        tree.file(&format!("/nvml/0/{file}"), &format!("{value}"), 0o644);
+    }
+    let root = Root::from_tree(Arc::new(tree), Source::System);
+    let closed = Device::discover(root.clone());
+    assert_eq!(closed.tables().gpu_power_limit_mw, [0; 0]);
+    let device = Device::discover(root.clone()).allow_gpu_settings();
+    let table: Vec<u64> = device.tables().gpu_power_limit_mw.iter().map(|mw| mw / 1000).collect();
+    assert_eq!(table, [100, 125, 150, 175, 200, 225, 250]);
+    let mode = PowerMode { gpu_power_limit_mw: Some(125_000), ..PowerMode::default() };
+    let limit = || root.number::<u64>("/nvml/0/power_limit_mw").unwrap();
+
+    let mut closed = Control::new(closed, &Presets::default(), Hold::Pinned, None);
+    closed.apply(&mode).unwrap();
+    assert_eq!(limit(), 250_000);
+    let mut control = Control::new(device, &Presets::default(), Hold::Pinned, None);
+    let applied = control.apply(&mode).unwrap();
+    assert_eq!((applied.got, limit()), (mode, 125_000));
+    control.restore().unwrap();
+    assert_eq!(limit(), 250_000);
 }

@@ -547,7 +547,7 @@ fn warnings(measured: &Measured, situation: &Situation) -> Vec<String> {
     }
     match measured.trial.items_per_s() {
         None => {
-            warnings.push("no step of the real run ended in the time given: give more with --time".into())
+            warnings.push("no step of the real run ended in the time given: give more with --time".into());
         }
         Some(rate) => {
             let model = situation.modelled_per_s();

@@ -172,7 +172,7 @@ pub fn upload_s_each(
     if !device.synchronous || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let feed = Feed::new(device.device.clone().autodiff(), loader.normalize.clone());
+    let feed = Feed::new(device.device.clone().autodiff(), loader.normalize);
     let loader = LoaderSettings { layout, workers: 0, ..loader.clone() };
     let from = Position { epoch: 0, batch: 0 };
     let deadline = Instant::now() + time;

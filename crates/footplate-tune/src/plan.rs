@@ -217,6 +217,7 @@ impl Search {
     }
 
     /// What to measure next. The same seed and measurements give the same answer.
+    #[expect(clippy::should_implement_trait, reason = "a search ends with a reason, an iterator without one")]
     pub fn next(&mut self) -> Next {
         let open: Vec<usize> = (0..self.space.len())
             .filter(|i| !self.forbidden[*i] && !self.is_measured(&self.space[*i]))

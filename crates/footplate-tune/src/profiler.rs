@@ -122,7 +122,7 @@ pub enum ProfileError {
     #[error("{setting} cannot be set: {source}")]
     Mode {
         /// Which.
-        setting: Setting,
+        setting: Box<Setting>,
         /// Why.
         source: ControlError,
     },
@@ -178,7 +178,7 @@ fn apply(ports: &mut Ports, setting: &Setting) -> Result<Applied, ProfileError> 
         match error.recovery {
             Recovery::Retry if tries < TRIES => ports.clock.wait_ns(RETRY_NS),
             Recovery::Retry | Recovery::NextMode => {
-                return Err(ProfileError::Mode { setting: *setting, source: error });
+                return Err(ProfileError::Mode { setting: Box::new(*setting), source: error });
             }
             Recovery::Fatal => return Err(ProfileError::Control(error)),
         }

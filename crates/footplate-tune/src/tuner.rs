@@ -200,6 +200,11 @@ impl<'a> Tuner<'a> {
                 // It was chosen, measured once more, and is chosen still.
                 return Ok(self.done(outlook, profiles, stop, true));
             }
+            if let Some(before) = checked {
+                self.observer.warn(&format!(
+                    "{before} is no longer the choice after a second look; {chosen} is taken"
+                ));
+            }
             if !self.measure(&chosen, Purpose::Verify)? {
                 break;
             }

@@ -83,6 +83,17 @@ impl MachineArguments {
     }
 }
 
+/// Tells of a dead process's journal on the running machine, for commands that do not touch the controls: figures
+/// that they give would be those of a mode that nobody asked for.
+pub(crate) fn tell_of_stale() {
+    if let Ok(Some(journal)) = guard::stale(Path::new(SYSTEM_FOLDER)) {
+        output::warning(&format!(
+            "process {} changed the controls of this {} and ended without putting them back: `footplate mode restore`",
+            journal.owner_pid, journal.board
+        ));
+    }
+}
+
 /// Asks a person at a terminal; nobody there means no.
 fn asked(told: &str) -> bool {
     if !io::stdin().is_terminal() {
@@ -106,6 +117,8 @@ pub(crate) fn put_back(device: &Device, folder: &Path) -> Result<Option<Journal>
         return Err(Failure::new(Kind::Data, message).hint("remove the journal by hand if it is of no use"));
     }
     let wait: Wait = Arc::new(std::thread::sleep);
+    // Who set a GPU's limit had allowed it; putting it back needs no further word.
+    let device = &device.clone().allow_gpu_settings();
     control::restore(device, &journal.saved, &wait)?;
     guard.adopt().clear()?;
     Ok(Some(journal))

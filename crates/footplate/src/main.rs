@@ -38,6 +38,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: cli::Command) -> Result<ExitCode, Failure> {
+    if matches!(command, cli::Command::Train(_) | cli::Command::Measure(_)) {
+        machine::tell_of_stale();
+    }
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
         cli::Command::Pack(arguments) => commands::pack::run(&arguments),

@@ -4,6 +4,7 @@ use footplate_core::{Hertz, Reading};
 
 use crate::board::{BoardFacts, EmcPaths, Soc};
 use crate::error::{DeviceError, told};
+use crate::nvml_tree;
 use crate::parse;
 use crate::root::{Root, content};
 
@@ -410,4 +411,46 @@ fn limit_path(knob: &EmcKnob, which: &str) -> String {
         EmcControl::ClkOverride => format!("{DEBUG}/tegra_bwmgr/emc_{which}_rate"),
         EmcControl::Bpmp | EmcControl::BpmpHalt => format!("{}/{which}_rate", knob.folder()),
     }
+}
+
+/// The power limit of a discrete GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuLimit {
+    /// The node, in milliwatts.
+    pub path: String,
+    /// The least that it takes.
+    pub min_mw: u64,
+    /// The most.
+    pub max_mw: u64,
+}
+
+/// Limits that can be read; without their range they cannot be set.
+pub(super) fn gpu_limits(root: &Root, facts: &BoardFacts) -> Vec<GpuLimit> {
+    if facts.soc != Soc::Other {
+        return Vec::new();
+    }
+    let limit = |path: String| {
+        let gpu = path.strip_suffix(nvml_tree::LIMIT)?;
+        let min_mw = root.number(&format!("{gpu}{}", nvml_tree::LIMIT_MIN)).ok()?;
+        let max_mw = root.number(&format!("{gpu}{}", nvml_tree::LIMIT_MAX)).ok()?;
+        (min_mw <= max_mw).then_some(GpuLimit { path, min_mw, max_mw })
+    };
+    let pattern = format!("{}/*/{}", nvml_tree::FOLDER, nvml_tree::LIMIT);
+    root.matches(&pattern).into_iter().filter_map(limit).collect()
+}
+
+/// Limits to choose among: multiples of 25 W (5 W for small GPUs) that every GPU takes, and the ends.
+pub(super) fn limit_table(limits: &[GpuLimit]) -> Vec<u64> {
+    let (Some(min), Some(max)) =
+        (limits.iter().map(|l| l.min_mw).max(), limits.iter().map(|l| l.max_mw).min())
+    else {
+        return Vec::new();
+    };
+    let step = if max.saturating_sub(min) >= 100_000 { 25_000 } else { 5_000 };
+    let mut table: Vec<u64> = (min.div_ceil(step)..=max / step).map(|k| k * step).collect();
+    table.extend([min, max]);
+    table.retain(|mw| (min..=max).contains(mw));
+    table.sort_unstable();
+    table.dedup();
+    table
 }

@@ -17,7 +17,7 @@ use crate::root::Root;
 
 pub use heat::{CoolingDevice, Counter, ThermalZone};
 pub use identity::{Identity, Storage, StorageKind, storage_of, storage_of_folder};
-pub use knobs::{BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuKnob, Mask, Policy, PowerSwitch};
+pub use knobs::{BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuKnob, GpuLimit, Mask, Policy, PowerSwitch};
 pub use rails::{RailKind, RailSource};
 
 /// Something that is missing or odd, and why.
@@ -61,6 +61,10 @@ pub struct Device {
     pub gpu: Option<GpuKnob>,
     /// The memory controller's knobs.
     pub emc: Option<EmcKnob>,
+    /// Power limits of discrete GPUs.
+    pub gpu_limits: Vec<GpuLimit>,
+    /// Whether the user allowed to set them; else they are no knobs.
+    pub gpu_settings_allowed: bool,
     /// Where power can be read.
     pub rails: Vec<RailSource>,
     /// What makes up the total; `None`: nothing does.
@@ -84,6 +88,7 @@ impl Device {
         let cpu = knobs::cpu(&root, facts, &mut problems);
         let gpu = knobs::gpu(&root, facts, &mut problems);
         let emc = knobs::emc(&root, facts, &identity, &mut problems);
+        let gpu_limits = knobs::gpu_limits(&root, facts);
         let rails = rails::find(&root, facts, &identity, &mut problems);
         let total = total(facts, &rails, &mut problems);
         let (zones, cooling, over_current) = heat::find(&root, &mut problems);
@@ -95,6 +100,8 @@ impl Device {
             cpu,
             gpu,
             emc,
+            gpu_limits,
+            gpu_settings_allowed: false,
             rails,
             total,
             zones,
@@ -111,6 +118,17 @@ impl Device {
         ModeSpace::product(&self.tables(), |mode| above_floor(floors, mode))
     }
 
+    /// The same machine, whose discrete GPUs may be set.
+    pub fn allow_gpu_settings(mut self) -> Self {
+        self.gpu_settings_allowed = true;
+        self
+    }
+
+    /// Power limits that may be set.
+    pub fn settable_limits(&self) -> &[GpuLimit] {
+        if self.gpu_settings_allowed { &self.gpu_limits } else { &[] }
+    }
+
     /// The tables of all knobs.
     pub fn tables(&self) -> KnobTables {
         let hertz = |table: &[u64], unit: u64| table.iter().map(|v| Hertz(v * unit)).collect();
@@ -119,7 +137,7 @@ impl Device {
             cpu_hz: hertz(&self.cpu.table_khz(), 1000),
             gpu_hz: self.gpu.as_ref().map(|gpu| hertz(&gpu.table_hz, 1)).unwrap_or_default(),
             emc_hz: self.emc.as_ref().map(|emc| hertz(&emc.table_hz, 1)).unwrap_or_default(),
-            gpu_power_limit_mw: Vec::new(),
+            gpu_power_limit_mw: knobs::limit_table(self.settable_limits()),
         }
     }
 }

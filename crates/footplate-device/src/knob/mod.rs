@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod emc;
 pub mod gpu;
+pub mod limit;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,7 @@ impl Snapshot {
         let mut paths = cpu::nodes(&device.cpu);
         paths.extend(device.gpu.iter().flat_map(gpu::nodes));
         paths.extend(device.emc.iter().flat_map(emc::nodes));
+        paths.extend(device.settable_limits().iter().map(|limit| limit.path.clone()));
         let value = |path: String| root.text(&path).ok().map(|value| (path, value));
         Self { values: paths.into_iter().filter_map(value).collect() }
     }
@@ -97,6 +99,8 @@ pub struct Target {
     pub gpu_hz: Option<Range>,
     /// The EMC's clock.
     pub emc: Option<emc::Wanted>,
+    /// Power limit of discrete GPUs in milliwatts.
+    pub gpu_limit_mw: Option<u64>,
 }
 
 impl Target {
@@ -117,6 +121,7 @@ impl Target {
                 Hold::Pinned => emc::Wanted::Lock(hz.0),
                 Hold::Limited => emc::Wanted::Cap(hz.0),
             }),
+            gpu_limit_mw: mode.gpu_power_limit_mw,
         }
     }
 }
@@ -131,12 +136,13 @@ pub fn plan(device: &Device, present: &Snapshot, target: &Target) -> Vec<Write> 
     if let (Some(emc), Some(wanted)) = (&device.emc, target.emc) {
         writes.extend(emc::plan(emc, present, wanted));
     }
+    writes.extend(target.gpu_limit_mw.into_iter().flat_map(|mw| limit::plan(device.settable_limits(), mw)));
     writes
 }
 
 /// The ordered writes that put back what a snapshot holds: the reverse order of [`plan`].
 pub fn plan_restore(device: &Device, present: &Snapshot, saved: &Snapshot) -> Vec<Write> {
-    let mut writes = Vec::new();
+    let mut writes = limit::restore(device.settable_limits(), present, saved);
     if let Some(emc) = &device.emc {
         writes.extend(emc::restore(emc, present, saved));
     }

@@ -11,7 +11,7 @@ use crate::error::DeviceError;
 use crate::root::{Probe, Root};
 
 pub use nvml::GpuSensor;
-pub(crate) use nvml::{find as nvml_rails, sensor as nvml_sensor};
+pub(crate) use nvml::{find as nvml_rails, library as nvml_library, sensor as nvml_sensor};
 pub use timing::{Timing, timing};
 
 /// What a rail gives: power, or a count of energy.

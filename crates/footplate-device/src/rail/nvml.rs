@@ -2,6 +2,10 @@
 //!
 //! The library is loaded at run time, once; a machine without it simply has no such GPUs. Jetsons are left out:
 //! their rails say more, and NVML there gives no power.
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method's path is not general enough over the lifetime of the library"
+)]
 
 use std::sync::OnceLock;
 
@@ -40,7 +44,7 @@ fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
     REASONS.iter().filter(|(reason, _)| reasons.contains(*reason)).map(|(_, word)| *word).collect()
 }
 
-fn library() -> Option<&'static Nvml> {
+pub(crate) fn library() -> Option<&'static Nvml> {
     static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
     NVML.get_or_init(|| Nvml::init().ok()).as_ref()
 }

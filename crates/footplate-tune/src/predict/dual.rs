@@ -97,6 +97,7 @@ impl Add for Dual {
 impl Mul for Dual {
     type Output = Self;
 
+    #[expect(clippy::suspicious_arithmetic_impl, reason = "the product rule has a sum")]
     fn mul(self, other: Self) -> Self {
         Self { v: self.v * other.v, d: array::from_fn(|i| self.d[i] * other.v + self.v * other.d[i]) }
     }

@@ -301,6 +301,7 @@ fn knob_lines(knob: &KnobReport) -> Vec<String> {
         _ => "-".to_owned(),
     };
     let now = match &knob.current_hz {
+        Reading::Value(Hertz(0)) if !is_count => ", without power now".to_owned(),
         Reading::Value(hz) if !is_count => format!(", runs at {hz}"),
         _ => String::new(),
     };

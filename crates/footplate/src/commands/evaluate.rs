@@ -15,8 +15,8 @@ Examples:
   footplate evaluate tx2-xception-600.csv
   footplate evaluate a40-training-power-limit.csv --profiles 12 --seeds 5 --json
 
-The table: workload, cpu_cores, cpu_hz, gpu_hz, emc_hz, power_limit_w, batch_size and time_s (or time_per_epoch_s),
-power_w, energy_j; empty where there is nothing. Rows with the same knobs are repeats. docs/profile-table.md tells more.
+The table: workload, cpu_cores, cpu_hz, gpu_hz, emc_hz, power_limit_w, batch_size, and time_s (or
+time_per_epoch_s), power_w, energy_j; empty where there is nothing. Rows with the same knobs are repeats.
 What is printed is explained in docs/predictor.md.";
 
 #[derive(Debug, Args)]

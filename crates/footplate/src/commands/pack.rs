@@ -302,6 +302,9 @@ impl From<PackError> for Failure {
                     std::io::ErrorKind::StorageFull => {
                         failure.hint(format!("the disk is full: free some space, then {AGAIN}"))
                     }
+                    std::io::ErrorKind::FileTooLarge => {
+                        failure.hint("choose a smaller --shard-size, or a disk without that limit")
+                    }
                     _ => failure.hint("choose a folder that you may write"),
                 }
             }

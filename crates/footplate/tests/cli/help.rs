@@ -16,6 +16,11 @@ fn help_texts_are_those_of_the_manual() {
         ("pack.txt", vec!["pack", "--help"]),
         ("stalls.txt", vec!["stalls", "--help"]),
         ("measure.txt", vec!["measure", "--help"]),
+        ("device.txt", vec!["device", "--help"]),
+        ("mode.txt", vec!["mode", "--help"]),
+        ("mode-set.txt", vec!["mode", "set", "--help"]),
+        ("tune.txt", vec!["tune", "--help"]),
+        ("evaluate.txt", vec!["evaluate", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

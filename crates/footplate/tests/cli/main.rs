@@ -4,6 +4,7 @@
 mod bad_input;
 mod help;
 mod measure;
+mod mode;
 mod pack;
 mod place;
 mod resume;

@@ -41,10 +41,15 @@ impl Place {
     /// A small run on the small data set, in folder `run`.
     pub(crate) fn train(&self, run: &str, more: &[&str]) -> Command {
         let data = self.data();
-        let mut arguments = vec!["train", "lenet5", "--data", data.to_str().unwrap(), "--run-dir", run];
-        for [flag, value] in
-            [["--image-size", "16"], ["--batch-size", "8"], ["--workers", "1"], ["--epochs", "3"]]
-        {
+        let mut arguments = vec!["train", "lenet5", "--run-dir", run];
+        let data = data.to_str().unwrap();
+        for [flag, value] in [
+            ["--data", data],
+            ["--image-size", "16"],
+            ["--batch-size", "8"],
+            ["--workers", "1"],
+            ["--epochs", "3"],
+        ] {
             if !more.contains(&flag) {
                 arguments.extend([flag, value]);
             }

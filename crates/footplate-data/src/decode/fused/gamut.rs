@@ -13,7 +13,7 @@ use super::simd::Level;
 use super::write::rgb_of;
 
 /// An excess of less than this, in levels, is let be.
-const LET_BE: f32 = 10.0;
+const LET_BE: f32 = 6.0;
 /// The limits of a colour, which is 0 at mid-gray.
 const LIMITS: [f32; 2] = [-128.0, 127.0];
 

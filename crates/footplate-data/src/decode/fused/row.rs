@@ -80,7 +80,7 @@ impl<'a> Scan<'a> {
         if self.restart > 0 {
             let before = row * self.mcus_across;
             self.left = self.restart - before % self.restart;
-            self.number = (before / self.restart & 7) as u8;
+            self.number = ((before / self.restart) & 7) as u8;
         }
     }
 

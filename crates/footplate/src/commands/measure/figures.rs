@@ -198,9 +198,11 @@ impl Figures {
     pub(super) fn text(&self) -> String {
         let Some(run) = self.runs.first() else { return String::new() };
         let mut out = String::from("\n");
+        let longest = run.window.rails.iter().map(|(name, _)| name.chars().count() + 4).max();
+        let width = longest.unwrap_or(0).max(14);
         let mut row = |name: &str, value: String| {
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "{name:<14}{value}");
+            let _ = writeln!(out, "{name:<width$}{value}");
         };
         let code = self.runs.last().map_or(0, |run| run.exit_code);
         row("command", format!("{} (exit code {code})", self.command.join(" ")));

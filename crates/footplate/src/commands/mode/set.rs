@@ -32,7 +32,7 @@ pub(crate) struct SetArguments {
     #[arg(long, help_heading = "Mode")]
     limit: bool,
 
-    /// Allow settings of a discrete NVIDIA GPU
+    /// Allow settings of discrete NVIDIA GPUs
     #[arg(long, help_heading = "Mode")]
     allow_gpu_settings: bool,
 
@@ -62,6 +62,7 @@ pub(crate) struct SetArguments {
 
 pub(super) fn run(arguments: &SetArguments) -> Result<ExitCode, Failure> {
     let (device, presets) = super::opened(&arguments.machine)?;
+    let device = if arguments.allow_gpu_settings { device.allow_gpu_settings() } else { device };
     let (asked, target) = target(arguments, &device, &presets)?;
     let writes = plan(&device, &Snapshot::read(&device.root, &device), &target);
     if arguments.dry_run {

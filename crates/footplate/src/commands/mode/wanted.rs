@@ -28,6 +28,10 @@ pub(crate) struct WantedMode {
     /// Memory controller's clock
     #[arg(long, value_name = "CLOCK", help_heading = "Mode")]
     pub(crate) emc_clock: Option<Clock>,
+
+    /// Power limit of discrete NVIDIA GPUs in watts; needs --allow-gpu-settings
+    #[arg(long, value_name = "WATTS", help_heading = "Mode")]
+    pub(crate) gpu_power_limit: Option<u64>,
 }
 
 /// A clock in hertz.
@@ -68,8 +72,25 @@ impl WantedMode {
             cpu_hz: entry("CPU", self.cpu_clock, &tables.cpu_hz)?,
             gpu_hz: entry("GPU", self.gpu_clock, &tables.gpu_hz)?,
             emc_hz: entry("EMC", self.emc_clock, &tables.emc_hz)?,
-            gpu_power_limit_mw: None,
+            gpu_power_limit_mw: self.limit(device)?,
         })
+    }
+
+    fn limit(&self, device: &Device) -> Result<Option<u64>, Failure> {
+        let Some(watts) = self.gpu_power_limit else { return Ok(None) };
+        let table = device.tables().gpu_power_limit_mw;
+        let mw = watts.saturating_mul(1000);
+        match (table.first(), table.last()) {
+            (Some(min), Some(max)) if (*min..=*max).contains(&mw) => Ok(Some(mw)),
+            (Some(min), Some(max)) => {
+                let message = format!("the GPU takes limits from {} to {} W", min / 1000, max / 1000);
+                Err(Failure::new(Kind::Usage, message))
+            }
+            _ if device.gpu_limits.is_empty() => {
+                Err(Failure::new(Kind::Usage, "this machine has no discrete GPU whose power can be limited"))
+            }
+            _ => Err(Failure::new(Kind::Usage, "the GPU is set only with --allow-gpu-settings")),
+        }
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
         Ok(tuned) => tuned,
         Err(error) => {
             machine.restore()?;
-            return Err(failure(error, arguments));
+            return Err(failure(&error, arguments));
         }
     };
     finish(arguments, &mut machine, &job, &goal, &tuned, &keeper)
@@ -146,7 +146,7 @@ fn goal(arguments: &TuneArguments, job: &Job, machine: &Machine) -> Result<Goal,
     goal.checked().map_err(|e| Failure::new(Kind::Usage, e.to_string()))
 }
 
-fn failure(error: TuneError, arguments: &TuneArguments) -> Failure {
+fn failure(error: &TuneError, arguments: &TuneArguments) -> Failure {
     let message = error.to_string();
     match error {
         TuneError::NoPower { .. } => Failure::new(Kind::Machine, message).hint(

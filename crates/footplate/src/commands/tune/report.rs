@@ -117,10 +117,14 @@ pub(crate) fn text(view: &View) -> String {
     let shown = tuned.front.iter().enumerate().filter(|(i, _)| i % every == 0 || i + 1 == tuned.front.len());
     lines.extend(shown.map(|(_, index)| row("", &candidates[*index])));
     lines.push(String::new());
+    let presets = view.machine.presets();
     if let Some(largest) = largest(candidates) {
-        lines.push(row("MAXN", largest));
+        // Where the vendor names this mode, its preset's line is enough.
+        if !presets.iter().any(|preset| preset.mode == largest.setting.mode) {
+            lines.push(row("largest", largest));
+        }
     }
-    for (preset, inside) in presets_in(view.machine.presets(), &settings(candidates)) {
+    for (preset, inside) in presets_in(presets, &settings(candidates)) {
         match cost_of(&tuned.outlook, &preset.mode).filter(|_| inside) {
             Some(candidate) => lines.push(row(&preset.name, &candidate)),
             None => lines.push(format!("{:<10} not among the settings: {}", preset.name, preset.mode)),

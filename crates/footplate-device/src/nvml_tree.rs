@@ -1,0 +1,173 @@
+//! Power limits of discrete NVIDIA GPUs as nodes: `/nvml/N/power_limit_mw` beside the system's own tree.
+//!
+//! So they are found, planned, written down in the journal, read back and put back like every other control. The
+//! library is loaded when somebody lists `/nvml`, which happens on machines that are no Jetson only.
+
+use std::io;
+use std::sync::Arc;
+
+use nvml_wrapper::error::NvmlError;
+
+use crate::rail::nvml_library;
+use crate::root::{Probe, Tree};
+
+/// The folder of the GPUs.
+pub(crate) const FOLDER: &str = "/nvml";
+/// A GPU's power limit in milliwatts; written by root.
+pub(crate) const LIMIT: &str = "power_limit_mw";
+/// The least limit that the board takes.
+pub(crate) const LIMIT_MIN: &str = "power_limit_min_mw";
+/// The largest.
+pub(crate) const LIMIT_MAX: &str = "power_limit_max_mw";
+const FILES: [&str; 3] = [LIMIT, LIMIT_MAX, LIMIT_MIN];
+
+/// A tree with the GPUs beside it.
+pub(crate) struct WithGpus {
+    pub(crate) inner: Arc<dyn Tree>,
+}
+
+/// What a path below `/nvml` is.
+enum Place<'a> {
+    Folder,
+    Gpu(u32),
+    File(u32, &'a str),
+    Nothing,
+}
+
+fn place(path: &str) -> Option<Place<'_>> {
+    let rest = path.strip_prefix(FOLDER)?;
+    let mut parts = rest.split('/').filter(|part| !part.is_empty());
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    Some(match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) => Place::Folder,
+        (Some(index), file, None) => match (index.parse(), file) {
+            (Ok(index), None) => Place::Gpu(index),
+            (Ok(index), Some(file)) if FILES.contains(&file) => Place::File(index, file),
+            _ => Place::Nothing,
+        },
+        _ => Place::Nothing,
+    })
+}
+
+fn count() -> u32 {
+    nvml_library().and_then(|nvml| nvml.device_count().ok()).unwrap_or(0)
+}
+
+fn read(index: u32, file: &str) -> io::Result<Vec<u8>> {
+    let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
+    let value = || {
+        let gpu = nvml.device_by_index(index)?;
+        match file {
+            LIMIT => gpu.power_management_limit(),
+            LIMIT_MIN => gpu.power_management_limit_constraints().map(|range| range.min_limit),
+            _ => gpu.power_management_limit_constraints().map(|range| range.max_limit),
+        }
+    };
+    value().map(|mw| format!("{mw}\n").into_bytes()).map_err(|e| system_error(&e))
+}
+
+fn write(index: u32, value: &str) -> io::Result<()> {
+    let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
+    let mw: u32 = value.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let set = || nvml.device_by_index(index)?.set_power_management_limit(mw);
+    set().map_err(|e| system_error(&e))
+}
+
+/// An error of the library as the system would say it, so that the same rules of retry and hints apply.
+fn system_error(error: &NvmlError) -> io::Error {
+    let kind = match error {
+        NvmlError::NoPermission => io::ErrorKind::PermissionDenied,
+        NvmlError::InvalidArg => io::ErrorKind::InvalidInput,
+        NvmlError::NotSupported | NvmlError::NotFound => io::ErrorKind::NotFound,
+        NvmlError::InUse => io::ErrorKind::ResourceBusy,
+        _ => io::ErrorKind::Other,
+    };
+    match kind {
+        io::ErrorKind::Other => io::Error::other(error.to_string()),
+        kind => kind.into(),
+    }
+}
+
+impl Tree for WithGpus {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        match place(path) {
+            None => self.inner.read(path),
+            Some(Place::File(index, file)) => read(index, file),
+            Some(_) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        match place(path) {
+            None => self.inner.write(path, value),
+            Some(Place::File(index, LIMIT)) => write(index, value),
+            Some(_) => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        match place(path) {
+            None => self.inner.list(path),
+            Some(Place::Folder) => Ok((0..count()).map(|index| index.to_string()).collect()),
+            Some(Place::Gpu(index)) if index < count() => Ok(FILES.map(str::to_owned).to_vec()),
+            Some(_) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn link(&self, path: &str) -> io::Result<String> {
+        match place(path) {
+            None => self.inner.link(path),
+            Some(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        match place(path) {
+            None => self.inner.exists(path),
+            Some(Place::File(index, file)) => Ok(read(index, file).is_ok()),
+            Some(Place::Gpu(index)) => Ok(index < count()),
+            Some(Place::Folder) => Ok(count() > 0),
+            Some(Place::Nothing) => Ok(false),
+        }
+    }
+
+    fn writable(&self, path: &str) -> io::Result<()> {
+        match place(path) {
+            None => self.inner.writable(path),
+            // The library tells only when it is asked to set; the driver takes limits from root.
+            Some(Place::File(index, LIMIT)) => match rustix::process::geteuid().is_root() {
+                true => read(index, LIMIT).map(drop),
+                false => Err(io::ErrorKind::PermissionDenied.into()),
+            },
+            Some(_) => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Probe>> {
+        match place(path) {
+            None => self.inner.open(path),
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_tree::MemoryTree;
+
+    /// Whether or not a GPU is here, the system's own tree is untouched and nothing is made up.
+    #[test]
+    fn gpus_stand_beside_the_tree() {
+        let inner = MemoryTree::new();
+        inner.file("/nvmlx", "mine", 0o644);
+        let tree = WithGpus { inner: Arc::new(inner) };
+        assert_eq!(tree.read("/nvmlx").ok(), Some(b"mine\n".to_vec()));
+        assert_eq!(tree.list("/nvml").map(|names| names.len()).ok(), Some(count() as usize));
+        for path in ["/nvml/99/power_limit_mw", "/nvml/0/fan", "/nvml/x", "/nvml/0/power_limit_mw/x"] {
+            assert!(tree.read(path).is_err() && tree.write(path, "1").is_err(), "{path}");
+        }
+    }
+}
