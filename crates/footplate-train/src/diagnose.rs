@@ -40,6 +40,8 @@ mod share {
 const FITS: f64 = 0.8;
 /// A process that gets less than this share of the cores shares them with others.
 const OWN_CORES: f64 = 0.9;
+/// Longer is not more exact.
+const CORES_TIME_MAX: Duration = Duration::from_secs(1);
 /// A smaller image has about this share of the side.
 const SMALLER_SIDE: f64 = 0.75;
 /// The same run that differs by more than this share was not run on the same machine, in effect.
@@ -240,11 +242,15 @@ impl Bench<'_> {
         measured.storage =
             probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
-        let cores = self.subject.cores;
-        measured.cores_got.push(cores_got(cores, self.share(share::CORES)));
+        measured.cores_got.push(self.cores_got());
         measured.trial = self.trial(settings, dataset, self.source(&measured), share::TRIAL)?;
-        measured.cores_got.push(cores_got(cores, self.share(share::CORES)));
+        measured.cores_got.push(self.cores_got());
         Ok(measured)
+    }
+
+    fn cores_got(&self) -> f64 {
+        let time = if self.stop.load(Ordering::Relaxed) { Duration::ZERO } else { self.share(share::CORES) };
+        cores_got(self.subject.cores, time.min(CORES_TIME_MAX))
     }
 
     fn prep(
@@ -263,8 +269,9 @@ impl Bench<'_> {
 
     fn upload(&self) -> Result<Option<[f64; 2]>, TrainError> {
         let time = self.share(share::UPLOAD / 2.0);
-        let each =
-            |layout| steps::upload_s_each(&self.resident, &self.loader, layout, &self.subject.device, time);
+        let each = |layout| {
+            steps::upload_s_each(&self.resident, &self.loader, layout, &self.subject.device, time, self.stop)
+        };
         let (f32s, u8s) = (each(PixelLayout::F32Nchw)?, each(PixelLayout::U8Nhwc)?);
         Ok(f32s.zip(u8s).map(|(f32s, u8s)| [f32s, u8s]))
     }

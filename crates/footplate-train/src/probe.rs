@@ -167,8 +167,9 @@ pub fn upload_s_each(
     layout: PixelLayout,
     device: &ChosenDevice,
     time: Duration,
+    stop: &AtomicBool,
 ) -> Result<Option<f64>, TrainError> {
-    if !device.synchronous {
+    if !device.synchronous || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
     let feed = Feed::new(device.device.clone().autodiff(), loader.normalize);
@@ -184,7 +185,7 @@ pub fn upload_s_each(
             each.push(begun.elapsed().as_secs_f64() / items);
             drop(uploaded);
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || stop.load(Ordering::Relaxed) {
             break;
         }
     }
@@ -352,10 +353,10 @@ mod tests {
     fn the_way_to_the_device_is_measured_where_it_can_be() {
         let _turn = seeded(0);
         let (settings, device) = (small_settings("lstm"), ChosenDevice::cpu("test"));
-        let text = text();
+        let (text, never) = (text(), AtomicBool::new(false));
         let loader = loader_settings(&settings).unwrap();
         let resident = probe::resident(&text).unwrap();
-        let each = upload_s_each(&resident, &loader, PixelLayout::F32Nchw, &device, TIME).unwrap();
+        let each = upload_s_each(&resident, &loader, PixelLayout::F32Nchw, &device, TIME, &never).unwrap();
         assert!(each > Some(0.0));
     }
 }
