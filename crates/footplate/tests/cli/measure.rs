@@ -27,7 +27,8 @@ fn a_command_on_a_simulated_board_has_time_energy_and_rails() {
     let (energy, coverage) = (document["energy_j"].as_f64().unwrap(), document["coverage"].as_f64().unwrap());
     assert!(energy > 0.5 && energy < 20.0 && coverage > 0.3, "{document:#}");
     let power = document["mean_power_w"].as_f64().unwrap();
-    assert!(document["peak_power_w"].as_f64().unwrap() >= power);
+    // A constant power's mean may end in another last digit.
+    assert!(document["peak_power_w"].as_f64().unwrap() >= power * 0.999_999, "{document:#}");
     for rail in ["POM_5V_IN", "POM_5V_GPU", "POM_5V_CPU"] {
         assert!(document["rails"][rail]["energy_j"].is_number(), "{rail}: {document:#}");
     }
