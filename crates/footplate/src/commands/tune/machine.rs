@@ -70,6 +70,10 @@ pub(crate) struct Machine {
 impl Machine {
     /// Opens what the arguments ask for.
     pub(crate) fn open(arguments: &TuneArguments) -> Result<Self, Failure> {
+        if arguments.tune_workers {
+            let message = "--tune-workers is not there yet: no job here can change its workers while it runs";
+            return Err(Failure::new(Kind::Usage, message));
+        }
         match (&arguments.sim, &arguments.surface) {
             (Some(board), Some(_)) => Self::on_table(arguments, board),
             (Some(board), None) => Self::on_board(arguments, board),
