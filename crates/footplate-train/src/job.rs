@@ -19,6 +19,8 @@ use crate::weights::{self, LoadReport};
 
 /// Salt that keeps the parameters' seed apart from those of the steps.
 const PARAMETER_SEED: u64 = 0x5061_7261_6d73;
+/// The largest batch that is named leaves one part in so many of the memory free.
+const ADVICE_MARGIN: u64 = 50;
 
 /// A run that is ready to start.
 pub struct Job {
@@ -285,7 +287,9 @@ impl MemoryPlanner {
         if plan.total() <= available {
             return Ok(plan);
         }
-        let largest_batch = self.largest_batch(batch_size, available);
+        // What is named must still fit when it is tried: the program's own memory differs a little each time.
+        let sure = Bytes(available.0 - available.0 / ADVICE_MARGIN);
+        let largest_batch = self.largest_batch(batch_size, sure);
         Err(TrainError::Memory { batch_size, needed: plan.total(), available, largest_batch })
     }
 }
