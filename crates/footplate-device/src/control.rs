@@ -12,7 +12,7 @@ use crate::board::matches_kind;
 use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::guard::Guard;
-use crate::knob::{Hold, Snapshot, Target, Write, cpu, emc, gpu, limit, plan, plan_restore};
+use crate::knob::{Hold, Snapshot, Target, Write, clock, cpu, emc, gpu, limit, plan, plan_restore};
 use crate::preset::Presets;
 
 /// Tries of one write that the system answers with "busy" or "try again".
@@ -143,6 +143,14 @@ impl Control {
         }
         warnings.extend(self.gpu_differences(target, now));
         warnings.extend(self.emc_differences(target, now));
+        for gpu in device.settable_clocks() {
+            if let Some(asked) = target.gpu_hz.and_then(|range| gpu.at_most(range.max))
+                && let Some(got) = now.number(&gpu.path).map(|mhz| mhz * clock::MHZ)
+                && asked != got
+            {
+                warnings.push(format!("{}: asked for {}, got {}", gpu.path, Hertz(asked), Hertz(got)));
+            }
+        }
         if let (Some(asked), Some(got)) = (target.gpu_limit_mw, limit::present(device.settable_limits(), now))
             && asked != got
         {
@@ -264,7 +272,10 @@ pub fn present_mode(device: &Device, now: &Snapshot) -> PowerMode {
     PowerMode {
         cpu_cores: (!online.is_empty()).then_some(online.len() as u32),
         cpu_hz: cpu_khz.map(|khz| Hertz(khz * 1000)),
-        gpu_hz: device.gpu.as_ref().and_then(|knob| gpu::limits(knob, now)).map(|range| Hertz(range.max)),
+        gpu_hz: match &device.gpu {
+            Some(knob) => gpu::limits(knob, now).map(|range| Hertz(range.max)),
+            None => clock::present(device.settable_clocks(), now).map(Hertz),
+        },
         emc_hz: device.emc.as_ref().and_then(|knob| now.number(&knob.rate_path())).map(Hertz),
         gpu_power_limit_mw: limit::present(device.settable_limits(), now),
     }

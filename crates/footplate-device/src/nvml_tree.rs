@@ -1,4 +1,6 @@
-//! Power limits of discrete NVIDIA GPUs as nodes: `/nvml/N/power_limit_mw` beside the system's own tree.
+//! Power limits and application clocks of discrete NVIDIA GPUs as nodes, such as `/nvml/N/power_limit_mw`, beside the
+//! system's own tree. Application clocks are taken and not locked ones, because what is locked cannot be read back,
+//! and so could not be put back. A GPU without them (GeForce, as a rule) has no such node.
 //!
 //! So they are found, planned, written down in the journal, read back and put back like every other control. The
 //! library is loaded when somebody lists `/nvml`, which happens on machines that are no Jetson only.
@@ -6,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
 use crate::rail::nvml_library;
@@ -19,7 +22,13 @@ pub(crate) const LIMIT: &str = "power_limit_mw";
 pub(crate) const LIMIT_MIN: &str = "power_limit_min_mw";
 /// The largest.
 pub(crate) const LIMIT_MAX: &str = "power_limit_max_mw";
-const FILES: [&str; 3] = [LIMIT, LIMIT_MAX, LIMIT_MIN];
+/// A GPU's application clock of its graphics domain in MHz; written by root.
+pub(crate) const CLOCK: &str = "graphics_clock_mhz";
+/// The clocks that it takes, ascending.
+pub(crate) const CLOCKS: &str = "graphics_clocks_mhz";
+/// The clock that it runs at.
+pub(crate) const CLOCK_NOW: &str = "graphics_clock_now_mhz";
+const FILES: [&str; 6] = [CLOCK, CLOCK_NOW, CLOCKS, LIMIT, LIMIT_MAX, LIMIT_MIN];
 
 /// A tree with the GPUs beside it.
 pub(crate) struct WithGpus {
@@ -57,21 +66,36 @@ fn count() -> u32 {
 
 fn read(index: u32, file: &str) -> io::Result<Vec<u8>> {
     let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
-    let value = || {
+    let values = || -> Result<Vec<u32>, NvmlError> {
         let gpu = nvml.device_by_index(index)?;
-        match file {
+        let one = match file {
+            CLOCKS => {
+                let mut clocks = gpu.supported_graphics_clocks(gpu.applications_clock(Clock::Memory)?)?;
+                clocks.sort_unstable();
+                return Ok(clocks);
+            }
+            CLOCK => gpu.applications_clock(Clock::Graphics),
+            CLOCK_NOW => gpu.clock_info(Clock::Graphics),
             LIMIT => gpu.power_management_limit(),
             LIMIT_MIN => gpu.power_management_limit_constraints().map(|range| range.min_limit),
             _ => gpu.power_management_limit_constraints().map(|range| range.max_limit),
-        }
+        };
+        one.map(|value| vec![value])
     };
-    value().map(|mw| format!("{mw}\n").into_bytes()).map_err(|e| system_error(&e))
+    let text = |values: Vec<u32>| values.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    values().map(|values| format!("{}\n", text(values)).into_bytes()).map_err(|e| system_error(&e))
 }
 
-fn write(index: u32, value: &str) -> io::Result<()> {
+fn write(index: u32, file: &str, value: &str) -> io::Result<()> {
     let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
-    let mw: u32 = value.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let set = || nvml.device_by_index(index)?.set_power_management_limit(mw);
+    let value: u32 = value.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let set = || {
+        let mut gpu = nvml.device_by_index(index)?;
+        match file {
+            CLOCK => gpu.set_applications_clocks(gpu.applications_clock(Clock::Memory)?, value),
+            _ => gpu.set_power_management_limit(value),
+        }
+    };
     set().map_err(|e| system_error(&e))
 }
 
@@ -102,7 +126,7 @@ impl Tree for WithGpus {
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
         match place(path) {
             None => self.inner.write(path, value),
-            Some(Place::File(index, LIMIT)) => write(index, value),
+            Some(Place::File(index, file @ (LIMIT | CLOCK))) => write(index, file, value),
             Some(_) => Err(io::ErrorKind::PermissionDenied.into()),
         }
     }
@@ -137,8 +161,8 @@ impl Tree for WithGpus {
         match place(path) {
             None => self.inner.writable(path),
             // The library tells only when it is asked to set; the driver takes limits from root.
-            Some(Place::File(index, LIMIT)) => match rustix::process::geteuid().is_root() {
-                true => read(index, LIMIT).map(drop),
+            Some(Place::File(index, file @ (LIMIT | CLOCK))) => match rustix::process::geteuid().is_root() {
+                true => read(index, file).map(drop),
                 false => Err(io::ErrorKind::PermissionDenied.into()),
             },
             Some(_) => Err(io::ErrorKind::PermissionDenied.into()),

@@ -6,7 +6,7 @@ use footplate_core::power_mode::KnobTables;
 use footplate_core::{Bytes, Celsius, Hertz, Reading};
 
 use crate::discover::{Device, Problem, RailSource, Total, hertz_of};
-use crate::knob::{Snapshot, cpu, gpu};
+use crate::knob::{Snapshot, clock, cpu, gpu};
 use crate::preset::Presets;
 
 /// What there is and how it stands.
@@ -181,13 +181,16 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
         let current = hertz_of(&device.root, &format!("{}/cur_freq", knob.path), 1);
         add("gpu_hz", clocks(gpu_hz), reading(present.gpu_hz.map(|hz| hz.0)), current, gpu::nodes(knob));
     }
+    if let (None, Some(first)) = (&device.gpu, device.gpu_clocks.first()) {
+        let table = device.gpu_clocks.iter().flat_map(|clock| clock.table_hz.clone()).collect();
+        let asked = number_of(&hertz_of(&device.root, &first.path, clock::MHZ));
+        let current = hertz_of(&device.root, &first.now_path, clock::MHZ);
+        let nodes = device.gpu_clocks.iter().map(|clock| clock.path.clone()).collect();
+        add("gpu_hz", table, asked, current, nodes);
+    }
     if let Some(knob) = &device.emc {
         let current = knob.present(&device.root);
-        let present = match &current {
-            Reading::Value(hz) => Reading::Value(hz.0),
-            Reading::Absent => Reading::Absent,
-            Reading::Unreadable { reason } => Reading::Unreadable { reason: reason.clone() },
-        };
+        let present = number_of(&current);
         let nodes = if knob.can_lock {
             vec![knob.rate_path().replace("clk_rate", "clk_update_rate")]
         } else {
@@ -196,6 +199,14 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
         add("emc_hz", clocks(emc_hz), present, current, nodes);
     }
     knobs
+}
+
+fn number_of(clock: &Reading<Hertz>) -> Reading<u64> {
+    match clock {
+        Reading::Value(hz) => Reading::Value(hz.0),
+        Reading::Absent => Reading::Absent,
+        Reading::Unreadable { reason } => Reading::Unreadable { reason: reason.clone() },
+    }
 }
 
 fn temperatures(device: &Device) -> Vec<ZoneReport> {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use footplate_core::PowerMode;
 use footplate_core::ports::{Clock, PowerControl};
+use footplate_core::{Hertz, PowerMode};
 use footplate_device::control::{Control, Wait, restore};
 use footplate_device::discover::Device;
 use footplate_device::guard::{self, Guard};
@@ -325,4 +325,35 @@ fn a_gpu_s_power_limit_needs_the_user_s_word() {
     assert_eq!((applied.got, limit()), (mode, 125_000));
     control.restore().unwrap();
     assert_eq!(limit(), 250_000);
+}
+
+/// The same for application clocks: each GPU takes the nearest clock of its table that is not above the wanted one.
+#[test]
+fn gpu_clocks_need_the_users_word_and_are_put_back() {
+    let tree = footplate_device::memory_tree::MemoryTree::new();
+    for (gpu, table) in [(0, "210 600 1200 1410"), (1, "210 615 1200 1410")] {
+        for (file, value) in [
+            ("graphics_clock_mhz", "1410"),
+            ("graphics_clock_now_mhz", "210"),
+            ("graphics_clocks_mhz", table),
+        ] {
+            tree.file(&format!("/nvml/{gpu}/{file}"), value, 0o644);
+        }
+    }
+    let root = Root::from_tree(Arc::new(tree), Source::System);
+    let closed = Device::discover(root.clone());
+    assert_eq!(closed.gpu_clocks.len(), 2);
+    assert_eq!(closed.tables().gpu_hz, []);
+    let device = Device::discover(root.clone()).allow_gpu_settings();
+    assert_eq!(device.tables().gpu_hz, [210_000_000, 1_200_000_000, 1_410_000_000].map(Hertz));
+    let clocks = || [0, 1].map(|gpu| root.number::<u64>(&format!("/nvml/{gpu}/graphics_clock_mhz")).unwrap());
+    let mode = PowerMode { gpu_hz: Some(Hertz(1_200_000_000)), ..PowerMode::default() };
+
+    Control::new(closed, &Presets::default(), Hold::Pinned, None).apply(&mode).unwrap();
+    assert_eq!(clocks(), [1410, 1410]);
+    let mut control = Control::new(device, &Presets::default(), Hold::Pinned, None);
+    let applied = control.apply(&mode).unwrap();
+    assert_eq!((applied.got, applied.warnings, clocks()), (mode, vec![], [1200, 1200]));
+    control.restore().unwrap();
+    assert_eq!(clocks(), [1410, 1410]);
 }

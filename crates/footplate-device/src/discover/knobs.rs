@@ -4,6 +4,7 @@ use footplate_core::{Hertz, Reading};
 
 use crate::board::{BoardFacts, EmcPaths, Soc};
 use crate::error::{DeviceError, told};
+use crate::knob::clock::MHZ;
 use crate::nvml_tree;
 use crate::parse;
 use crate::root::{Root, content};
@@ -453,4 +454,47 @@ pub(super) fn limit_table(limits: &[GpuLimit]) -> Vec<u64> {
     table.sort_unstable();
     table.dedup();
     table
+}
+
+/// The application clock of a discrete GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuClock {
+    /// The node, in MHz.
+    pub path: String,
+    /// The node of the clock that it runs at, in MHz.
+    pub now_path: String,
+    /// The clocks that it takes, ascending, in Hz.
+    pub table_hz: Vec<u64>,
+}
+
+impl GpuClock {
+    /// The highest clock that is not above `hz`, or the lowest of all.
+    pub fn at_most(&self, hz: u64) -> Option<u64> {
+        self.table_hz.iter().rev().find(|entry| **entry <= hz).or(self.table_hz.first()).copied()
+    }
+}
+
+/// Clocks that can be read; without a table they cannot be set.
+pub(super) fn gpu_clocks(root: &Root, facts: &BoardFacts) -> Vec<GpuClock> {
+    if facts.soc != Soc::Other {
+        return Vec::new();
+    }
+    let clock = |path: String| {
+        let gpu = path.strip_suffix(nvml_tree::CLOCK)?.to_owned();
+        let table = root.text(&format!("{gpu}{}", nvml_tree::CLOCKS)).ok()?;
+        let table_hz: Vec<u64> =
+            table.split_whitespace().filter_map(|mhz| mhz.parse::<u64>().ok()?.checked_mul(MHZ)).collect();
+        let now_path = format!("{gpu}{}", nvml_tree::CLOCK_NOW);
+        (!table_hz.is_empty() && table_hz.is_sorted()).then_some(GpuClock { path, now_path, table_hz })
+    };
+    let pattern = format!("{}/*/{}", nvml_tree::FOLDER, nvml_tree::CLOCK);
+    let readable = |path: &String| root.number::<u64>(path).is_ok();
+    root.matches(&pattern).into_iter().filter(readable).filter_map(clock).collect()
+}
+
+/// The clocks that every GPU takes.
+pub(super) fn clock_table(clocks: &[GpuClock]) -> Vec<u64> {
+    let Some((first, others)) = clocks.split_first() else { return Vec::new() };
+    let everywhere = |hz: &&u64| others.iter().all(|other| other.table_hz.contains(*hz));
+    first.table_hz.iter().filter(everywhere).copied().collect()
 }

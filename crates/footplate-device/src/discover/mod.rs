@@ -17,7 +17,9 @@ use crate::root::Root;
 
 pub use heat::{CoolingDevice, Counter, ThermalZone};
 pub use identity::{Identity, Storage, StorageKind, storage_of, storage_of_folder};
-pub use knobs::{BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuKnob, GpuLimit, Mask, Policy, PowerSwitch};
+pub use knobs::{
+    BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuClock, GpuKnob, GpuLimit, Mask, Policy, PowerSwitch,
+};
 pub use rails::{RailKind, RailSource};
 
 /// Something that is missing or odd, and why.
@@ -63,6 +65,8 @@ pub struct Device {
     pub emc: Option<EmcKnob>,
     /// Power limits of discrete GPUs.
     pub gpu_limits: Vec<GpuLimit>,
+    /// Application clocks of discrete GPUs.
+    pub gpu_clocks: Vec<GpuClock>,
     /// Whether the user allowed to set them; else they are no knobs.
     pub gpu_settings_allowed: bool,
     /// Where power can be read.
@@ -89,6 +93,7 @@ impl Device {
         let gpu = knobs::gpu(&root, facts, &mut problems);
         let emc = knobs::emc(&root, facts, &identity, &mut problems);
         let gpu_limits = knobs::gpu_limits(&root, facts);
+        let gpu_clocks = knobs::gpu_clocks(&root, facts);
         let rails = rails::find(&root, facts, &identity, &mut problems);
         let total = total(facts, &rails, &mut problems);
         let (zones, cooling, over_current) = heat::find(&root, &mut problems);
@@ -101,6 +106,7 @@ impl Device {
             gpu,
             emc,
             gpu_limits,
+            gpu_clocks,
             gpu_settings_allowed: false,
             rails,
             total,
@@ -129,13 +135,21 @@ impl Device {
         if self.gpu_settings_allowed { &self.gpu_limits } else { &[] }
     }
 
+    /// Application clocks that may be set. A chip's own GPU leaves none.
+    pub fn settable_clocks(&self) -> &[GpuClock] {
+        if self.gpu_settings_allowed && self.gpu.is_none() { &self.gpu_clocks } else { &[] }
+    }
+
     /// The tables of all knobs.
     pub fn tables(&self) -> KnobTables {
         let hertz = |table: &[u64], unit: u64| table.iter().map(|v| Hertz(v * unit)).collect();
         KnobTables {
             cpu_cores: (1..=self.cpu.usable().len() as u32).filter(|_| self.cpu.can_switch()).collect(),
             cpu_hz: hertz(&self.cpu.table_khz(), 1000),
-            gpu_hz: self.gpu.as_ref().map(|gpu| hertz(&gpu.table_hz, 1)).unwrap_or_default(),
+            gpu_hz: match &self.gpu {
+                Some(gpu) => hertz(&gpu.table_hz, 1),
+                None => hertz(&knobs::clock_table(self.settable_clocks()), 1),
+            },
             emc_hz: self.emc.as_ref().map(|emc| hertz(&emc.table_hz, 1)).unwrap_or_default(),
             gpu_power_limit_mw: knobs::limit_table(self.settable_limits()),
         }

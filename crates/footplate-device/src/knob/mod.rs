@@ -4,6 +4,7 @@
 //! whose CPUs are off fails everywhere. The order is right for all of them: after each single write the minimum
 //! is not above the maximum, and no policy without an online CPU is written.
 
+pub mod clock;
 pub mod cpu;
 pub mod emc;
 pub mod gpu;
@@ -54,6 +55,7 @@ impl Snapshot {
         paths.extend(device.gpu.iter().flat_map(gpu::nodes));
         paths.extend(device.emc.iter().flat_map(emc::nodes));
         paths.extend(device.settable_limits().iter().map(|limit| limit.path.clone()));
+        paths.extend(device.settable_clocks().iter().map(|clock| clock.path.clone()));
         let value = |path: String| root.text(&path).ok().map(|value| (path, value));
         Self { values: paths.into_iter().filter_map(value).collect() }
     }
@@ -137,12 +139,15 @@ pub fn plan(device: &Device, present: &Snapshot, target: &Target) -> Vec<Write> 
         writes.extend(emc::plan(emc, present, wanted));
     }
     writes.extend(target.gpu_limit_mw.into_iter().flat_map(|mw| limit::plan(device.settable_limits(), mw)));
+    let clock = target.gpu_hz.into_iter();
+    writes.extend(clock.flat_map(|range| clock::plan(device.settable_clocks(), range.max)));
     writes
 }
 
 /// The ordered writes that put back what a snapshot holds: the reverse order of [`plan`].
 pub fn plan_restore(device: &Device, present: &Snapshot, saved: &Snapshot) -> Vec<Write> {
-    let mut writes = limit::restore(device.settable_limits(), present, saved);
+    let mut writes = clock::restore(device.settable_clocks(), present, saved);
+    writes.extend(limit::restore(device.settable_limits(), present, saved));
     if let Some(emc) = &device.emc {
         writes.extend(emc::restore(emc, present, saved));
     }

@@ -34,6 +34,9 @@ pub(crate) struct WantedMode {
     pub(crate) gpu_power_limit: Option<u64>,
 }
 
+/// A discrete GPU may serve others too.
+const NEEDS_WORD: &str = "the GPU is set only with --allow-gpu-settings";
+
 /// A clock in hertz.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Clock(u64);
@@ -67,6 +70,9 @@ impl WantedMode {
             };
             return Err(Failure::new(Kind::Usage, message));
         }
+        if self.gpu_clock.is_some() && tables.gpu_hz.is_empty() && !device.gpu_clocks.is_empty() {
+            return Err(Failure::new(Kind::Usage, NEEDS_WORD));
+        }
         Ok(PowerMode {
             cpu_cores: self.cpu_cores,
             cpu_hz: entry("CPU", self.cpu_clock, &tables.cpu_hz)?,
@@ -89,7 +95,7 @@ impl WantedMode {
             _ if device.gpu_limits.is_empty() => {
                 Err(Failure::new(Kind::Usage, "this machine has no discrete GPU whose power can be limited"))
             }
-            _ => Err(Failure::new(Kind::Usage, "the GPU is set only with --allow-gpu-settings")),
+            _ => Err(Failure::new(Kind::Usage, NEEDS_WORD)),
         }
     }
 }
