@@ -47,6 +47,9 @@ pub struct LoaderSettings {
     pub shuffle: bool,
 }
 
+/// What a pipeline costs whatever its workers are: threads, the allocator's arenas for them. Fitted to
+/// measured peaks of runs on small images; an estimate.
+const PIPELINE_BYTES: u64 = 10 << 20;
 /// What a worker holds besides minibatches whatever the images are: its stack, tables, and the allocator's own.
 /// An estimate.
 const WORKER_BYTES: u64 = 1 << 20;
@@ -83,16 +86,16 @@ impl LoaderSettings {
     /// buffers, and the cache. An estimate.
     pub fn planned_bytes(&self, dataset: &Dataset) -> u64 {
         let batches = if self.workers == 0 { 1 } else { self.batches_ahead(dataset) as u64 + 1 };
-        let per_worker = match dataset {
-            Dataset::Text(_) => 0,
+        let (own, per_worker) = match dataset {
+            Dataset::Text(_) => (0, 0),
             Dataset::Images(images) => {
                 let side = u64::from(images.typical_side().unwrap_or(SIDE_UNKNOWN));
-                WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL
+                (PIPELINE_BYTES, WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL)
             }
         };
         let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;
         let cache = self.cache.as_ref().map_or(0, |cache| cache.memory_bytes(dataset));
-        batches * self.batch_bytes(dataset) + workers * per_worker + cache
+        own + batches * self.batch_bytes(dataset) + workers * per_worker + cache
     }
 }
 
