@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::power_mode::PowerMode;
 use crate::reading::Reading;
-use crate::units::{Bytes, Celsius, Joules, Watts};
+use crate::units::{Bytes, Celsius, Hertz, Joules, Watts};
 
 /// One entry of a run log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,14 @@ pub enum Record {
     BadSample(BadSampleRecord),
     /// What the power sensors gave over a second or so.
     Power(PowerRecord),
+    /// Clocks, cores and memory, about once a second.
+    Machine(MachineRecord),
+    /// A power mode was set.
+    Mode(ModeRecord),
+    /// A tuner has measured one setting on real steps.
+    Profile(ProfiledRecord),
+    /// What a tune came to.
+    Tune(TuneRecord),
     /// Something the user should know.
     Warning(WarningRecord),
     /// The process has stopped training.
@@ -100,6 +109,14 @@ pub struct MinibatchRecord {
     pub loss: Option<f32>,
     /// Whether the device had finished the step when the time was taken.
     pub synced: bool,
+    /// Bytes that were copied to bring the inputs to the device; `None` where the feed does not count them. Since
+    /// version 4.
+    #[serde(default)]
+    pub copied_bytes: Option<u64>,
+    /// Time of the kernel that made the model's input from the bytes; `None` where the feed does not time it. Since
+    /// version 4.
+    #[serde(default)]
+    pub ingest_ns: Option<u64>,
 }
 
 impl MinibatchRecord {
@@ -217,6 +234,167 @@ pub struct PowerRecord {
     pub simulated: bool,
 }
 
+/// A clock: what it is held to, and what it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockState {
+    /// Which, such as `CPU`, `GPU` or `EMC`.
+    pub label: String,
+    /// Its upper limit as set.
+    pub asked_hz: Reading<Hertz>,
+    /// Its present rate.
+    pub got_hz: Reading<Hertz>,
+}
+
+/// The machine's state at one moment. Since version 4 of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// When.
+    pub t_ns: u64,
+    /// Cores online.
+    pub cpu_cores: Reading<u32>,
+    /// Each clock that the machine has.
+    pub clocks: Vec<ClockState>,
+    /// The temperature at which the machine begins to slow down, of the zone that is nearest to it.
+    pub trip_c: Reading<Celsius>,
+    /// The distance of that zone's temperature from it.
+    pub trip_distance_c: Reading<Celsius>,
+    /// Resident memory of the process.
+    pub memory_bytes: Reading<Bytes>,
+    /// Whether a simulated board gave this.
+    pub simulated: bool,
+}
+
+/// Why a mode was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModePurpose {
+    /// To measure it.
+    Profile,
+    /// To train in it.
+    Train,
+    /// To put back what was there before.
+    Restore,
+}
+
+/// A power mode was set. Since version 4 of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModeRecord {
+    /// When it was in force.
+    pub t_ns: u64,
+    /// Why.
+    pub purpose: ModePurpose,
+    /// What was asked for.
+    pub asked: PowerMode,
+    /// What was read back.
+    pub got: PowerMode,
+    /// Why they differ, and what else the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a measurement was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfilePurpose {
+    /// The search asked for it.
+    Search,
+    /// It is the choice, and is checked.
+    Verify,
+}
+
+/// One setting, measured on real steps. Since version 4 of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProfiledRecord {
+    /// When it was complete.
+    pub t_ns: u64,
+    /// Why it was measured.
+    pub purpose: ProfilePurpose,
+    /// The mode that was asked for.
+    pub mode: PowerMode,
+    /// The mode that was read back.
+    pub got: PowerMode,
+    /// The loader's workers, where they were chosen too.
+    pub workers: Option<u32>,
+    /// Steps that count.
+    pub steps: u32,
+    /// Their mean duration, in seconds.
+    pub step_s: f64,
+    /// Standard error of that mean.
+    pub step_error_s: f64,
+    /// Share of the time that steps waited for data, 0 to 1.
+    pub stall_share: f64,
+    /// The board's mean power meanwhile.
+    pub power_w: Reading<Watts>,
+    /// Evidence that the machine lowered its clocks by itself.
+    pub throttled: Vec<String>,
+    /// Whether a simulated board gave this.
+    pub simulated: bool,
+}
+
+/// A value with the interval that holds the truth with a probability of 90 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimated {
+    /// The estimate.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low90: f64,
+    /// Upper end of the interval.
+    pub high90: f64,
+}
+
+/// One setting of a tune's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunePoint {
+    /// The mode.
+    pub mode: PowerMode,
+    /// The loader's workers, where they were chosen too.
+    pub workers: Option<u32>,
+    /// Names of the vendor's presets that this mode is.
+    pub presets: Vec<String>,
+    /// Whether it was measured; else it is predicted.
+    pub measured: bool,
+    /// Whether no other setting beats it in time, power and energy together.
+    pub on_front: bool,
+    /// Whether it is the setting with every knob at its largest.
+    pub largest: bool,
+    /// Seconds a step.
+    pub step_s: Option<Estimated>,
+    /// Mean power in watts; `None` where the machine tells no power.
+    pub power_w: Option<Estimated>,
+    /// Joules a step; `None` where the machine tells no power.
+    pub energy_j: Option<Estimated>,
+}
+
+/// What a tune came to: the front, what was measured, the presets, the choice. Since version 4 of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TuneRecord {
+    /// When.
+    pub t_ns: u64,
+    /// The goal in words, with its limits.
+    pub goal: String,
+    /// The limit on the board's power in watts, if there is one.
+    pub power_max_w: Option<f64>,
+    /// The limit on a step's time in seconds, if there is one.
+    pub step_max_s: Option<f64>,
+    /// The limit on a step's energy in joules, if there is one.
+    pub energy_max_j: Option<f64>,
+    /// Settings measured, without verification.
+    pub profiles: u32,
+    /// The front, the measured settings, the presets and the largest; not the whole space.
+    pub points: Vec<TunePoint>,
+    /// Settings in the whole space.
+    pub space: u64,
+    /// The chosen one, as an index into `points`; `None`: none holds the limits.
+    pub choice: Option<usize>,
+    /// Whether the choice was measured once more and held.
+    pub verified: bool,
+    /// The probability that the choice holds the limits.
+    pub probability: Option<f64>,
+    /// What the user should know.
+    pub message: Option<String>,
+    /// Whether a simulated board gave the figures.
+    pub simulated: bool,
+}
+
 /// Something the user should know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WarningRecord {
@@ -276,6 +454,8 @@ mod tests {
             learning_rate: 0.1,
             loss: None,
             synced: true,
+            copied_bytes: None,
+            ingest_ns: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The run log's text format: one record a line, each with a version and a checksum.
 //!
-//! A line is `{"v":3,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! A line is `{"v":4,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
 //! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
 //! tool can read, and a torn or altered line is told from a whole one.
 
@@ -13,7 +13,8 @@ use crate::record::Record;
 /// - 1: the first.
 /// - 2: records of kind `loader`.
 /// - 3: records of kind `power`.
-pub const VERSION: u32 = 3;
+/// - 4: records of kinds `machine`, `mode`, `profile` and `tune`; `copied_bytes` and `ingest_ns` of a minibatch.
+pub const VERSION: u32 = 4;
 
 /// Why a line is not a record.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -112,7 +113,7 @@ mod tests {
         let line = encode(&warning("clock not set")).unwrap();
         assert_eq!(
             line,
-            "{\"v\":3,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+            "{\"v\":4,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
         );
         assert_eq!(decode(&line), Ok(warning("clock not set")));
     }
@@ -145,14 +146,27 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":4");
-        assert_eq!(decode(&line), Err(LineError::Version { found: 4 }));
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":4", "{\"v\":5");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 5 }));
     }
 
     #[test]
-    fn a_line_of_version_2_is_read() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":3", "{\"v\":2");
-        assert_eq!(decode(&line), Ok(warning("x")));
+    fn lines_of_older_versions_are_read() {
+        for version in ["2", "3"] {
+            let line = encode(&warning("x")).unwrap().replace("{\"v\":4", &format!("{{\"v\":{version}"));
+            assert_eq!(decode(&line), Ok(warning("x")));
+        }
+    }
+
+    #[test]
+    fn a_minibatch_of_version_3_has_no_count_of_copies() {
+        let body = "{\"kind\":\"minibatch\",\"t_ns\":9,\"epoch\":0,\"step\":3,\"items\":4,\"fetch_ns\":1,\"prep_ns\":1,\
+            \"transfer_ns\":0,\"stall_ns\":0,\"compute_ns\":5,\"step_ns\":6,\"learning_rate\":0.1,\"loss\":null,\
+            \"synced\":true}";
+        let crc = crc32fast::hash(body.as_bytes());
+        let line = format!("{{\"v\":3,\"crc32\":\"{crc:08x}\",\"record\":{body}}}\n");
+        let Ok(Record::Minibatch(read)) = decode(&line) else { panic!("not read: {line}") };
+        assert_eq!((read.step, read.copied_bytes, read.ingest_ns), (3, None, None));
     }
 
     proptest! {

@@ -118,6 +118,7 @@ impl SummaryBuilder {
             }
             Record::BadSample(_) => self.bad_samples += 1,
             Record::Warning(_) | Record::Loader(_) | Record::Power(_) => {}
+            Record::Machine(_) | Record::Mode(_) | Record::Profile(_) | Record::Tune(_) => {}
             Record::RunEnd(end) => self.end = Some(end.clone()),
         }
     }
@@ -251,6 +252,8 @@ mod tests {
             learning_rate: 0.1,
             loss: Some(1.0),
             synced: true,
+            copied_bytes: None,
+            ingest_ns: None,
         })
     }
 

@@ -315,6 +315,8 @@ impl Loop<'_> {
             learning_rate,
             loss,
             synced,
+            copied_bytes: None,
+            ingest_ns: None,
         }));
         self.step_ended_ns = t_ns;
         Ok(())

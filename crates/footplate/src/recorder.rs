@@ -95,6 +95,8 @@ pub(crate) mod tests {
             learning_rate: 0.1,
             loss: Some(2.0),
             synced: true,
+            copied_bytes: None,
+            ingest_ns: None,
         }
     }
 }

@@ -132,6 +132,7 @@ impl View {
             Record::Minibatch(minibatch) => self.step(minibatch, summary),
             Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) | Record::Power(_) => {}
             Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
+            Record::Machine(_) | Record::Mode(_) | Record::Profile(_) | Record::Tune(_) => {}
         }
         match record {
             Record::Epoch(epoch) if self.start_has_no_validation() => {
