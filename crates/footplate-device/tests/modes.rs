@@ -12,7 +12,7 @@ use footplate_core::{Hertz, PowerMode};
 use footplate_device::control::{Control, Wait, restore};
 use footplate_device::discover::Device;
 use footplate_device::guard::{self, Guard};
-use footplate_device::knob::{Hold, Snapshot, Target, plan};
+use footplate_device::knob::{self, Hold, Snapshot, Target, plan};
 use footplate_device::preset::Presets;
 use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Probe, Root, Source, Tree};
@@ -203,12 +203,11 @@ fn dies_at(
     left.is_some()
 }
 
-/// All controls but the clock that follows the load when nothing locks it.
+/// All nodes, but for the EMC's present rate while nothing locks it: then it follows the load and is no control.
 fn comparable(device: &Device, snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
-    if let Some(emc) = &device.emc {
+    if let Some(emc) = device.emc.as_ref().filter(|emc| !knob::emc::is_locked(emc, &snapshot)) {
         snapshot.values.remove(&emc.rate_path());
-        snapshot.values.remove("/sys/kernel/debug/clk/override.emc/clk_update_rate");
     }
     snapshot
 }

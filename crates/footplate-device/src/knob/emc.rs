@@ -122,6 +122,7 @@ pub(super) fn restore(emc: &EmcKnob, present: &Snapshot, saved: &Snapshot) -> Ve
                 writes.push(Write::new(&node.path, old));
             }
         }
+        writes.extend(old_request(emc, present, saved));
     }
     if let Some((path, _)) = &emc.cap
         && let Some(old) = saved.text(path)
@@ -130,4 +131,16 @@ pub(super) fn restore(emc: &EmcKnob, present: &Snapshot, saved: &Snapshot) -> Ve
         writes.push(Write::new(path, old));
     }
     writes
+}
+
+/// The rate that the override would ask for if it were on is a value of its own where it has a node of its own. It does
+/// nothing while the override is off, so it is put back last, and every node reads as before.
+fn old_request(emc: &EmcKnob, present: &Snapshot, saved: &Snapshot) -> Option<Write> {
+    if emc.control != EmcControl::ClkOverride {
+        return None;
+    }
+    let path = format!("{}/clk_update_rate", emc.folder());
+    let old = saved.text(&path)?;
+    let write = Write::new(&path, old);
+    present.text(&path).is_some_and(|now| now != old).then_some(write)
 }

@@ -235,12 +235,12 @@ impl Machine {
 
     fn read_rail(&self, path: &str, chip: usize, channel: usize, file: RailFile) -> io::Result<String> {
         let (chip, jump, stalled) = (&self.release.sensors[chip], self.jump(path), self.stalled(path));
-        let channel = &chip.channels[channel];
+        let (number, channel) = (channel, &chip.channels[channel]);
         if channel.label == "NC" {
             return Err(fault(errno::ENODATA));
         }
         let now = stalled.map_or(self.now_ns, |since| since.min(self.now_ns));
-        let end = sensor::converted_ns(chip, now);
+        let end = sensor::converted_ns(chip, number, now);
         let share = params::rail_share(channel.label);
         let watts = match stalled {
             // Its past may be gone: the value is the one that was kept with the fault.
@@ -349,7 +349,7 @@ impl Machine {
         {
             *since_ns = self.now_ns;
             let chip = &self.release.sensors[chip];
-            let end = sensor::converted_ns(chip, self.now_ns);
+            let end = sensor::converted_ns(chip, channel, self.now_ns);
             let share = params::rail_share(chip.channels[channel].label);
             *watts = self.mean_w(&share, end.saturating_sub(sensor::average_ns(chip)), end);
         }

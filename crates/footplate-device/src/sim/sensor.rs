@@ -37,22 +37,45 @@ fn bus_mv(channel: &Channel) -> f64 {
     if channel.bus_mv == 0 { BUS_ASSUMED_MV } else { f64::from(channel.bus_mv) }
 }
 
+/// An INA238 converts bus voltage, shunt voltage and its temperature in turn, at its default of 1.052 ms each.
+const INA238_CONVERSION_NS: u64 = 1_052_000;
+
+fn is_connected(channel: &&Channel) -> bool {
+    channel.label != "NC"
+}
+
+/// What one channel takes of a cycle: voltage and current.
+fn channel_ns(chip: &SensorChip) -> u64 {
+    2 * u64::from(chip.conversion_us) * 1000
+}
+
 /// Time between two new values: every connected channel is converted in turn, voltage and current, as often as
 /// samples are averaged.
 pub(super) fn period_ns(chip: &SensorChip) -> u64 {
-    let channels = chip.channels.iter().filter(|channel| channel.label != "NC").count().max(1) as u64;
-    channels * u64::from(chip.samples) * 2 * u64::from(chip.conversion_us) * 1000
+    if chip.kind == SensorKind::Ina238 {
+        return 3 * INA238_CONVERSION_NS;
+    }
+    let channels = chip.channels.iter().filter(is_connected).count().max(1) as u64;
+    channels * u64::from(chip.samples) * channel_ns(chip)
 }
 
 /// Time over which one value is the mean: the whole period where samples are averaged, else one conversion.
 pub(super) fn average_ns(chip: &SensorChip) -> u64 {
-    if chip.samples > 1 { period_ns(chip) } else { 2 * u64::from(chip.conversion_us) * 1000 }
+    match chip.kind {
+        SensorKind::Ina238 => INA238_CONVERSION_NS,
+        _ if chip.samples > 1 => period_ns(chip),
+        _ => channel_ns(chip),
+    }
 }
 
-/// When the value that a read at `now_ns` shows was converted. Chips start their cycles at odd moments.
-pub(super) fn converted_ns(chip: &SensorChip, now_ns: u64) -> u64 {
+/// When the value that a read at `now_ns` shows was converted. Chips start their cycles at odd moments, and convert
+/// one channel after the other; averages are taken to end with the cycle.
+pub(super) fn converted_ns(chip: &SensorChip, channel: usize, now_ns: u64) -> u64 {
     let period = period_ns(chip);
-    let phase = chip.bus_address.bytes().map(u64::from).sum::<u64>() * 7_919_003 % period;
+    let start = chip.bus_address.bytes().map(u64::from).sum::<u64>() * 7_919_003;
+    let before = chip.channels[..channel].iter().filter(is_connected).count() as u64;
+    let turn = if chip.samples > 1 { 0 } else { before * channel_ns(chip) };
+    let phase = (start + period - turn % period) % period;
     now_ns.saturating_sub((now_ns + phase) % period)
 }
 
@@ -97,9 +120,13 @@ mod tests {
         let r35 = SensorChip { samples: 1, conversion_us: 1100, ..R32_NANO };
         assert_eq!((period_ns(&r35), average_ns(&r35)), (6_600_000, 2_200_000));
         for now in [10_000_000_000, 10_030_000_000, 10_053_759_999] {
-            let age = now - converted_ns(&R32_NANO, now);
+            let age = now - converted_ns(&R32_NANO, 0, now);
             assert!(age < 53_760_000);
-            assert_eq!(converted_ns(&R32_NANO, now - age), now - age);
+            assert_eq!(converted_ns(&R32_NANO, 0, now - age), now - age);
+            let of_r35 = [0, 1, 2].map(|channel| converted_ns(&r35, channel, now));
+            assert!(of_r35.iter().all(|at| now - at < 6_600_000));
+            assert_eq!((of_r35[1] + 6_600_000 - of_r35[0]) % 6_600_000, 2_200_000);
+            assert_eq!((of_r35[2] + 6_600_000 - of_r35[1]) % 6_600_000, 2_200_000);
         }
     }
 
