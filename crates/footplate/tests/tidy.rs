@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Packages that the lock file may hold; raised by hand, with a reason in the commit.
-const LOCKED_PACKAGES_MAX: usize = 730;
+const LOCKED_PACKAGES_MAX: usize = 745;
 const FILE_LINES_MAX: usize = 600;
 const LINE_CHARS_MAX: usize = 160;
 
@@ -60,7 +60,7 @@ const NONE: [String; 0] = [];
 #[test]
 fn only_train_names_burn() {
     assert_eq!(offenders("burn::", &["crates/footplate-train/"]), NONE);
-    for other in ["core", "data", "device", "tune"] {
+    for other in ["core", "data", "device", "tune", "views"] {
         let manifest =
             fs::read_to_string(root().join(format!("crates/footplate-{other}/Cargo.toml"))).unwrap();
         assert!(!manifest.contains("burn"), "footplate-{other}");
@@ -138,15 +138,23 @@ fn unsafe_code_is_in_named_modules_only() {
 /// Which of our crates each crate may use.
 #[test]
 fn the_crate_graph_points_downwards() {
-    let allowed: [(&str, &[&str]); 6] = [
+    let allowed: [(&str, &[&str]); 7] = [
         ("footplate-core", &[]),
         ("footplate-data", &["footplate-core"]),
         ("footplate-device", &["footplate-core"]),
         ("footplate-tune", &["footplate-core"]),
+        ("footplate-views", &["footplate-core"]),
         ("footplate-train", &["footplate-core", "footplate-data"]),
         (
             "footplate",
-            &["footplate-core", "footplate-data", "footplate-device", "footplate-train", "footplate-tune"],
+            &[
+                "footplate-core",
+                "footplate-data",
+                "footplate-device",
+                "footplate-train",
+                "footplate-tune",
+                "footplate-views",
+            ],
         ),
     ];
     let folders = fs::read_dir(root().join("crates")).unwrap().count();

@@ -1,0 +1,6 @@
+//! What people look at: each view is a pure function of the run log's records.
+//!
+//! Records go in; a terminal's screen, Prometheus text or a page come out. Files, the clock and the terminal belong
+//! to the app. What a live run shows, its finished log shows too.
+
+pub mod live;
