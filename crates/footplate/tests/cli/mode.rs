@@ -117,24 +117,33 @@ fn a_killed_process_is_told_and_put_back() {
     assert_eq!(text(&board.run(&["mode", "restore"]).stdout).trim(), "nothing to put back");
 }
 
-/// Killed at many moments of starting, setting and holding.
+/// Killed at many moments of starting, setting and holding. `FOOTPLATE_KILLS=1000` for as many.
 #[test]
 fn whenever_it_is_killed_all_comes_back() {
-    let board = Board::new("agx-orin-r35");
-    let before = board.files();
-    for number in 0..30 {
-        let mut child = board
-            .mode(&["mode", "set", "--cpu-cores", "3", "--gpu-clock", "522.75MHz", "--emc-clock", "665.6MHz"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        thread::sleep(Duration::from_micros(number * 900));
+    let kills = std::env::var("FOOTPLATE_KILLS").map_or(60, |text| text.parse::<u64>().unwrap());
+    let modes: [(&str, &[&str]); 3] = [
+        ("agx-orin-r35", &["--cpu-cores", "3", "--gpu-clock", "522.75MHz", "--emc-clock", "665.6MHz"]),
+        ("agx-xavier-r32", &["MODE_30W_ALL"]),
+        ("nano-r32", &["5W"]),
+    ];
+    let boards = modes.map(|(name, _)| Board::new(name));
+    let before = boards.each_ref().map(Board::files);
+    let mut interrupted = 0;
+    for number in 0..kills {
+        let which = usize::try_from(number % 3).unwrap();
+        let (board, (name, mode)) = (&boards[which], modes[which]);
+        let arguments = [&["mode", "set"], mode].concat();
+        let mut child = board.mode(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Even over the first 25 ms, in no order.
+        thread::sleep(Duration::from_micros(number * 7919 % 25_000));
         child.kill().unwrap();
         child.wait().unwrap();
+        interrupted += u64::from(board.files() != before[which]);
         assert_ok(&board.run(&["mode", "restore"]));
-        assert_eq!(board.files(), before, "kill {number}");
+        assert_eq!(board.files(), before[which], "kill {number} on {name}");
     }
+    println!("{interrupted} of {kills} deaths left something to put back");
+    assert!(interrupted > 0, "no death was late enough to leave anything");
 }
 
 #[test]
