@@ -34,12 +34,24 @@ pub(super) struct Lie {
 pub(super) struct Place<'a> {
     luma: &'a [[f32; 8]; 8],
     chroma: [&'a [[f32; 8]]; 2],
+    /// Chroma's last row above the strip and its first one below; empty: there is none, or it is not known.
+    outside: [&'a [Vec<f32>; 2]; 2],
     /// For each of the block's columns, two chroma columns and their shares.
     columns: [[(usize, f32); 2]; 8],
-    /// The same for its rows.
+    /// The same for its rows; 0 is the row above the strip.
     rows: [[(usize, f32); 2]; 8],
     /// Rows that a chroma sample covers, 1 or 2.
     height: usize,
+}
+
+/// A strip of luma in which excess is looked for, with the chroma around it.
+pub(super) struct Around<'a> {
+    /// The strips of its row of MCUs.
+    pub(super) strips: &'a [Strips; 3],
+    /// The number of that row, and of the strip in it.
+    pub(super) place: (usize, usize),
+    /// Chroma's last row above the row of MCUs and its first one below; empty: there is none, or it is not known.
+    pub(super) outside: [&'a [Vec<f32>; 2]; 2],
 }
 
 /// The excess of a strip's pixels.
@@ -50,34 +62,30 @@ pub(super) struct Excess {
 }
 
 impl Excess {
-    /// Finds the excess in strip `y` of a row of MCUs: the columns of the strip in which there is some. `None`: there
-    /// is none worth the trouble, and `colors` says nothing.
-    pub(super) fn find(
-        &mut self,
-        strips: &[Strips; 3],
-        (row, y): (usize, usize),
-        lie: &Lie,
-        level: Level,
-    ) -> Option<Range<usize>> {
-        let [luma, cb, cr] = strips;
-        let (h, v) = lie.sampling;
+    /// Finds the excess in a strip: the columns of the strip in which there is some. `None`: there is none worth the
+    /// trouble, and `colors` says nothing.
+    pub(super) fn find(&mut self, around: &Around<'_>, lie: &Lie, level: Level) -> Option<Range<usize>> {
+        let Around { strips: [luma, cb, cr], place: (row, y), outside } = *around;
+        let v = lie.sampling.1;
         let ranges = &luma.ranges[y * luma.blocks..(y + 1) * luma.blocks];
         let strip = &luma.columns[y * luma.stride..(y + 1) * luma.stride];
         let first_row = (row * v + y) * 8;
-        let rows = std::array::from_fn(|i| lie.shares(1, first_row + i, row * 8, 8));
+        let rows = std::array::from_fn(|i| {
+            let shares = lie.upsampling[1].shares(first_row + i, lie.samples[1]);
+            shares.map(|(sample, share)| ((sample + 1).saturating_sub(row * 8).min(9), share as f32))
+        });
         let mut found: Option<Range<usize>> = None;
         for (i, range) in ranges.iter().enumerate() {
-            let at = ((lie.first_blocks[0] + i) / h).saturating_sub(lie.first_blocks[1]);
-            let at = at.min(cb.blocks.saturating_sub(1));
+            let at = lie.chroma_block(i, cb.blocks);
             if !may_exceed(*range, cb.ranges[at], cr.ranges[at]) {
                 continue;
             }
             let first = (lie.first_blocks[0] + i) * 8;
             let chroma_first = lie.first_blocks[1] * 8;
-            let columns = std::array::from_fn(|x| lie.shares(0, first + x, chroma_first, cb.blocks * 8));
+            let columns = std::array::from_fn(|x| lie.shares(first + x, chroma_first, cb.blocks * 8));
             let Some(samples) = strip.get(i * 8..).and_then(<[_]>::first_chunk) else { continue };
             let chroma: [&[[f32; 8]]; 2] = [&cb.columns, &cr.columns];
-            let place = Place { luma: samples, chroma, columns, rows, height: v };
+            let place = Place { luma: samples, chroma, outside, columns, rows, height: v };
             if !level.block_exceeds(&place) {
                 continue;
             }
@@ -98,6 +106,15 @@ impl Excess {
     }
 }
 
+/// Whether a strip may have an excess.
+pub(super) fn strip_may_exceed([luma, cb, cr]: &[Strips; 3], y: usize, lie: &Lie) -> bool {
+    let ranges = &luma.ranges[y * luma.blocks..(y + 1) * luma.blocks];
+    ranges.iter().enumerate().any(|(i, range)| {
+        let at = lie.chroma_block(i, cb.blocks);
+        may_exceed(*range, cb.ranges[at], cr.ranges[at])
+    })
+}
+
 /// Whether pixels with components in these ranges may be in excess.
 fn may_exceed([dark, bright]: [f32; 2], [b0, b1]: [f32; 2], [r0, r1]: [f32; 2]) -> bool {
     let [low, high] = [LIMITS[0] - LET_BE, LIMITS[1] + LET_BE];
@@ -107,32 +124,41 @@ fn may_exceed([dark, bright]: [f32; 2], [b0, b1]: [f32; 2], [r0, r1]: [f32; 2]) 
 }
 
 impl Lie {
-    /// A pixel's chroma samples and shares, counted from `first`. The samples beyond those that are there are taken
-    /// to be as the last.
-    fn shares(&self, axis: usize, pixel: usize, first: usize, there: usize) -> [(usize, f32); 2] {
-        let shares = self.upsampling[axis].shares(pixel, self.samples[axis]);
+    /// A column's chroma samples and shares, counted from `first`. The samples beyond those that are there are taken to
+    /// be as the last.
+    fn shares(&self, pixel: usize, first: usize, there: usize) -> [(usize, f32); 2] {
+        let shares = self.upsampling[0].shares(pixel, self.samples[0]);
         shares.map(|(sample, share)| (sample.saturating_sub(first).min(there - 1), share as f32))
+    }
+
+    /// The block of chroma that block `i` of a strip of luma lies in, of `blocks` that are there.
+    fn chroma_block(&self, i: usize, blocks: usize) -> usize {
+        let at = ((self.first_blocks[0] + i) / self.sampling.0).saturating_sub(self.first_blocks[1]);
+        at.min(blocks.saturating_sub(1))
+    }
+
+    /// Whether the last pixels of a row of MCUs have a share of the chroma of the next.
+    pub(super) fn reaches_below(&self) -> bool {
+        self.upsampling[1] == Upsampling::Smooth
     }
 }
 
-/// Whether a pixel of a block is in excess, with the chroma sample nearest to it.
+/// Whether a pixel of a block is in excess, with the chroma of its column and of the row nearest to it.
 #[inline(always)]
 pub(super) fn exceeds(place: &Place<'_>) -> bool {
-    let upper_half = place.rows[0][0].0 < 4;
-    let (mut brightest, mut darkest, mut last) = ([0.0; 8], [0.0; 8], usize::MAX);
+    let upper_half = place.rows[0][0].0 <= 4;
     let mut most = [0.0; 8];
-    for (x, [(near, _), _]) in place.columns.into_iter().enumerate() {
-        if near != last {
-            last = near;
-            let (cb, cr) = (&place.chroma[0][near], &place.chroma[1][near]);
-            for y in 0..8 {
-                let (red, blue, green) = (1.402 * cr[y], 1.772 * cb[y], -0.344 * cb[y] - 0.714 * cr[y]);
-                brightest[y] = greater(greater(red, blue), green);
-                darkest[y] = less(less(red, blue), green);
-            }
-            if place.height == 2 {
-                (brightest, darkest) = (doubled(&brightest, upper_half), doubled(&darkest, upper_half));
-            }
+    for (x, shares) in place.columns.into_iter().enumerate() {
+        let mixed = place.chroma.map(|columns| mixed(columns, shares));
+        let (mut brightest, mut darkest) = ([0.0; 8], [0.0; 8]);
+        for y in 0..8 {
+            let (cb, cr) = (mixed[0][y], mixed[1][y]);
+            let (red, blue, green) = (1.402 * cr, 1.772 * cb, -0.344 * cb - 0.714 * cr);
+            brightest[y] = greater(greater(red, blue), green);
+            darkest[y] = less(less(red, blue), green);
+        }
+        if place.height == 2 {
+            (brightest, darkest) = (doubled(&brightest, upper_half), doubled(&darkest, upper_half));
         }
         for y in 0..8 {
             let luma = place.luma[x][y];
@@ -141,6 +167,16 @@ pub(super) fn exceeds(place: &Place<'_>) -> bool {
         }
     }
     most.into_iter().fold(0.0, greater) > LET_BE
+}
+
+/// A column of chroma between two of its columns.
+#[inline(always)]
+fn mixed(columns: &[[f32; 8]], [(near, near_share), (next, next_share)]: [(usize, f32); 2]) -> [f32; 8] {
+    let mut mixed = [0.0; 8];
+    for ((mixed, near), next) in mixed.iter_mut().zip(&columns[near]).zip(&columns[next]) {
+        *mixed = near * near_share + next * next_share;
+    }
+    mixed
 }
 
 /// One half of the values, each twice.
@@ -162,15 +198,23 @@ fn doubled(values: &[f32; 8], upper_half: bool) -> [f32; 8] {
 /// The excess of a block's pixels.
 #[inline(always)]
 pub(super) fn block(place: &Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) {
-    for (x, [(near, near_share), (next, next_share)]) in place.columns.into_iter().enumerate() {
+    for (x, shares) in place.columns.into_iter().enumerate() {
+        let [(near, near_share), (next, next_share)] = shares;
         let mut chroma = [[0.0; 8]; 2];
-        for (chroma, columns) in chroma.iter_mut().zip(place.chroma) {
-            let mut mixed = [0.0; 8];
-            for ((mixed, near), next) in mixed.iter_mut().zip(&columns[near]).zip(&columns[next]) {
-                *mixed = near * near_share + next * next_share;
-            }
+        for (c, (chroma, columns)) in chroma.iter_mut().zip(place.chroma).enumerate() {
+            let inside = mixed(columns, shares);
+            let edge = |side: usize, inside: f32| {
+                let row = &place.outside[side][c];
+                match (row.get(near), row.get(next)) {
+                    (Some(near), Some(next)) => near * near_share + next * next_share,
+                    _ => inside,
+                }
+            };
+            let mut mixed = [0.0; 16];
+            mixed[1..9].copy_from_slice(&inside);
+            (mixed[0], mixed[9]) = (edge(0, inside[0]), edge(1, inside[7]));
             for (chroma, [(near, near_share), (next, next_share)]) in chroma.iter_mut().zip(place.rows) {
-                *chroma = mixed[near & 7] * near_share + mixed[next & 7] * next_share;
+                *chroma = mixed[near & 15] * near_share + mixed[next & 15] * next_share;
             }
         }
         for y in 0..8 {

@@ -23,7 +23,7 @@ pub(crate) use simd::Level;
 
 use std::ops::Range;
 
-use gamut::{Excess, Lie};
+use gamut::{Around, Excess, Lie};
 use header::Color;
 use huffman::Tables;
 use resample::{Axis, LANES, Ring, Span, Upsampling};
@@ -82,6 +82,20 @@ struct Parts {
     excess_rows: [Vec<f32>; 3],
     /// For each strip in luma's ring, whether it has an excess.
     exceeds: Vec<bool>,
+    /// Chroma's last row in the row of MCUs before and its first in this one; empty: there is none.
+    above: [Vec<f32>; 2],
+    below: [Vec<f32>; 2],
+    /// The strips of the row of MCUs before, whose last strip of luma waits for the chroma below it.
+    held: Option<usize>,
+    held_strips: [Strips; 3],
+}
+
+/// One row of each chroma's first strip.
+fn copy_row(strips: &[Strips; 3], row: usize, to: &mut [Vec<f32>; 2]) {
+    for (to, strips) in to.iter_mut().zip(&strips[1..]) {
+        to.clear();
+        to.extend(strips.columns[..strips.blocks * 8].iter().map(|column| column[row]));
+    }
 }
 
 /// Which axes a component uses.
@@ -182,6 +196,7 @@ impl Parts {
             first_mcu = first_mcu.min(columns.start / component.h);
             end_mcu = end_mcu.max(columns.end.div_ceil(component.h));
             self.strips[i].set(component.v, columns.len(), across.taps);
+            self.held_strips[i].set(component.v, columns.len(), across.taps);
             self.rings[i].set(size.next_multiple_of(LANES), down.taps + 16 * component.v + 16);
             self.rows[i].resize(size.next_multiple_of(LANES), 0.0);
             (self.want.across[i], self.want.down[i]) = (columns, rows);
@@ -201,6 +216,8 @@ impl Parts {
             self.exceeds.clear();
             // What the rings hold from another image is cleared when its place is taken.
             self.exceeds.resize(self.rings[0].capacity() / 8, true);
+            self.above.iter_mut().for_each(Vec::clear);
+            self.held = None;
         }
         for axis in &mut self.across {
             let strip = (axis.first / 8 * 8) as u32;
@@ -261,15 +278,15 @@ impl Work<'_, '_> {
             };
             self.level.decode_row(row)?;
             if wanted {
-                self.resample(number);
+                self.resample(number, number + 1 == rows.end);
                 self.write(number)?;
             }
         }
         if self.next == self.target.size { Ok(()) } else { Err(Refused) }
     }
 
-    /// Resamples the strips of a row of MCUs across, into the rings.
-    fn resample(&mut self, number: usize) {
+    /// Resamples the strips of a row of MCUs across, into the rings. `last`: no other row comes after it.
+    fn resample(&mut self, number: usize, last: bool) {
         let Self { header, parts, level, .. } = self;
         for (i, component) in header.components.iter().enumerate().take(header.count) {
             let axis = &parts.across[axis_of(i)];
@@ -279,12 +296,8 @@ impl Work<'_, '_> {
                 }
             }
         }
-        let Some(lie) = parts.lie else { return };
-        for y in 0..lie.sampling.1 {
-            let block_row = number * lie.sampling.1 + y;
-            if parts.want.down[0].contains(&block_row) {
-                parts.resample_excess(*level, &lie, (number, y), block_row);
-            }
+        if let Some(lie) = parts.lie {
+            parts.resample_excess(*level, &lie, number, last);
         }
     }
 
@@ -295,7 +308,9 @@ impl Work<'_, '_> {
             for (i, component) in header.components.iter().enumerate().take(header.count) {
                 let axis = &parts.down[axis_of(i)];
                 let there = (number + 1) * component.v * 8;
-                if axis.ends[self.next] as usize > there {
+                // The excess of a strip that is held is not known yet.
+                let known = if i == 0 && parts.held.is_some() { there - 8 } else { there };
+                if axis.ends[self.next] as usize > known {
                     return Ok(());
                 }
                 if there - axis.starts[self.next] as usize > parts.rings[i].capacity() {
@@ -313,9 +328,42 @@ impl Work<'_, '_> {
 }
 
 impl Parts {
-    /// Finds the excess in strip `y` of row `row` of MCUs and resamples it across.
-    fn resample_excess(&mut self, level: Level, lie: &Lie, (row, y): (usize, usize), block_row: usize) {
-        let found = self.excess.find(&self.strips, (row, y), lie, level);
+    /// Finds the excess in the strips of a row of MCUs and resamples it across. Where the last strip needs the chroma
+    /// of the next row it is held back until that is there.
+    fn resample_excess(&mut self, level: Level, lie: &Lie, number: usize, last: bool) {
+        let v = lie.sampling.1;
+        let none = [const { Vec::new() }; 2];
+        if let Some(before) = self.held.take() {
+            copy_row(&self.strips, 0, &mut self.below);
+            let place = (before, v - 1);
+            let around = Around { strips: &self.held_strips, place, outside: [&none, &self.below] };
+            let found = self.excess.find(&around, lie, level);
+            self.put_excess(level, before * v + v - 1, found);
+        }
+        for y in 0..v {
+            let block_row = number * v + y;
+            if !self.want.down[0].contains(&block_row) {
+                continue;
+            }
+            if y + 1 == v && !last && lie.reaches_below() && gamut::strip_may_exceed(&self.strips, y, lie) {
+                self.held = Some(number);
+                continue;
+            }
+            let above = if y == 0 { &self.above } else { &none };
+            let around = Around { strips: &self.strips, place: (number, y), outside: [above, &none] };
+            let found = self.excess.find(&around, lie, level);
+            self.put_excess(level, block_row, found);
+        }
+        if lie.reaches_below() {
+            copy_row(&self.strips, 7, &mut self.above);
+        }
+        if self.held.is_some() {
+            std::mem::swap(&mut self.strips, &mut self.held_strips);
+        }
+    }
+
+    /// Resamples the excess that was found in a strip of luma across.
+    fn put_excess(&mut self, level: Level, block_row: usize, found: Option<Range<usize>>) {
         let slots = self.exceeds.len();
         let Some(exceeds) = self.exceeds.get_mut(block_row & (slots - 1)) else { return };
         let axis = &self.across[0];
