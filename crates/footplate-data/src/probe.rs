@@ -171,6 +171,24 @@ pub struct Storage {
     pub data_bytes: u64,
 }
 
+/// Samples whose sizes are looked at to know the whole.
+const SIZED: usize = 256;
+
+/// Bytes of all training samples, from the sizes of some that lie evenly over the data set: an estimate. `None`: they are in
+/// this process's memory, or no size could be read.
+pub fn data_bytes(dataset: &Dataset) -> Option<u64> {
+    let images = match dataset {
+        Dataset::Images(images) if images.store.is_on_disk() => images,
+        _ => return None,
+    };
+    let all = images.split(Split::Train);
+    let step = all.len().div_ceil(SIZED).max(1);
+    let sizes: Vec<u64> =
+        all.iter().step_by(step).filter_map(|number| images.store.size(*number as usize)).collect();
+    let each = sizes.iter().sum::<u64>() as f64 / sizes.len() as f64;
+    (!sizes.is_empty()).then_some((each * all.len() as f64) as u64)
+}
+
 /// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read. Ends
 /// early when `stop` is set.
 pub fn storage(

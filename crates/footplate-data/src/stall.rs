@@ -225,6 +225,19 @@ pub fn lru_hits(share: f64) -> f64 {
     if missed == 0.0 { 1.0 } else { (c + missed * missed.ln()).max(0.0) }
 }
 
+/// The page cache serves a data set from memory if it is smaller than this share of what is free; a cache of ours may
+/// take as much.
+pub const FITS: f64 = 0.8;
+/// A cache of less is not worth its threads' attention.
+const CACHE_MIN: u64 = 16 << 20;
+
+/// The size of a cache in memory for a data set of `data_bytes`, where `free` bytes are left: none where the page
+/// cache holds all of it, else what may be taken, because the page cache would lose just what comes next.
+pub fn cache_size(data_bytes: u64, free: u64) -> Option<u64> {
+    let most = (free as f64 * FITS) as u64;
+    (data_bytes > most && most >= CACHE_MIN).then_some(most)
+}
+
 /// Something that could be done about a job.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]

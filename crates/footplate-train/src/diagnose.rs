@@ -9,14 +9,16 @@ use footplate_core::stats::mean;
 use footplate_data::cpu_time::cores_got;
 use footplate_data::probe::{self, Cold, Rate, Storage};
 use footplate_data::stall::{self, Candidate, Change, Costs, Recommendation, Situation};
-use footplate_data::{DataError, Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
+use footplate_data::{
+    CacheSettings, DataError, Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split,
+};
 use serde::Serialize;
 
 use crate::device::ChosenDevice;
 use crate::error::TrainError;
 use crate::job::Job;
 use crate::model;
-use crate::probe::{self as steps, StepRate, Trial};
+use crate::probe::{self as steps, Lead, StepRate, Trial};
 use crate::settings::TrainSettings;
 
 /// Shares of the time for each measurement. What is left goes to the run with the change applied.
@@ -36,8 +38,6 @@ mod share {
     pub(super) const APPLIED: f64 = 0.20;
 }
 
-/// The page cache serves the data set from memory if it is smaller than this share of what is free.
-const FITS: f64 = 0.8;
 /// A process that gets less than this share of the cores shares them with others.
 const OWN_CORES: f64 = 0.9;
 /// Longer is not more exact.
@@ -161,6 +161,8 @@ struct Bench<'a> {
     time: Duration,
     loader: LoaderSettings,
     resident: Arc<Dataset>,
+    /// Whether the best change is to be applied.
+    apply: bool,
     note: &'a mut dyn FnMut(&str),
 }
 
@@ -179,7 +181,7 @@ pub fn diagnose(
     let Some(resident) = probe::resident(&subject.dataset) else {
         return Err(no_sample(subject, &loader));
     };
-    let mut bench = Bench { subject, stop, started, time, loader, resident, note };
+    let mut bench = Bench { subject, stop, started, time, loader, resident, apply, note };
     let measured = bench.measure()?;
     if stop.load(Ordering::Relaxed) {
         return Ok(None);
@@ -243,7 +245,8 @@ impl Bench<'_> {
             probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
         measured.cores_got.push(self.cores_got());
-        measured.trial = self.trial(settings, dataset, self.source(&measured), share::TRIAL)?;
+        measured.trial =
+            self.trial(settings, dataset, self.source(&measured), (Lead::default(), share::TRIAL))?;
         measured.cores_got.push(self.cores_got());
         Ok(measured)
     }
@@ -282,7 +285,7 @@ impl Bench<'_> {
         settings: &TrainSettings,
         dataset: &Arc<Dataset>,
         source: Source,
-        share: f64,
+        (lead, share): (Lead, f64),
     ) -> Result<Trial, TrainError> {
         let device = &self.subject.device;
         let cold = matches!(source, Source::Storage { .. });
@@ -290,7 +293,7 @@ impl Bench<'_> {
         if cold {
             probe::evict(dataset, self.share(share::EVICT));
         }
-        steps::trial(settings, dataset, device, self.share(share), self.stop)
+        steps::trial(settings, dataset, device, (lead, self.share(share)), self.stop)
     }
 
     /// Where samples will come from after the first epoch.
@@ -300,7 +303,7 @@ impl Bench<'_> {
             return Source::Storage { hits: 0.0 };
         }
         match self.subject.memory_free {
-            Some(free) if storage.data_bytes as f64 > free as f64 * FITS => {
+            Some(free) if storage.data_bytes as f64 > free as f64 * stall::FITS => {
                 let kept = free as f64 / storage.data_bytes as f64;
                 Source::Storage { hits: stall::lru_hits(kept) }
             }
@@ -381,6 +384,8 @@ impl Bench<'_> {
             candidates.push(Candidate { change: Change::IndexedShards, costs, workers });
         }
         if matches!(source, Source::Storage { .. }) {
+            // The cache first: of two that gain as much, it costs nothing.
+            candidates.extend(self.cache(measured, situation));
             candidates.push(situation.faster_storage());
         }
         candidates.extend(self.smaller_images(measured, situation)?);
@@ -388,9 +393,24 @@ impl Bench<'_> {
         Ok(candidates)
     }
 
+    /// A part of the data that stays in memory from its first reading on. Where `--cold` says that all comes from
+    /// storage, the memory may hold even the whole.
+    fn cache(&self, measured: &Measured, situation: &Situation) -> Option<Candidate> {
+        let (free, storage) = (self.subject.memory_free?, measured.storage.as_ref()?);
+        let most = (free as f64 * stall::FITS) as u64;
+        let uncached = costs(measured, true, self.subject.cores);
+        // What the samples take besides their bytes.
+        let all = storage.data_bytes + storage.data_bytes / 16 + CACHE_TABLES;
+        Some(situation.cached(&uncached, most.min(all), all))
+    }
+
     /// Whether `steps` more steps of `step_s` seconds fit into the time, with the applied run still to come.
-    fn is_time_for(&self, step_s: f64, steps: f64) -> bool {
-        let left = self.left().saturating_sub(self.share(share::APPLIED));
+    fn is_time_for(&self, step_s: f64, steps: f64, now: &Situation) -> bool {
+        let filling = match now.costs.storage_per_s {
+            Some(_) if self.apply => self.filling(now),
+            _ => Duration::ZERO,
+        };
+        let left = self.left().saturating_sub(self.share(share::APPLIED).saturating_add(filling));
         !self.stop.load(Ordering::Relaxed) && step_s * steps < left.as_secs_f64()
     }
 
@@ -407,7 +427,7 @@ impl Bench<'_> {
         let step_s = now.costs.compute_s * settings.batch_size as f64;
         let sensible = (smallest..settings.image_size).contains(&pixels);
         let images = matches!(dataset.as_ref(), Dataset::Images(_));
-        if !images || !sensible || !self.is_time_for(step_s, 4.0) {
+        if !images || !sensible || !self.is_time_for(step_s, 4.0, now) {
             return Ok(None);
         }
         (self.note)("smaller images");
@@ -431,7 +451,7 @@ impl Bench<'_> {
         let mut candidates = Vec::new();
         for (samples, factor) in [(settings.batch_size * 2, 2.0), (settings.batch_size / 2, 0.5)] {
             let sensible = samples >= 1 && samples <= *batch_max;
-            if !sensible || !self.is_time_for(step_s * factor, 4.0) {
+            if !sensible || !self.is_time_for(step_s * factor, 4.0, now) {
                 continue;
             }
             (self.note)("another batch size");
@@ -442,6 +462,35 @@ impl Bench<'_> {
             candidates.extend(costs.map(|costs| Candidate { change, costs, workers: now.workers }));
         }
         Ok(candidates)
+    }
+
+    /// How long an epoch may take that fills a cache.
+    fn filling(&self, now: &Situation) -> Duration {
+        let items = self.subject.dataset.len(Split::Train) as f64;
+        Duration::try_from_secs_f64(FILLING * items / now.present_per_s()).unwrap_or(Duration::MAX / 4)
+    }
+
+    /// The rate of the unchanged job, if there is time for it.
+    fn once_more(&mut self, source: Source) -> Result<Option<f64>, TrainError> {
+        let share = share::APPLIED / 2.0;
+        if self.left() < self.share(share) {
+            return Ok(None);
+        }
+        (self.note)("the real run once more");
+        let Subject { settings, dataset, .. } = self.subject;
+        Ok(self.trial(settings, dataset, source, (Lead::default(), share))?.items_per_s())
+    }
+
+    /// What has to come before a run with a change; `None`: there is no time for it.
+    fn lead(&self, change: Change, diagnosis: &Diagnosis) -> Option<Lead> {
+        if !matches!(change, Change::Cache { .. }) {
+            return Some(Lead::default());
+        }
+        let time = self.filling(&diagnosis.situation);
+        let steps = self.subject.dataset.len(Split::Train).div_ceil(self.subject.settings.batch_size);
+        // Slow storage has drawn out the measurements before: a little more than was given is taken for it.
+        let is_time = time < self.left() + self.share(share::APPLIED / 2.0);
+        is_time.then_some(Lead { steps, time })
     }
 
     /// Runs the job with the best change that this process can make.
@@ -456,17 +505,17 @@ impl Bench<'_> {
                 false => self.subject.dataset.clone(),
             };
             let settings = if in_memory { settings.clone() } else { changed(settings, change)? };
-            Some((*recommendation, settings, dataset))
+            let lead = self.lead(change, diagnosis)?;
+            Some((*recommendation, settings, dataset, lead))
         });
-        let Some((recommendation, settings, dataset)) = found else { return Ok(()) };
+        let Some((recommendation, settings, dataset, lead)) = found else { return Ok(()) };
         (self.note)("the real run with the change");
-        let trial = self.trial(&settings, &dataset, diagnosis.source, share::APPLIED / 2.0)?;
+        let counted = (lead, share::APPLIED / 2.0);
+        let trial = self.trial(&settings, &dataset, diagnosis.source, counted)?;
         let Some(got_per_s) = trial.items_per_s() else { return Ok(()) };
-        (self.note)("the real run once more");
-        let (settings, dataset) = (&self.subject.settings, &self.subject.dataset);
-        let again = self.trial(settings, dataset, diagnosis.source, share::APPLIED / 2.0)?;
+        let again = self.once_more(diagnosis.source)?;
         let before = diagnosis.measured.trial.items_per_s();
-        let moved = before.zip(again.items_per_s()).map(|(before, now)| now / before - 1.0);
+        let moved = before.zip(again).map(|(before, now)| now / before - 1.0);
         if let Some(moved) = moved.filter(|moved| moved.abs() > DRIFT) {
             diagnosis.warnings.push(format!(
                 "the unchanged job ran {:+.0} % against its first run: the machine moved while it was measured",
@@ -479,11 +528,16 @@ impl Bench<'_> {
             predicted_per_s,
             got_per_s,
             error: predicted_per_s / got_per_s - 1.0,
-            unchanged_per_s: again.items_per_s(),
+            unchanged_per_s: again,
         });
         Ok(())
     }
 }
+
+/// Room for a cache's own tables.
+const CACHE_TABLES: u64 = 1 << 20;
+/// An epoch may take this much longer than by the rate of the real run while it fills a cache.
+const FILLING: f64 = 1.2;
 
 /// The settings after a change; `None` for one that settings cannot express.
 fn changed(settings: &TrainSettings, change: Change) -> Option<TrainSettings> {
@@ -492,11 +546,12 @@ fn changed(settings: &TrainSettings, change: Change) -> Option<TrainSettings> {
         Change::Workers { workers } => Some(TrainSettings { workers, workers_max: None, ..settings }),
         Change::ImageSize { pixels } => Some(TrainSettings { image_size: pixels, ..settings }),
         Change::BatchSize { samples } => Some(TrainSettings { batch_size: samples, ..settings }),
-        Change::PixelsU8
-        | Change::IndexedShards
-        | Change::Cache { .. }
-        | Change::FasterStorage { .. }
-        | Change::GpuClock { .. } => None,
+        Change::Cache { bytes } => {
+            Some(TrainSettings { cache: Some(CacheSettings::Ram { bytes }), ..settings })
+        }
+        Change::PixelsU8 | Change::IndexedShards | Change::FasterStorage { .. } | Change::GpuClock { .. } => {
+            None
+        }
     }
 }
 

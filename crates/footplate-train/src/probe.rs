@@ -221,12 +221,12 @@ impl Trial {
 }
 
 /// Trains for `time` with the real pipeline: the real loop, without checkpoints, validation or a run folder.
-/// The network that comes out is thrown away.
+/// The network that comes out is thrown away. `lead` comes before that and does not count.
 pub fn trial(
     settings: &TrainSettings,
     dataset: &Arc<Dataset>,
     device: &ChosenDevice,
-    time: Duration,
+    (lead, time): (Lead, Duration),
     stop: &AtomicBool,
 ) -> Result<Trial, TrainError> {
     let settings = TrainSettings { epochs: EPOCHS, max_steps: None, early_stop: None, ..settings.clone() };
@@ -236,11 +236,20 @@ pub fn trial(
     let around = Surroundings { store: None, sink, clock: RunClock::start(), stop: &enough };
     thread::scope(|scope| {
         let enough = &enough;
-        let listener = scope.spawn(move || listen(&records, time, stop, enough));
+        let listener = scope.spawn(move || listen(&records, lead, time, stop, enough));
         let result = engine::run(job, around);
         let trial = listener.join().unwrap_or_default();
         result.map(|_| trial)
     })
+}
+
+/// What comes before the steps that count, as a cache's first epoch does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lead {
+    /// Steps.
+    pub steps: usize,
+    /// The longest that they may take; then the trial ends without figures.
+    pub time: Duration,
 }
 
 /// A step of a real run as it was seen.
@@ -253,9 +262,15 @@ struct Seen {
 }
 
 /// Notes steps until the run has lasted long enough, then tells it to end.
-fn listen(records: &Receiver<Record>, time: Duration, stop: &AtomicBool, enough: &AtomicBool) -> Trial {
-    let (started, cpu_began_s) = (Instant::now(), process_cpu_s());
-    let (mut seen, mut workers) = (Vec::new(), None);
+fn listen(
+    records: &Receiver<Record>,
+    lead: Lead,
+    time: Duration,
+    stop: &AtomicBool,
+    enough: &AtomicBool,
+) -> Trial {
+    let (mut started, mut cpu_began_s) = (Instant::now(), process_cpu_s());
+    let (mut seen, mut workers, mut before) = (Vec::new(), None, 0);
     for record in records {
         let step = match record {
             Record::Minibatch(step) => step,
@@ -266,6 +281,15 @@ fn listen(records: &Receiver<Record>, time: Duration, stop: &AtomicBool, enough:
             _ => continue,
         };
         let ended = started.elapsed();
+        if before < lead.steps {
+            before += 1;
+            if ended >= lead.time || stop.load(Ordering::Relaxed) {
+                enough.store(true, Ordering::Relaxed);
+            } else if before == lead.steps {
+                (started, cpu_began_s) = (Instant::now(), process_cpu_s());
+            }
+            continue;
+        }
         seen.push(Seen { step, ended, cpu_s: process_cpu_s() });
         // A single step must do, where it fills the time.
         let counted = seen.len() == 1 || seen.len() >= WARM_UP_STEPS + STEPS_MIN;
@@ -333,7 +357,7 @@ mod tests {
         let rate = step_rate(&settings, &text(), &device, TIME, &never).unwrap();
         assert!(rate.steps_s.len() >= STEPS_MIN && rate.wall_s_each() > Some(0.0), "{rate:?}");
         assert!(rate.cpu_s_each() > Some(0.0));
-        let trial = trial(&settings, &text(), &device, TIME, &never).unwrap();
+        let trial = trial(&settings, &text(), &device, (Lead::default(), TIME), &never).unwrap();
         assert!(trial.steps >= STEPS_MIN as u64 && trial.items >= trial.steps, "{trial:?}");
         let per_item = trial.wall_s / trial.items as f64;
         assert!((trial.split.total_s() - per_item).abs() < 0.01 * per_item, "{trial:?}");
@@ -345,7 +369,14 @@ mod tests {
         let _turn = seeded(0);
         let now = AtomicBool::new(true);
         let device = ChosenDevice::cpu("test");
-        let trial = trial(&small_settings("lstm"), &text(), &device, Duration::from_secs(600), &now).unwrap();
+        let trial = trial(
+            &small_settings("lstm"),
+            &text(),
+            &device,
+            (Lead::default(), Duration::from_secs(600)),
+            &now,
+        )
+        .unwrap();
         assert_eq!(trial.items_per_s(), None);
     }
 

@@ -1,5 +1,6 @@
 //! The program `footplate`: arguments and settings in, records and figures out.
 
+mod auto_cache;
 mod cli;
 mod commands;
 mod embedded;

@@ -56,7 +56,7 @@ pub(crate) struct TrainOptions {
     /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Data")]
     pub(crate) prefetch_bytes: Option<Size>,
-    /// Keep a fixed part of the training images' bytes: ram:SIZE, or disk:FOLDER:SIZE on a fast disk [default: none]
+    /// Keep a fixed part of the training images' bytes: ram:SIZE, disk:FOLDER:SIZE on a fast disk, or auto [default: none]
     #[arg(long, value_name = "CACHE", help_heading = "Data")]
     pub(crate) cache: Option<CacheChoice>,
 
@@ -211,13 +211,22 @@ impl FromStr for Size {
 
 /// Where a part of the data is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CacheChoice(pub(crate) CacheSettings);
+pub(crate) enum CacheChoice {
+    /// In memory, if the page cache cannot hold the data set.
+    Auto,
+    /// As said.
+    Fixed(CacheSettings),
+}
 
 impl FromStr for CacheChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a cache such as ram:2GiB or disk:/mnt/nvme/cache:20GiB");
+        let wrong =
+            || format!("`{text}` is not a cache such as auto, ram:2GiB or disk:/mnt/nvme/cache:20GiB");
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (folder, size) = rest.rsplit_once(':').unwrap_or(("", rest));
         let Size { bytes } = size.parse().map_err(|e| format!("{}: {e}", wrong()))?;
@@ -226,9 +235,9 @@ impl FromStr for CacheChoice {
             return Err(wrong());
         }
         match (kind, folder) {
-            ("ram", "") => Ok(Self(CacheSettings::Ram { bytes })),
+            ("ram", "") => Ok(Self::Fixed(CacheSettings::Ram { bytes })),
             ("disk", folder) if !folder.is_empty() => {
-                Ok(Self(CacheSettings::Disk { folder: folder.into(), bytes }))
+                Ok(Self::Fixed(CacheSettings::Disk { folder: folder.into(), bytes }))
             }
             _ => Err(wrong()),
         }
@@ -367,10 +376,11 @@ mod tests {
 
     #[test]
     fn caches_have_a_place_and_a_size() {
-        let cache = |text: &str| text.parse::<CacheChoice>().map(|choice| choice.0);
-        assert_eq!(cache("ram:2GiB"), Ok(CacheSettings::Ram { bytes: 2 << 30 }));
+        let cache = |text: &str| text.parse::<CacheChoice>();
+        assert_eq!(cache("ram:2GiB"), Ok(CacheChoice::Fixed(CacheSettings::Ram { bytes: 2 << 30 })));
+        assert_eq!(cache("auto"), Ok(CacheChoice::Auto));
         let disk = CacheSettings::Disk { folder: "/a:b/c".into(), bytes: 1 << 20 };
-        assert_eq!(cache("disk:/a:b/c:1MiB"), Ok(disk));
+        assert_eq!(cache("disk:/a:b/c:1MiB"), Ok(CacheChoice::Fixed(disk)));
         for bad in [
             "ram",
             "ram:",

@@ -106,19 +106,22 @@ pub(crate) fn settings(
         workers_max: o.workers.is_none().then_some(cores.max(1)),
         prefetch_batches: o.prefetch_batches.unwrap_or(PREFETCH_BATCHES),
         prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.bytes),
-        cache: o.cache.clone().map(cache),
+        // `auto` is decided when the memory plan is known.
+        cache: o.cache.clone().and_then(cache),
         checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.seconds),
         max_bad_fraction: o.max_bad_fraction.unwrap_or(0.01),
     }
 }
 
 /// A resumed run finds its cache from any folder.
-fn cache(choice: CacheChoice) -> CacheSettings {
-    match choice.0 {
-        CacheSettings::Disk { folder, bytes } => {
-            CacheSettings::Disk { folder: std::path::absolute(&folder).unwrap_or(folder), bytes }
+fn cache(choice: CacheChoice) -> Option<CacheSettings> {
+    match choice {
+        CacheChoice::Auto => None,
+        CacheChoice::Fixed(CacheSettings::Disk { folder, bytes }) => {
+            let folder = std::path::absolute(&folder).unwrap_or(folder);
+            Some(CacheSettings::Disk { folder, bytes })
         }
-        ram @ CacheSettings::Ram { .. } => ram,
+        CacheChoice::Fixed(ram) => Some(ram),
     }
 }
 

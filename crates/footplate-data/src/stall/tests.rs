@@ -207,3 +207,11 @@ proptest! {
         prop_assert!((0.0..=share).contains(&hits));
     }
 }
+
+#[test]
+fn a_cache_is_for_what_the_page_cache_cannot_hold() {
+    const GIB: u64 = 1 << 30;
+    assert_eq!(cache_size(GIB, 2 * GIB), None);
+    assert_eq!(cache_size(10 * GIB, 5 * GIB), Some(4 * GIB));
+    assert_eq!(cache_size(10 * GIB, 1 << 20), None);
+}

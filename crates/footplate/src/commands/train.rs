@@ -24,12 +24,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::cli::TrainArguments;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
-use crate::options::{BatchSize, SettingsFile, TrainOptions};
+use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
 use crate::power::PowerWatch;
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
 use crate::view::{Detail, Progress, View};
-use crate::{embedded, host, output, resolve, summary_text};
+use crate::{auto_cache, embedded, host, output, resolve, summary_text};
 
 /// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
 pub(crate) const AUTO_BATCH_MAX: usize = 256;
@@ -85,7 +85,16 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
         settings = settings_for(&fixed, entry, &dataset);
     }
     let planner = planner.with_batch_size(settings.batch_size);
-    let plan = planner.checked(available)?;
+    let mut plan = planner.checked(available)?;
+    if options.cache == Some(CacheChoice::Auto) {
+        let (cache, why) = auto_cache::choose(&dataset, available, plan.total());
+        if detail != Detail::Quiet {
+            output::note(&why);
+        }
+        settings.cache = cache;
+        // It takes a part of what the plan leaves: nothing needs to be measured again.
+        plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
+    }
     if detail != Detail::Quiet {
         output::note(&plan_text(&plan, available));
     }

@@ -142,8 +142,7 @@ fn whenever_it_is_killed_all_comes_back() {
         assert_ok(&board.run(&["mode", "restore"]));
         assert_eq!(board.files(), before[which], "kill {number} on {name}");
     }
-    println!("{interrupted} of {kills} deaths left something to put back");
-    assert!(interrupted > 0, "no death was late enough to leave anything");
+    assert!(interrupted * 10 > kills, "only {interrupted} of {kills} deaths left anything to put back");
 }
 
 #[test]

@@ -338,7 +338,7 @@ impl Parts {
             let place = (before, v - 1);
             let around = Around { strips: &self.held_strips, place, outside: [&none, &self.below] };
             let found = self.excess.find(&around, lie, level);
-            self.put_excess(level, before * v + v - 1, found);
+            self.put_excess(level, before * v + v - 1, found.as_ref());
         }
         for y in 0..v {
             let block_row = number * v + y;
@@ -352,7 +352,7 @@ impl Parts {
             let above = if y == 0 { &self.above } else { &none };
             let around = Around { strips: &self.strips, place: (number, y), outside: [above, &none] };
             let found = self.excess.find(&around, lie, level);
-            self.put_excess(level, block_row, found);
+            self.put_excess(level, block_row, found.as_ref());
         }
         if lie.reaches_below() {
             copy_row(&self.strips, 7, &mut self.above);
@@ -363,7 +363,7 @@ impl Parts {
     }
 
     /// Resamples the excess that was found in a strip of luma across.
-    fn put_excess(&mut self, level: Level, block_row: usize, found: Option<Range<usize>>) {
+    fn put_excess(&mut self, level: Level, block_row: usize, found: Option<&Range<usize>>) {
         let slots = self.exceeds.len();
         let Some(exceeds) = self.exceeds.get_mut(block_row & (slots - 1)) else { return };
         let axis = &self.across[0];
@@ -372,7 +372,7 @@ impl Parts {
             if *exceeds || found.is_some() {
                 rows.fill(0.0);
             }
-            if let Some(columns) = &found {
+            if let Some(columns) = found {
                 level.across(color, axis, axis.groups(columns), rows);
             }
         }
