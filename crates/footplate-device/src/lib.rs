@@ -19,6 +19,7 @@ pub mod preset;
 pub mod rail;
 pub mod report;
 pub mod root;
+pub mod settable;
 pub mod sim;
 pub mod throttle;
 

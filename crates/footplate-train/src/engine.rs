@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn::tensor::Tensor;
+use footplate_core::ports::WorkStep;
 use footplate_core::record::{
     BadSampleRecord, EpochRecord, LoaderRecord, MinibatchRecord, Record, ValidationRecord, WarningRecord,
 };
@@ -87,31 +88,123 @@ struct Loop<'a> {
     checkpoint_at_ns: u64,
     /// Summed loss of steps whose loss is still on the device.
     loss_on_device: Option<Tensor<1>>,
+    /// Whether each step is waited for to its end on the device, as a measurement needs it.
+    waits: bool,
 }
 
 /// Trains until the job's end or until it is asked to stop.
 pub fn run(job: Job, around: Surroundings<'_>) -> Result<Outcome, TrainError> {
-    let writer = match &around.store {
-        Some(store) => Some(start_writer(store, &around)?),
-        None => None,
-    };
-    let now = around.clock.now_ns();
-    let mut this = Loop {
-        feed: Feed::new(job.device.device.clone().autodiff(), job.loader_settings(Split::Train).normalize),
-        steps_total: job.steps_total(),
-        steps_per_epoch: job.steps_per_epoch(),
-        bad: job.progress.bad_samples.iter().copied().collect(),
-        bad_named: Vec::new(),
-        writer,
-        job,
-        around,
-        step_ended_ns: now,
-        epoch_began_ns: now,
-        checkpoint_at_ns: now,
-        loss_on_device: None,
-    };
-    let ending = this.train()?;
-    this.finish(ending)
+    let mut session = Session::start(job, around)?;
+    while session.advance()?.is_some() {}
+    session.finish()
+}
+
+/// What one turn of the loop came to.
+enum Turn {
+    Step(WorkStep),
+    End(Ending),
+}
+
+/// A run that is driven from outside, a step at a time: what [`run`] does is to drive it to its end.
+pub struct Session<'a> {
+    this: Loop<'a>,
+    /// `None`: there is nothing left to do.
+    pipeline: Option<Pipeline>,
+    ending: Option<Ending>,
+}
+
+impl<'a> Session<'a> {
+    /// Starts the pipeline. The first step is made by the first [`Session::advance`].
+    pub fn start(job: Job, around: Surroundings<'a>) -> Result<Self, TrainError> {
+        let writer = match &around.store {
+            Some(store) => Some(start_writer(store, &around)?),
+            None => None,
+        };
+        let now = around.clock.now_ns();
+        let normalize = job.loader_settings(Split::Train).normalize;
+        let mut this = Loop {
+            feed: Feed::new(job.device.device.clone().autodiff(), normalize),
+            steps_total: job.steps_total(),
+            steps_per_epoch: job.steps_per_epoch(),
+            bad: job.progress.bad_samples.iter().copied().collect(),
+            bad_named: Vec::new(),
+            writer,
+            job,
+            around,
+            step_ended_ns: now,
+            epoch_began_ns: now,
+            checkpoint_at_ns: now,
+            loss_on_device: None,
+            waits: false,
+        };
+        if this.job.progress.finished {
+            return Ok(Self { this, pipeline: None, ending: Some(Ending::Completed) });
+        }
+        let pipeline = this.start_pipeline()?;
+        Ok(Self { this, pipeline: Some(pipeline), ending: None })
+    }
+
+    /// Makes the next step, with all that is due before it (the end of an epoch) and after it (a checkpoint).
+    /// `None`: the run is over, or was asked to stop.
+    pub fn advance(&mut self) -> Result<Option<WorkStep>, TrainError> {
+        let Some(pipeline) = self.pipeline.as_mut().filter(|_| self.ending.is_none()) else {
+            return Ok(None);
+        };
+        match self.this.turn(pipeline)? {
+            Turn::Step(step) => Ok(Some(step)),
+            Turn::End(ending) => {
+                self.ending = Some(ending);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The last checkpoint, and the end. A run that was not driven to its end can be resumed.
+    pub fn finish(self) -> Result<Outcome, TrainError> {
+        self.this.finish(self.ending.unwrap_or(Ending::Interrupted))
+    }
+
+    /// How the run ended; `None`: it goes on.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// Whether each step is waited for to its end on the device: for measurements. What was asked of the device
+    /// before is waited for at once.
+    pub fn wait_for_steps(&mut self, waits: bool) {
+        if waits && !self.this.waits {
+            self.this.wait_for_device();
+        }
+        self.this.waits = waits;
+    }
+
+    /// Changes the number of the loader's workers; what minibatches hold does not depend on it.
+    pub fn set_workers(&mut self, workers: usize) -> Result<(), TrainError> {
+        match &mut self.pipeline {
+            Some(pipeline) => Ok(pipeline.set_workers(workers)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The job as it stands.
+    pub fn job(&self) -> &Job {
+        &self.this.job
+    }
+
+    /// Steps that remain.
+    pub fn steps_left(&self) -> u64 {
+        self.this.steps_total.saturating_sub(self.this.job.progress.steps)
+    }
+
+    /// Where its records go.
+    pub fn sink(&self) -> &RecordSink {
+        &self.this.around.sink
+    }
+
+    /// The clock of its records and steps.
+    pub fn clock(&self) -> RunClock {
+        self.this.around.clock
+    }
 }
 
 fn start_writer(store: &CheckpointStore, around: &Surroundings<'_>) -> Result<CheckpointWriter, TrainError> {
@@ -123,36 +216,40 @@ fn start_writer(store: &CheckpointStore, around: &Surroundings<'_>) -> Result<Ch
 }
 
 impl Loop<'_> {
-    fn train(&mut self) -> Result<Ending, TrainError> {
-        if self.job.progress.finished {
-            return Ok(Ending::Completed);
-        }
+    fn start_pipeline(&mut self) -> Result<Pipeline, TrainError> {
         let from = Position { epoch: self.job.progress.epoch, batch: self.job.progress.batch };
         let settings = self.job.loader_settings(Split::Train);
         let epochs = self.job.settings.epochs;
-        let mut pipeline = Pipeline::start(self.job.dataset.clone(), Split::Train, settings, from, epochs)?;
+        let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Train, settings, from, epochs)?;
         self.checkpoint_due_next();
         self.step_ended_ns = self.around.clock.now_ns();
         self.epoch_began_ns = self.step_ended_ns;
-        loop {
-            if self.job.progress.epoch > self.job.progress.validated_epochs {
-                match self.finish_epoch()? {
-                    Some(Ending::Interrupted) => return Ok(Ending::Interrupted),
-                    Some(ending) => return Ok(ending),
-                    None => {}
-                }
-            }
-            if self.job.progress.steps >= self.steps_total {
-                return self.last_validation();
-            }
-            if self.around.stop.load(Ordering::Relaxed) {
-                return Ok(Ending::Interrupted);
-            }
-            if !self.step(&mut pipeline)? {
-                return Ok(Ending::Completed);
-            }
-            self.note_adjusted(&mut pipeline);
-            self.checkpoint_if_due()?;
+        Ok(pipeline)
+    }
+
+    /// What is due, and one step.
+    fn turn(&mut self, pipeline: &mut Pipeline) -> Result<Turn, TrainError> {
+        if self.job.progress.epoch > self.job.progress.validated_epochs
+            && let Some(ending) = self.finish_epoch()?
+        {
+            return Ok(Turn::End(ending));
+        }
+        if self.job.progress.steps >= self.steps_total {
+            return self.last_validation().map(Turn::End);
+        }
+        if self.around.stop.load(Ordering::Relaxed) {
+            return Ok(Turn::End(Ending::Interrupted));
+        }
+        let Some(step) = self.step(pipeline)? else { return Ok(Turn::End(Ending::Completed)) };
+        self.note_adjusted(pipeline);
+        self.checkpoint_if_due()?;
+        Ok(Turn::Step(step))
+    }
+
+    /// Lets the device finish what it was asked. A device that fails shows it where a result is fetched.
+    fn wait_for_device(&self) {
+        if !self.job.device.synchronous {
+            let _ = self.job.device.device.sync();
         }
     }
 
@@ -172,15 +269,16 @@ impl Loop<'_> {
     }
 
     /// One step: the gradients of `accumulate` minibatches (fewer at the end of an epoch) and one update.
-    /// `false`: the pipeline has come to its end.
-    fn step(&mut self, pipeline: &mut Pipeline) -> Result<bool, TrainError> {
+    /// `None`: the pipeline has come to its end.
+    fn step(&mut self, pipeline: &mut Pipeline) -> Result<Option<WorkStep>, TrainError> {
+        let begun_ns = self.around.clock.now_ns();
         let mut times = StepTimes::default();
         let mut gradients = GradientMap::new();
         let (mut rows, mut items) = (0usize, 0usize);
         let mut loss_sum: Option<Tensor<1>> = None;
         let epoch = self.job.progress.epoch;
         for _ in 0..self.job.settings.accumulate {
-            let Some(batch) = self.next_batch(pipeline, &mut times)? else { return Ok(false) };
+            let Some(batch) = self.next_batch(pipeline, &mut times)? else { return Ok(None) };
             items += batch.items;
             if batch.items > 0 {
                 let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times);
@@ -196,7 +294,12 @@ impl Loop<'_> {
         let rate = self.update(gradients, rows, &mut times);
         self.job.progress.steps += 1;
         self.record_step(epoch, items, rows, rate, loss_sum, &times)?;
-        Ok(true)
+        Ok(Some(WorkStep {
+            end_ns: self.step_ended_ns,
+            step_ns: self.step_ended_ns - begun_ns,
+            stall_ns: times.wait + times.transfer,
+            items: u32::try_from(items).unwrap_or(u32::MAX),
+        }))
     }
 
     /// Waits for the next minibatch.
@@ -294,7 +397,10 @@ impl Loop<'_> {
     ) -> Result<(), TrainError> {
         let step = self.job.progress.steps - 1;
         let begun = self.around.clock.now_ns();
-        let synced = self.job.device.synchronous || step.is_multiple_of(ASYNC_LOSS_EVERY);
+        let synced = self.job.device.synchronous || self.waits || step.is_multiple_of(ASYNC_LOSS_EVERY);
+        if self.waits {
+            self.wait_for_device();
+        }
         let loss = self.take_loss(loss_sum, rows, synced);
         let t_ns = self.around.clock.now_ns();
         if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {

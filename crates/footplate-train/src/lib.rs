@@ -23,6 +23,7 @@ pub mod settings;
 #[cfg(test)]
 mod testing;
 pub mod weights;
+pub mod workload;
 
 pub use error::TrainError;
 pub use job::{Job, MemoryPlanner};

@@ -100,7 +100,7 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
 }
 
 /// How many standard deviations above the median a probability lies, by bisection.
-fn quantile(probability: f64) -> f64 {
+pub(crate) fn quantile(probability: f64) -> f64 {
     let (mut low, mut high) = (0.0, 8.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);

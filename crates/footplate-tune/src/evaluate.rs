@@ -1,5 +1,6 @@
 //! How well few measured settings of a table predict all the others, and how good the choices made from them are.
 
+use footplate_core::profile_table::ProfileTable;
 use footplate_core::stats;
 use serde::Serialize;
 
@@ -33,6 +34,31 @@ impl Truth {
         };
         Measurement { setting: self.setting, time_s, power_w, time_error: 0.0, power_error: 0.0 }
     }
+}
+
+/// The settings of one workload of a table, each with its repeats, in the order of the table. The error is in words.
+pub fn truths(table: &ProfileTable, workload: &str) -> Result<Vec<Truth>, String> {
+    let mut truths: Vec<Truth> = Vec::new();
+    for row in table.of(workload) {
+        let number = |column: &str| table.extra_number(row, column).map_err(|e| e.to_string());
+        let batch_size = match number("batch_size")? {
+            Some(size) if size >= 1.0 && size.fract() == 0.0 => Some(size as u64),
+            Some(size) => return Err(format!("line {}: batch size {size} is no count", row.line)),
+            None => None,
+        };
+        let time_s = match row.time_s {
+            Some(time) => Some(time),
+            None => number("time_per_epoch_s")?.filter(|t| *t > 0.0),
+        };
+        let power_w = row.power_w.map(|w| w.0).or_else(|| Some(row.energy_j?.0 / time_s?));
+        let setting = Setting { mode: row.mode, batch_size, workers: None };
+        let measurement = Measurement { setting, time_s, power_w, time_error: 0.0, power_error: 0.0 };
+        match truths.iter_mut().find(|truth| truth.setting == setting) {
+            Some(truth) => truth.repeats.push(measurement),
+            None => truths.push(Truth { setting, repeats: vec![measurement] }),
+        }
+    }
+    Ok(truths)
 }
 
 /// What is evaluated.

@@ -4,6 +4,7 @@
 //! works through the ports of `footplate_core::ports`.
 
 pub mod choose;
+pub mod drift;
 pub mod evaluate;
 pub mod goal;
 mod normal;

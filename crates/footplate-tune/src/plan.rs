@@ -1,8 +1,8 @@
 //! Decides what to measure next: first settings that fill the space, then those that tell most about the promising
 //! ones, then those that are expected to improve the choice most under its limits.
 
-use crate::choose::{Candidate, Choice, Infeasible, choose};
-use crate::goal::Goal;
+use crate::choose::{Candidate, Choice, Infeasible, choose, quantile};
+use crate::goal::{Goal, Limits};
 use crate::normal;
 use crate::predict::{Estimate, Measurement, Predictor};
 use crate::rng::Rng;
@@ -81,6 +81,9 @@ pub struct Outlook {
 
 /// Settings that one step of planning looks at closely.
 const CLOSE_LOOK: usize = 160;
+
+/// Measurements of one setting at most before it is no longer looked at again for its limits.
+const LOOKS_MAX: usize = 3;
 
 /// By how much the model's errors are widened before a search ends.
 const DOUBT: f64 = 2.5;
@@ -193,27 +196,34 @@ impl Search {
         Outlook { predictor, candidates, goal, verified, best }
     }
 
-    /// The measurements of one setting as one; `None` if there is none.
+    /// The measurements of one setting as one, each by its own error; `None` if there is none.
     fn merged(&self, setting: &Setting) -> Option<Measurement> {
-        let mut same = self.measured.iter().filter(|m| m.setting == *setting);
-        let last = *same.next_back()?;
-        let count = 1 + same.count();
-        if count == 1 {
-            return Some(last);
+        let same: Vec<&Measurement> = self.measured.iter().filter(|m| m.setting == *setting).collect();
+        if same.len() < 2 {
+            return same.first().map(|m| **m);
         }
-        let all = || self.measured.iter().filter(|m| m.setting == *setting);
-        let mean = |value: &dyn Fn(&Measurement) -> Option<f64>| {
-            let values: Vec<f64> = all().filter_map(value).collect();
-            footplate_core::stats::mean(&values)
+        let (time_s, time_error) = weighted(same.iter().filter_map(|m| Some((m.time_s?, m.time_error))));
+        let (power_w, power_error) = weighted(same.iter().filter_map(|m| Some((m.power_w?, m.power_error))));
+        Some(Measurement { setting: *setting, time_s, power_w, time_error, power_error })
+    }
+
+    /// A measured setting that is better than the choice and holds the limits by its figures, but not surely enough: a
+    /// second look may tell. `None`: there is none by more than a trifle.
+    pub fn doubtful(&self, outlook: &Outlook) -> Option<Setting> {
+        let goal = &outlook.goal;
+        let best = outlook.verified.map_or(f64::INFINITY, |choice| choice.objective.value);
+        let better = |index: usize| {
+            let candidate = &outlook.candidates[index];
+            let prediction = &candidate.prediction;
+            let objective = goal.objective_of(prediction)?.value;
+            let looks = self.measured.iter().filter(|m| m.setting == candidate.setting).count();
+            let may_hold = goal.excess(prediction) <= 1.0 && goal.probability(prediction) < goal.confidence;
+            let is_worth_it = objective < best * (1.0 - self.options.least_gain);
+            (candidate.measured && !self.forbidden[index] && may_hold && is_worth_it && looks < LOOKS_MAX)
+                .then_some((objective, candidate.setting))
         };
-        let shrink = 1.0 / (count as f64).sqrt();
-        Some(Measurement {
-            setting: *setting,
-            time_s: mean(&|m| m.time_s),
-            power_w: mean(&|m| m.power_w),
-            time_error: last.time_error * shrink,
-            power_error: last.power_error * shrink,
-        })
+        let found = (0..outlook.candidates.len()).filter_map(better);
+        found.min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1)
     }
 
     /// What to measure next. The same seed and measurements give the same answer.
@@ -301,7 +311,7 @@ impl Search {
 
     /// The setting of largest expected improvement under the limits.
     fn improving(&self, open: &[usize], outlook: &Outlook) -> Next {
-        let goal = &outlook.goal;
+        let goal = &self.acceptable(outlook);
         let Some(best) = outlook.verified else {
             return self.hoping(open, outlook);
         };
@@ -321,22 +331,44 @@ impl Search {
         Next::Profile(self.space[self.cheapest(&ties)])
     }
 
+    /// The goal as a measurement can meet it: a setting right at a limit would not be taken even if it truly held it,
+    /// because its measurement has an error of its own. So the limits are drawn in by that error.
+    fn acceptable(&self, outlook: &Outlook) -> Goal {
+        let (time_noise, power_noise) = outlook.predictor.noise();
+        let mean = |error: &dyn Fn(&Measurement) -> f64, noise: Option<f64>| {
+            let errors: Vec<f64> = self.measured.iter().map(error).filter(|e| *e > 0.0).collect();
+            footplate_core::stats::mean(&errors).or(noise).unwrap_or(0.0)
+        };
+        let (time, power) = (mean(&|m| m.time_error, time_noise), mean(&|m| m.power_error, power_noise));
+        let z = quantile(outlook.goal.confidence);
+        let limits = &outlook.goal.limits;
+        let drawn_in = |limit: Option<f64>, error: f64| limit.map(|limit| limit * (-z * error).exp());
+        let limits = Limits {
+            power_w: drawn_in(limits.power_w, power),
+            time_s: drawn_in(limits.time_s, time),
+            energy_j: drawn_in(limits.energy_j, time.hypot(power)),
+            ..*limits
+        };
+        Goal { limits, ..outlook.goal }
+    }
+
     /// The model expects no more gain, but it may be wrong where it saw little: settings that differ from the choice
     /// in one knob are looked at as if its errors were larger, while the allowance lasts.
     fn doubting(&self, open: &[usize], outlook: &Outlook, best: f64) -> Next {
         let Some(choice) = outlook.verified else { return Next::Done(Stop::Settled) };
+        let goal = &self.acceptable(outlook);
         let chosen = &self.space[choice.index];
         let mut gains: Vec<(usize, f64)> = Vec::new();
         for index in open {
             let setting = &self.space[*index];
             let differ = self.knobs.varying().filter(|knob| knob.value(setting) != knob.value(chosen));
             let prediction = outlook.candidates[*index].prediction.widened(DOUBT);
-            let Some(objective) = outlook.goal.objective_of(&prediction).filter(|_| differ.count() == 1)
+            let Some(objective) = goal.objective_of(&prediction).filter(|_| differ.count() == 1)
             else {
                 continue;
             };
             let gain = normal::expected_improvement(objective.value.ln(), objective.log_sd, best);
-            gains.push((*index, gain * outlook.goal.probability(&prediction)));
+            gains.push((*index, gain * goal.probability(&prediction)));
         }
         match gains.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
             Some((index, gain)) if gain >= self.options.least_gain => Next::Profile(self.space[index]),
@@ -346,7 +378,8 @@ impl Search {
 
     /// Nothing measured holds the limits yet: what most probably does.
     fn hoping(&self, open: &[usize], outlook: &Outlook) -> Next {
-        let chance = |i: &usize| outlook.goal.probability(&outlook.candidates[*i].prediction);
+        let goal = &self.acceptable(outlook);
+        let chance = |i: &usize| goal.probability(&outlook.candidates[*i].prediction);
         let best = open.iter().map(chance).fold(0.0, f64::max);
         if best < 0.02 {
             return Next::Done(Stop::Hopeless);
@@ -354,7 +387,7 @@ impl Search {
         // Of those nearly as likely, the one that serves the objective best.
         let objective = |i: &usize| {
             let prediction = &outlook.candidates[*i].prediction;
-            outlook.goal.objective_of(prediction).map_or(f64::INFINITY, |e| e.value)
+            goal.objective_of(prediction).map_or(f64::INFINITY, |e| e.value)
         };
         let likely = open.iter().filter(|i| chance(i) >= 0.9 * best);
         let index = likely.min_by(|a, b| objective(a).total_cmp(&objective(b))).copied();
@@ -376,11 +409,10 @@ impl Search {
 fn with_errors(measurement: &Measurement, predicted: &Candidate, predictor: &Predictor) -> Candidate {
     let (time_noise, power_noise) = predictor.noise();
     let error = |own: f64, noise: Option<f64>, estimate: Option<Estimate>| {
-        if own > 0.0 {
-            return own;
-        }
+        // What all measurements together say of this setting may be surer than the one that was made there.
         let model = estimate.map_or(f64::INFINITY, |e| e.log_sd);
-        noise.unwrap_or(0.0).min(model)
+        let alone = if own > 0.0 { own } else { noise.unwrap_or(0.0) };
+        alone.min(model)
     };
     let prediction = &predicted.prediction;
     Candidate::measured(&Measurement {
@@ -388,6 +420,18 @@ fn with_errors(measurement: &Measurement, predicted: &Candidate, predictor: &Pre
         power_error: error(measurement.power_error, power_noise, prediction.power_w),
         ..*measurement
     })
+}
+
+/// The mean of values with relative errors, and its own; errors that are not known (0) count as equal.
+fn weighted(values: impl Iterator<Item = (f64, f64)> + Clone) -> (Option<f64>, f64) {
+    let known = values.clone().all(|(_, error)| error > 0.0);
+    let weight = |error: f64| if known { 1.0 / (error * error) } else { 1.0 };
+    let sum: f64 = values.clone().map(|(_, error)| weight(error)).sum();
+    if sum <= 0.0 {
+        return (None, 0.0);
+    }
+    let mean = values.map(|(value, error)| value * weight(error)).sum::<f64>() / sum;
+    (Some(mean), if known { sum.sqrt().recip() } else { 0.0 })
 }
 
 /// Open settings that may turn out best: those with a fair chance to hold the limits, the best fifth by objective.

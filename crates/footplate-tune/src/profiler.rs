@@ -109,8 +109,7 @@ impl ProfileRecord {
             time_s: Some(self.step_s),
             power_w: power.map(|p| p.mean_w),
             time_error: self.step_error_s / self.step_s,
-            // Half the width of an interval that is meant to hold the truth: two standard errors.
-            power_error: power.map_or(0.0, |p| 0.5 * p.error_w / p.mean_w),
+            power_error: power.map_or(0.0, |p| p.error_w / POWER_ERRORS / p.mean_w),
         }
     }
 }
@@ -134,10 +133,17 @@ pub enum ProfileError {
     Work(#[from] WorkError),
 }
 
+/// The error of a power is a bound: half steps of all rails, added, and three standard errors of what was not seen.
+/// For steps of three rails its third is the standard error exactly.
+pub(crate) const POWER_ERRORS: f64 = 3.0;
 /// Tries to set one mode.
 const TRIES: u32 = 3;
 /// Pause between them.
 const RETRY_NS: u64 = 200_000_000;
+/// Measurements of one setting until one has no pause in it.
+const STRETCHES: u32 = 2;
+/// More of a step's time than this between two steps is a pause.
+const PAUSE: f64 = 0.5;
 /// A step longer than this many medians is an interruption of something else and is left out.
 const OUTLIER: f64 = 4.0;
 
@@ -156,15 +162,64 @@ pub fn profile(
     if options.warmup_steps > 0 {
         ports.workload.run(options.warmup_steps, 0, options.warmup_steps)?;
     }
-    let from_ns = ports.clock.now_ns();
     let least_ns = options.time_min_ns.max(ports.meter.least_window_ns().unwrap_or(0));
-    let steps = ports.workload.run(options.steps_min, least_ns, options.steps_max)?;
-    let to_ns = ports.clock.now_ns();
-    if steps.is_empty() {
+    let (steps, broken) = unbroken_steps(ports, options, least_ns)?;
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return Err(WorkError::Finished.into());
-    }
+    };
+    let (from_ns, to_ns) = (first.end_ns.saturating_sub(first.step_ns), last.end_ns);
     let seen = ports.meter.window(from_ns, to_ns);
-    Ok(record(setting, applied, &steps, seen, to_ns, to_ns - begin_ns))
+    let mut record = record(setting, applied, &steps, seen, to_ns, to_ns.saturating_sub(begin_ns));
+    if broken {
+        let message = "no stretch without a pause (a validation, a checkpoint) was long enough: a shorter one counts";
+        record.warnings.push(message.to_owned());
+    }
+    Ok(record)
+}
+
+/// Steps in one stretch that nothing else came into: the power of an evaluation is not that of a step. A stretch
+/// that is too short is tried for once more; the longer one counts then, which is told.
+fn unbroken_steps(
+    ports: &mut Ports,
+    options: &ProfileOptions,
+    least_ns: u64,
+) -> Result<(Vec<WorkStep>, bool), ProfileError> {
+    let mut longest: Vec<WorkStep> = Vec::new();
+    for _ in 0..STRETCHES {
+        let steps = match ports.workload.run(options.steps_min, least_ns, options.steps_max) {
+            Ok(steps) => steps,
+            Err(WorkError::Finished) if !longest.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        };
+        let count = steps.len();
+        let stretch = longest_stretch(steps);
+        let whole = stretch.len() == count;
+        if spent_ns(&stretch) >= spent_ns(&longest) {
+            longest = stretch;
+        }
+        if whole || (longest.len() as u64 >= u64::from(options.steps_min) && spent_ns(&longest) >= least_ns) {
+            return Ok((longest, false));
+        }
+    }
+    Ok((longest, true))
+}
+
+fn spent_ns(steps: &[WorkStep]) -> u64 {
+    steps.iter().map(|step| step.step_ns).sum()
+}
+
+/// The longest run of steps of which each begins where the one before ended, but for a small share of its time.
+fn longest_stretch(steps: Vec<WorkStep>) -> Vec<WorkStep> {
+    let mut cuts = vec![0];
+    for (index, pair) in steps.windows(2).enumerate() {
+        let pause = pair[1].end_ns.saturating_sub(pair[1].step_ns).saturating_sub(pair[0].end_ns);
+        if pause as f64 > PAUSE * pair[1].step_ns.max(pair[0].step_ns) as f64 {
+            cuts.push(index + 1);
+        }
+    }
+    cuts.push(steps.len());
+    let parts = cuts.windows(2).map(|cut| &steps[cut[0]..cut[1]]);
+    parts.max_by_key(|part| spent_ns(part)).unwrap_or(&steps).to_vec()
 }
 
 fn apply(ports: &mut Ports, setting: &Setting) -> Result<Applied, ProfileError> {
@@ -239,5 +294,23 @@ fn record(
         simulated: seen.simulated,
         t_ns,
         duration_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(ends: &[(u64, u64)]) -> Vec<WorkStep> {
+        let step = |&(end_ns, step_ns)| WorkStep { end_ns, step_ns, stall_ns: 0, items: 1 };
+        ends.iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_pause_cuts_and_the_longer_part_counts() {
+        let all = steps(&[(10, 10), (20, 10), (90, 10), (101, 10), (111, 10), (300, 10)]);
+        let stretch = longest_stretch(all);
+        assert_eq!(stretch.iter().map(|s| s.end_ns).collect::<Vec<_>>(), [90, 101, 111]);
+        assert_eq!(longest_stretch(Vec::new()), []);
     }
 }

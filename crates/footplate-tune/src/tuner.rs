@@ -1,6 +1,6 @@
-//! The whole loop: plan, profile, predict, choose, verify; and the watch that asks for a new plan when a running
-//! job no longer does what was predicted.
+//! The whole loop: plan, profile, predict, choose, verify. What asks for a new plan later is in [`crate::drift`].
 
+use footplate_core::ports::WorkError;
 use footplate_core::{PowerMode, Reading};
 use serde::Serialize;
 use thiserror::Error;
@@ -9,7 +9,6 @@ use crate::choose::{Candidate, Choice, Infeasible, WouldDo};
 use crate::goal::{Goal, Limits, Objective};
 use crate::pareto;
 use crate::plan::{Next, Outlook, Search, SearchOptions, Stop};
-use crate::predict::Prediction;
 use crate::profiler::{Ports, ProfileError, ProfileOptions, ProfileRecord, profile};
 use crate::setting::Setting;
 
@@ -26,6 +25,8 @@ pub struct TuneOptions {
 
 /// Times that a choice is verified, and another one chosen if it fails.
 const ROUNDS: usize = 4;
+/// Settings near a limit that are looked at again before the choice.
+const SECOND_LOOKS: usize = 3;
 /// A verification looks this much longer than a profile.
 const VERIFY_FACTOR: u32 = 2;
 
@@ -97,6 +98,39 @@ pub struct Tuned {
     pub stall_share: Option<f64>,
 }
 
+/// By how much another setting must be better than the present one to be worth a change in a running job.
+const CHANGE_LEAST: f64 = 0.02;
+
+impl Tuned {
+    /// The chosen setting.
+    pub fn chosen(&self) -> Option<Setting> {
+        match &self.outcome {
+            Outcome::Chosen { choice, .. } => Some(self.outlook.candidates[choice.index].setting),
+            Outcome::Infeasible(_) => None,
+        }
+    }
+
+    /// The same with `present` as the choice, if it holds the limits and is not worse by more than a trifle.
+    fn keeping(mut self, present: &Setting) -> Self {
+        let goal = self.outlook.goal;
+        let candidates = &self.outlook.candidates;
+        let Outcome::Chosen { choice, .. } = &self.outcome else { return self };
+        let Some(index) = candidates.iter().position(|c| c.setting == *present && c.measured) else {
+            return self;
+        };
+        let prediction = &candidates[index].prediction;
+        let probability = goal.probability(prediction);
+        let holds = probability >= goal.confidence && goal.excess(prediction) <= 1.0;
+        if let Some(objective) = goal.objective_of(prediction).filter(|_| holds)
+            && objective.value <= choice.objective.value * (1.0 + CHANGE_LEAST)
+        {
+            let choice = Choice { index, objective, probability };
+            self.outcome = Outcome::Chosen { choice, verified: true };
+        }
+        self
+    }
+}
+
 /// The end of a tune.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -157,6 +191,24 @@ impl<'a> Tuner<'a> {
         self.records.push(record);
     }
 
+    /// Plans anew while the job runs, from what was measured before (already told by [`Tuner::resume`]). The present
+    /// setting is measured first, and stays unless it breaks a limit or another one is better by more than a trifle.
+    /// `throttled`: it made the machine throttle at this power (where that is known) and is not looked at again.
+    pub fn replan(mut self, present: &Setting, throttled: Option<Option<f64>>) -> Result<Tuned, TuneError> {
+        match throttled {
+            Some(power_w) => {
+                self.search.forbid(present);
+                self.cap(power_w);
+            }
+            None => {
+                self.measure(present, Purpose::Verify)?;
+            }
+        }
+        let present = *present;
+        let tuned = self.run()?;
+        Ok(if throttled.is_some() { tuned } else { tuned.keeping(&present) })
+    }
+
     /// Runs to the end. The mode that is set then is the last one that was measured: the caller applies the choice
     /// or restores.
     pub fn run(mut self) -> Result<Tuned, TuneError> {
@@ -173,6 +225,9 @@ impl<'a> Tuner<'a> {
                 }
                 Next::Profile(setting) => {
                     if !self.measure(&setting, Purpose::Search)? {
+                        if self.search.measured().is_empty() {
+                            return Err(ProfileError::Work(WorkError::Finished).into());
+                        }
                         break;
                     }
                 }
@@ -188,6 +243,13 @@ impl<'a> Tuner<'a> {
     /// Verifies the choice; takes the next one if it fails.
     fn settle(mut self, stop: Option<Stop>) -> Result<Tuned, TuneError> {
         let profiles = self.search.used();
+        for _ in 0..SECOND_LOOKS {
+            self.check_stop()?;
+            let Some(setting) = self.search.doubtful(&self.search.outlook()) else { break };
+            if self.time_is_up() || !self.measure(&setting, Purpose::Verify)? {
+                break;
+            }
+        }
         let mut checked: Option<Setting> = None;
         for _ in 0..ROUNDS {
             self.check_stop()?;
@@ -263,11 +325,11 @@ impl<'a> Tuner<'a> {
                 }
                 return Ok(true);
             }
-            Err(ProfileError::Work(footplate_core::ports::WorkError::Finished)) => {
+            Err(ProfileError::Work(WorkError::Finished)) => {
                 self.observer.warn("the job ended before the search did");
                 return Ok(false);
             }
-            Err(ProfileError::Work(footplate_core::ports::WorkError::Interrupted)) => {
+            Err(ProfileError::Work(WorkError::Interrupted)) => {
                 return Err(TuneError::Interrupted { profiles: self.search.used() });
             }
             Err(error) => return Err(error.into()),
@@ -349,8 +411,12 @@ impl<'a> Tuner<'a> {
 
     /// What got too hot shows how much power is too much: settings that would draw as much are left out too.
     fn cap_power(&mut self, record: &ProfileRecord) {
-        let Some(power) = record.power.value() else { return };
-        let cap = self.power_limit_w.map_or(power.mean_w, |limit| limit.min(power.mean_w));
+        self.cap(record.power.value().map(|power| power.mean_w));
+    }
+
+    fn cap(&mut self, power_w: Option<f64>) {
+        let Some(power_w) = power_w else { return };
+        let cap = self.power_limit_w.map_or(power_w, |limit| limit.min(power_w));
         self.power_limit_w = Some(cap);
         let goal = *self.search.goal();
         self.search.set_goal(Goal { limits: Limits { power_w: Some(cap), ..goal.limits }, ..goal });
@@ -381,49 +447,4 @@ pub fn would_do_text(would: &WouldDo) -> Vec<String> {
     texts.extend(would.time_s.map(|s| format!("{s:.4} s a step")));
     texts.extend(would.energy_j.map(|j| format!("{j:.3} J a step")));
     texts
-}
-
-/// Looks whether a running job still does what was predicted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Watch {
-    expected: Prediction,
-}
-
-/// What a look at a running job says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Verdict {
-    /// As predicted, to within its error.
-    AsPredicted,
-    /// Steps take longer or shorter than predicted, by this factor.
-    Time(f64),
-    /// Power is higher or lower than predicted, by this factor.
-    Power(f64),
-    /// The machine throttles.
-    Throttled,
-}
-
-/// Deviations below this are not worth a new plan, however sure the prediction was.
-const DRIFT_LEAST: f64 = 0.05;
-
-impl Watch {
-    /// Expects what was predicted or measured for the choice.
-    pub fn new(expected: Prediction) -> Self {
-        Self { expected }
-    }
-
-    /// Compares a window of the running job. Three standard errors and a twentieth are allowed.
-    pub fn look(&self, step_s: f64, power_w: Option<f64>, throttled: bool) -> Verdict {
-        if throttled {
-            return Verdict::Throttled;
-        }
-        let off = |estimate: Option<crate::predict::Estimate>, seen: Option<f64>| {
-            let (estimate, seen) = (estimate?, seen?);
-            let factor = seen / estimate.value;
-            (factor.ln().abs() > (3.0 * estimate.log_sd).max(DRIFT_LEAST)).then_some(factor)
-        };
-        if let Some(factor) = off(self.expected.power_w, power_w) {
-            return Verdict::Power(factor);
-        }
-        off(self.expected.time_s, Some(step_s)).map_or(Verdict::AsPredicted, Verdict::Time)
-    }
 }

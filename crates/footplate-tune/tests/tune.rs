@@ -15,9 +15,8 @@ use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::{Next, Search, SearchOptions};
 use footplate_tune::predict::{Measurement, Predictor};
 use footplate_tune::profiler::{Ports, ProfileRecord};
-use footplate_tune::tuner::{
-    Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner, Verdict, Watch,
-};
+use footplate_tune::drift::{Verdict, Watch, still_known};
+use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
 use proptest::prelude::*;
 
 fn space() -> ModeSpace {

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::commands::evaluate::EvaluateArguments;
 use crate::commands::pack::PackArguments;
-use crate::commands::tune::TuneArguments;
+use crate::commands::tune::{BoardArguments, GoalArguments, TuneArguments};
 use crate::options::{Time, TrainOptions};
 
 const AFTER_HELP: &str = "\
@@ -53,13 +53,14 @@ Examples:
   footplate train resnet18 --data photos/ --weights resnet18.safetensors --learning-rate 0.01
   footplate train mobilenet_v3_small --data 'shards/train-{000..009}.tar' --batch-size auto
   footplate train lstm --data shakespeare.txt --max-steps 2000
+  footplate train resnet18 --data photos/ --power-max 20W  find the fastest mode under 20 W on the first steps, train in it
   footplate train --resume runs/20261124-101500-resnet18   go on after Ctrl-C, a crash or a power cut
 
 Images: ROOT/CLASS/*.jpg (split by itself) or ROOT/train/CLASS and ROOT/val/CLASS; MNIST idx, CIFAR binary, tar shards.
 Settings may stand in a TOML file (--config) under the flags' names; flags override it.
 
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
-6 not enough memory, 7 interrupted and resumable.";
+5 no mode holds the limits, 6 not enough memory, 7 interrupted and resumable.";
 
 #[derive(Debug, Args)]
 #[command(after_help = TRAIN_EXAMPLES)]
@@ -69,6 +70,12 @@ pub(crate) struct TrainArguments {
 
     #[command(flatten)]
     pub(crate) options: TrainOptions,
+
+    #[command(flatten)]
+    pub(crate) goal: GoalArguments,
+
+    #[command(flatten)]
+    pub(crate) machine: BoardArguments,
 
     /// Settings file in TOML
     #[arg(long, value_name = "FILE", help_heading = "Run")]

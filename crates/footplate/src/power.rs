@@ -27,11 +27,12 @@ pub(crate) struct PowerWatch {
 }
 
 impl PowerWatch {
-    /// Begins. A machine whose power cannot be read, for whatever reason, is no reason not to train.
-    pub(crate) fn start(clock: RunClock, sink: RecordSink) -> Self {
+    /// Begins. A machine whose power cannot be read, for whatever reason, is no reason not to train. `meter`: one that
+    /// runs already, on the same clock.
+    pub(crate) fn start(clock: RunClock, sink: RecordSink, meter: Option<Arc<Meter>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let device = Device::discover(Root::system());
-        let watch = if device.rails.is_empty() { None } else { begin(&device, clock, sink, stop.clone()) };
+        let watch = if device.rails.is_empty() { None } else { begin(&device, clock, sink, stop.clone(), meter) };
         Self { watch, stop, clock }
     }
 
@@ -55,9 +56,11 @@ fn begin(
     clock: RunClock,
     sink: RecordSink,
     stop: Arc<AtomicBool>,
+    meter: Option<Arc<Meter>>,
 ) -> Option<(Arc<Meter>, JoinHandle<()>)> {
     let its_clock: Arc<dyn Clock + Send + Sync> = Arc::new(clock);
-    let meter = Arc::new(Meter::start(device, INTERVAL_NS, its_clock).ok()?);
+    let own = || Meter::start(device, INTERVAL_NS, its_clock).ok().map(Arc::new);
+    let meter = meter.or_else(own)?;
     let its_meter = meter.clone();
     let record = move || {
         while !stop.load(Ordering::Relaxed) {

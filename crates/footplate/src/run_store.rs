@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use footplate_core::record::TuneRecord;
 use footplate_core::{Record, runlog};
 use footplate_train::settings::TrainSettings;
 use serde::{Deserialize, Serialize};
 
+use crate::commands::tune::Wish;
 use crate::failure::{Failure, Kind};
 
 const RUN_FILE: &str = "run.toml";
@@ -34,6 +36,9 @@ pub(crate) struct RunFile {
     pub(crate) validation_fraction: f64,
     pub(crate) device: String,
     pub(crate) settings: TrainSettings,
+    /// The mode that is wanted for the run, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tune: Option<Wish>,
 }
 
 impl RunFile {
@@ -45,7 +50,7 @@ impl RunFile {
         settings: TrainSettings,
     ) -> Self {
         let footplate = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version: VERSION, footplate, data, format, validation_fraction, device, settings }
+        Self { version: VERSION, footplate, data, format, validation_fraction, device, settings, tune: None }
     }
 }
 
@@ -117,6 +122,21 @@ impl RunStore {
             return Err(Failure::new(Kind::Data, message));
         }
         Ok(run)
+    }
+
+    /// The last mode that was chosen for the run, if one was.
+    pub(crate) fn last_choice(&self) -> Result<Option<TuneRecord>, Failure> {
+        let path = self.folder.join(LOG_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::io("read", &path, &error)),
+        };
+        let chosen = |record| match record {
+            Record::Tune(tune) if tune.choice.is_some() => Some(tune),
+            _ => None,
+        };
+        Ok(runlog::decode_all(&bytes).records.into_iter().rev().find_map(chosen))
     }
 
     /// Opens the run log to append to it, after cutting off what a crash left of a last line.

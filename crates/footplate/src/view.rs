@@ -3,7 +3,10 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
-use footplate_core::record::{EpochRecord, MinibatchRecord, RunStart, ValidationRecord};
+use footplate_core::record::{
+    EpochRecord, Estimated, MinibatchRecord, ModePurpose, ProfilePurpose, ProfiledRecord, RunStart, TunePoint,
+    TuneRecord, ValidationRecord,
+};
 use footplate_core::summary::SummaryBuilder;
 use footplate_core::{Reading, Record};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -135,6 +138,14 @@ impl View {
             Record::Machine(_) | Record::Mode(_) | Record::Profile(_) | Record::Tune(_) => {}
         }
         match record {
+            Record::Profile(profile) => self.line(&profile_text(profile)),
+            Record::Tune(tune) => tune_lines(tune).iter().for_each(|line| self.line(line)),
+            Record::Mode(mode) if mode.purpose == ModePurpose::Train => {
+                self.line(&format!("training in {}", mode.got));
+            }
+            Record::Mode(mode) if mode.purpose == ModePurpose::Restore => {
+                self.line(&format!("set as before: {}", mode.got));
+            }
             Record::Epoch(epoch) if self.start_has_no_validation() => {
                 self.line(&self.epoch_text(epoch, None));
             }
@@ -262,6 +273,53 @@ impl View {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A measurement of a mode in a line.
+fn profile_text(profile: &ProfiledRecord) -> String {
+    let what = match profile.purpose {
+        ProfilePurpose::Search => "profile",
+        ProfilePurpose::Verify => "verify ",
+    };
+    let workers = profile.workers.map_or(String::new(), |n| format!(", {n} workers"));
+    let simulated = if profile.simulated { ", simulated" } else { "" };
+    format!(
+        "{what}  {}{workers}: {:.2} ms a step, {}, {} steps{simulated}",
+        profile.mode,
+        1e3 * profile.step_s,
+        profile.power_w,
+        profile.steps
+    )
+}
+
+/// What a tune came to, in few lines.
+fn tune_lines(tune: &TuneRecord) -> Vec<String> {
+    let mut lines: Vec<String> = tune.message.iter().cloned().collect();
+    let kind = if tune.simulated { "simulated" } else { "measured" };
+    let point_text = |name: &str, point: &TunePoint| {
+        let figure = |e: Option<Estimated>, factor: f64, unit: &str| {
+            e.map_or("-".to_owned(), |e| format!("{:.2} {unit}", e.value * factor))
+        };
+        let kind = if point.measured { kind } else { "estimate" };
+        format!(
+            "{name}: {}: {} a step, {}, {} a step ({kind})",
+            point.mode,
+            figure(point.step_s, 1e3, "ms"),
+            figure(point.power_w, 1.0, "W"),
+            figure(point.energy_j, 1.0, "J")
+        )
+    };
+    if let Some(choice) = tune.choice.and_then(|index| tune.points.get(index)) {
+        lines.push(point_text("choice", choice));
+        let state = if tune.verified { "measured again and confirmed" } else { "not measured again" };
+        let sure = tune.probability.map_or("-".to_owned(), percent);
+        lines.push(format!(
+            "{state}; {}; the limits hold with a probability of {sure}; {} of {} modes were measured",
+            tune.goal, tune.profiles, tune.space
+        ));
+    }
+    lines.extend(tune.points.iter().find(|p| p.largest).map(|p| point_text("largest", p)));
+    lines
 }
 
 fn smooth(average: &mut Option<f64>, value: f64) {

@@ -123,6 +123,19 @@ impl PowerMeter for Meter {
     }
 }
 
+/// A meter that others read too.
+pub struct SharedMeter(pub Arc<Meter>);
+
+impl PowerMeter for SharedMeter {
+    fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
+        self.0.between(from_ns, to_ns)
+    }
+
+    fn least_window_ns(&self) -> Option<u64> {
+        lock(&self.0.sampler).least_window_ns()
+    }
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);

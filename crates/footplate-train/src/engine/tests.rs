@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use footplate_core::Record;
+use footplate_core::ports::{WorkError, Workload};
 use footplate_data::{OpenOptions, open};
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::device::ChosenDevice;
 use crate::settings::TrainSettings;
 use crate::testing::{seeded, small_settings};
+use crate::workload::TrainingWorkload;
 
 fn dataset(folder: &Path) -> Arc<Dataset> {
     let path = folder.join("text.txt");
@@ -80,6 +82,65 @@ fn records_tell_each_step_epoch_and_validation() {
             assert!(m.loss.is_some_and(f32::is_finite));
         }
     }
+}
+
+/// A tuner's steps are the run's own: the same weights, the same log, however they are asked for.
+#[test]
+fn a_run_that_is_lent_to_a_tuner_comes_to_the_same_weights() {
+    let (alone, records) = trained(small_settings("lstm"));
+    let _turn = seeded(0);
+    let folder = tempfile::tempdir().unwrap();
+    let (job, _) =
+        Job::new(small_settings("lstm"), dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
+    let (sink, lent_records) = RecordSink::bounded();
+    let stop = AtomicBool::new(false);
+    let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
+    let around = Surroundings { store: Some(store.clone()), sink, clock: RunClock::start(), stop: &stop };
+    let mut workload = TrainingWorkload::new(Session::start(job, around).unwrap(), vec![1, 2]);
+    assert_eq!((workload.steps_left(), workload.steps_per_epoch()), (Some(24), 12));
+    let mut seen = 0;
+    for workers in [1, 2, 1] {
+        workload.set_workers(workers);
+        let steps = workload.run(3, 0, 5).unwrap();
+        assert_eq!(steps.len(), 3, "as many as asked for when no time is");
+        assert!(steps.iter().all(|s| s.stall_ns <= s.step_ns && s.items == 4), "{steps:?}");
+        seen += steps.len();
+    }
+    // A time that is not reached ends at the most steps.
+    seen += workload.run(1, u64::MAX, 4).unwrap().len();
+    assert_eq!(seen, 13);
+    let mut session = workload.into_session().unwrap();
+    while session.advance().unwrap().is_some() {}
+    assert_eq!(session.finish().unwrap().steps, 24);
+    let (checkpoint, _) = store.newest().unwrap();
+    let arrays = checkpoint.unwrap().model.into_iter();
+    let lent: Vec<_> = arrays.map(|(path, data)| (path, data.try_to_vec().unwrap())).collect();
+    assert_eq!(largest_difference(&alone, &lent), 0.0);
+    let losses = |records: Vec<Record>| -> Vec<Option<f32>> {
+        let loss = |r: Record| if let Record::Minibatch(m) = r { Some(m.loss) } else { None };
+        records.into_iter().filter_map(loss).collect()
+    };
+    assert_eq!(losses(records), losses(lent_records.try_iter().collect()));
+}
+
+#[test]
+fn a_lent_run_ends_and_can_be_interrupted() {
+    let _turn = seeded(0);
+    let folder = tempfile::tempdir().unwrap();
+    let start = |stop| {
+        let (job, _) =
+            Job::new(small_settings("lstm"), dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
+        let (sink, _) = RecordSink::bounded();
+        Session::start(job, Surroundings { store: None, sink, clock: RunClock::start(), stop }).unwrap()
+    };
+    let stop = AtomicBool::new(false);
+    let mut workload = TrainingWorkload::new(start(&stop), Vec::new());
+    assert_eq!(workload.run(100, 0, 100).unwrap().len(), 24);
+    assert_eq!(workload.run(1, 0, 1), Err(WorkError::Finished));
+    let mut workload = TrainingWorkload::new(start(&stop), Vec::new());
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(workload.run(1, 0, 1), Err(WorkError::Interrupted));
+    assert_eq!(workload.into_session().unwrap().finish().unwrap().ending, Ending::Interrupted);
 }
 
 #[test]

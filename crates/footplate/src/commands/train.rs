@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, WarningRecord};
+use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, TuneRecord, WarningRecord};
 use footplate_core::summary::{Summary, SummaryBuilder};
 use footplate_core::{Bytes, Joules, Reading};
 use footplate_data::{Dataset, Format, OpenOptions, Split};
 use footplate_train::checkpoint::CheckpointStore;
 use footplate_train::device::{self, ChosenDevice, DeviceChoice};
-use footplate_train::engine::{self, Ending, Outcome, Surroundings};
+use footplate_train::engine::{self, Ending, Outcome, Session, Surroundings};
 use footplate_train::memory::{HeapMeter, MemoryPlan};
 use footplate_train::model::{ModelEntry, Task};
 use footplate_train::records::{RecordSink, RunClock};
@@ -22,6 +22,8 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::TrainArguments;
+use crate::commands::tune::run::{Ended, Place, Then, Told};
+use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments, Wish};
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
@@ -45,18 +47,58 @@ struct Prepared {
     /// Said once the log is open.
     warnings: Vec<String>,
     first_step: u64,
+    /// The mode that is wanted, if any, and what an earlier process chose for it.
+    wish: Option<Wish>,
+    earlier: Option<TuneRecord>,
+}
+
+/// How a run is told of.
+#[derive(Clone, Copy)]
+struct Telling {
+    detail: Detail,
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &TrainArguments) -> Result<ExitCode, Failure> {
     let detail = Detail::of_terminal(arguments.quiet);
     let prepared = match &arguments.resume {
-        Some(folder) => resumed(folder, &arguments.options)?,
+        Some(folder) => resumed(folder, arguments)?,
         None => match started(arguments, detail)? {
             Some(prepared) => prepared,
             None => return Ok(ExitCode::SUCCESS),
         },
     };
-    train(prepared, detail, arguments.json)
+    train(prepared, Telling { detail, json: arguments.json })
+}
+
+/// `footplate tune` on this machine: begins a run, chooses a mode on its first steps, and leaves it to be resumed.
+pub(crate) fn tune_here(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
+    let mut wish = Wish { goal: arguments.goal.clone(), machine: arguments.machine.clone() };
+    wish.goal.ensure_set();
+    let start = TrainArguments {
+        model: arguments.model.clone(),
+        options: arguments.options.clone(),
+        goal: wish.goal.clone(),
+        machine: wish.machine.clone(),
+        config: None,
+        resume: None,
+        dry_run: false,
+        json: arguments.json,
+        quiet: arguments.quiet,
+    };
+    wish.check(None)?;
+    let detail = Detail::of_terminal(arguments.quiet);
+    let Some(prepared) = started(&start, detail)? else { return Ok(ExitCode::SUCCESS) };
+    let folder = prepared.store.folder().to_owned();
+    let ran = run_through(prepared, detail, Then::Stop { keep: arguments.keep })?;
+    if ran.failure.as_ref().is_some_and(|f| f.kind != Kind::Infeasible) || ran.ended.is_err() {
+        return Err(ran.failure_of());
+    }
+    let told = ran.told.as_ref().ok_or_else(|| Failure::new(Kind::Data, "the job ended before a mode was measured"))?;
+    tune::tell(arguments, told, &folder)?;
+    ran.log?;
+    output::note(&format!("the run's steps so far are kept: footplate train --resume {}", folder.display()));
+    Ok(ran.failure.map_or(ExitCode::SUCCESS, |failure| failure.kind.exit_code()))
 }
 
 /// A new run; `None` after a dry run.
@@ -66,6 +108,7 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
         None => SettingsFile::default(),
     };
     let options = arguments.options.clone().or(file.options);
+    let wish = wish(arguments)?;
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
     let device = device::choose(resolve::device(&options))?;
     let data = match &options.data {
@@ -98,11 +141,15 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     if detail != Detail::Quiet {
         output::note(&plan_text(&plan, available));
     }
-    let run = RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
+    let mut run = RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
+    run.tune = wish.clone();
     if arguments.dry_run {
         let text = toml::to_string(&run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
         output::result(text.trim_end());
         return Ok(None);
+    }
+    if let Some(wish) = &wish {
+        wish.check(Some(entry.name))?;
     }
     let (job, report) = Job::new(settings, dataset.clone(), device.clone())?;
     let mut warnings = dataset.warnings().to_vec();
@@ -111,12 +158,29 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     }
     let store = RunStore::create(options.run_dir.as_deref(), entry.name, &file_time())?;
     store.write_run_file(&run)?;
-    Ok(Some(Prepared { job, plan, store, device, warnings, first_step: 0 }))
+    Ok(Some(Prepared { job, plan, store, device, warnings, first_step: 0, wish, earlier: None }))
+}
+
+/// The mode that is wanted, if any.
+fn wish(arguments: &TrainArguments) -> Result<Option<Wish>, Failure> {
+    let wish = Wish { goal: arguments.goal.clone(), machine: arguments.machine.clone() };
+    if wish.goal.is_set() {
+        return Ok(Some(wish));
+    }
+    if wish != Wish::default() {
+        let message = "options for choosing a mode, and none that says which mode is wanted";
+        return Err(Failure::new(Kind::Usage, message)
+            .hint("add a limit such as --power-max 20W, or --minimise time"));
+    }
+    Ok(None)
 }
 
 /// The rest of a run.
-fn resumed(folder: &Path, options: &TrainOptions) -> Result<Prepared, Failure> {
-    if *options != TrainOptions::default() {
+fn resumed(folder: &Path, arguments: &TrainArguments) -> Result<Prepared, Failure> {
+    let options = &arguments.options;
+    let own_mode = arguments.goal != GoalArguments::default()
+        || BoardArguments { restore_stale: false, ..arguments.machine.clone() } != BoardArguments::default();
+    if *options != TrainOptions::default() || own_mode {
         let message = "a resumed run keeps its own settings: --resume goes with --json and --quiet only";
         return Err(Failure::new(Kind::Usage, message)
             .hint("to go on with other settings, start a new run with --weights"));
@@ -154,7 +218,13 @@ fn resumed(folder: &Path, options: &TrainOptions) -> Result<Prepared, Failure> {
         None => return Err(no_checkpoint(&checkpoints, warnings)),
     };
     let first_step = job.progress().steps;
-    Ok(Prepared { job, plan, store, device, warnings, first_step })
+    let wish = run.tune.map(|mut wish| {
+        wish.machine.restore_stale = arguments.machine.restore_stale;
+        wish
+    });
+    // What was chosen once holds for the whole run.
+    let earlier = if wish.is_some() { store.last_choice()? } else { None };
+    Ok(Prepared { job, plan, store, device, warnings, first_step, wish, earlier })
 }
 
 fn no_checkpoint(store: &CheckpointStore, reasons: Vec<String>) -> Failure {
@@ -264,8 +334,58 @@ fn plan_text(plan: &MemoryPlan, available: Bytes) -> String {
 }
 
 /// Trains, records, and prints the figures.
-fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Failure> {
-    let Prepared { job, plan, store, device, warnings, first_step } = prepared;
+fn train(prepared: Prepared, telling: Telling) -> Result<ExitCode, Failure> {
+    let store = prepared.store.clone();
+    let ran = run_through(prepared, telling.detail, Then::Train)?;
+    let Ok(outcome) = &ran.ended else { return Err(resumable(ran.failure_of(), &store)) };
+    let ending = outcome.ending;
+    tell(&ran.figures, &store, telling.json)?;
+    ran.log?;
+    match (ran.failure, ending) {
+        // What the user interrupted was the choice of a mode: the run itself says how to go on.
+        (Some(failure), _) if failure.kind != Kind::Interrupted => Err(resumable(failure, &store)),
+        (_, Ending::Completed | Ending::EarlyStopped) => Ok(ExitCode::SUCCESS),
+        (_, Ending::Interrupted) => {
+            output::note(&format!(
+                "interrupted; go on with: footplate train --resume {}",
+                store.folder().display()
+            ));
+            Ok(Kind::Interrupted.exit_code())
+        }
+    }
+}
+
+/// A run that is over in this process.
+struct Ran {
+    ended: Result<Outcome, TrainError>,
+    /// What went wrong with the mode that was wanted.
+    failure: Option<Failure>,
+    told: Option<Told>,
+    figures: SummaryBuilder,
+    log: Result<(), Failure>,
+}
+
+impl Ran {
+    fn failure_of(self) -> Failure {
+        match (self.ended, self.failure) {
+            (Err(error), _) => error.into(),
+            (Ok(_), Some(failure)) => failure,
+            (Ok(_), None) => Failure::new(Kind::Internal, "a run without an error was taken for one"),
+        }
+    }
+}
+
+/// Trains and records.
+fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Failure> {
+    let Prepared { job, plan, store, device, warnings, first_step, wish, earlier } = prepared;
+    let clock = RunClock::start();
+    let settings = job.settings();
+    let about = (settings.model.as_str(), settings.batch_size * settings.accumulate, settings.seed);
+    let place = wish.as_ref().map(|wish| Place::open(wish, clock, about)).transpose()?;
+    if let (Some(wish), Some(place)) = (&wish, &place) {
+        let lines = tune::run::beginning_lines(place, wish, (job.steps_per_epoch(), job.steps_total()))?;
+        lines.iter().filter(|_| detail != Detail::Quiet).for_each(|line| output::note(line));
+    }
     let mut recorder = Recorder::new(store.append_log()?, View::new(detail));
     recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
     for message in warnings {
@@ -274,36 +394,34 @@ fn train(prepared: Prepared, detail: Detail, json: bool) -> Result<ExitCode, Fai
     let stop = stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
     let checkpoints = CheckpointStore::create(&store.checkpoints())?;
     let (sink, records) = RecordSink::bounded();
-    let clock = RunClock::start();
     let listener = recorder.listen(records)?;
-    let power = PowerWatch::start(clock, sink.clone());
+    let power = PowerWatch::start(clock, sink.clone(), place.as_ref().and_then(Place::meter));
     let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
-    let result = engine::run(job, around);
+    let ended = match (&wish, place) {
+        (Some(wish), Some(place)) => match Session::start(job, around) {
+            Ok(session) => tune::run::run(session, place, wish, earlier.as_ref(), &stop, store.folder(), then),
+            Err(error) => Ended::failed(error),
+        },
+        _ => Ended { result: engine::run(job, around), failure: None, tuned: None },
+    };
+    let Ended { result, failure, tuned: mut told } = ended;
     let (energy_j, last_power) = power.finish();
     for record in last_power {
         sink.send(record);
     }
     let dropped = sink.dropped();
     drop(sink);
+    // The listener ends when nobody can tell it anything any more.
+    if let Some(told) = &mut told {
+        told.keeper.end_log();
+    }
     let mut recorder = listener
         .join()
         .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
     let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
-    let outcome = result.map_err(|error| resumable(error.into(), &store))?;
-    tell(&figures, &store, json)?;
-    log?;
-    Ok(match outcome.ending {
-        Ending::Completed | Ending::EarlyStopped => ExitCode::SUCCESS,
-        Ending::Interrupted => {
-            output::note(&format!(
-                "interrupted; go on with: footplate train --resume {}",
-                store.folder().display()
-            ));
-            Kind::Interrupted.exit_code()
-        }
-    })
+    Ok(Ran { ended: result, failure, told, figures, log })
 }
 
 fn run_start(
@@ -395,12 +513,18 @@ fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
 /// The first signal asks the run to stop after the present step, the second ends the process at once.
 pub(crate) fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    stop_on(&stop)?;
+    Ok(stop)
+}
+
+/// The same with a flag that is there already.
+pub(crate) fn stop_on(stop: &Arc<AtomicBool>) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The order matters: the first handler sees the flag as it was before this signal.
         signal_hook::flag::register_conditional_shutdown(signal, Kind::Interrupted as i32, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    Ok(stop)
+    Ok(())
 }
 
 /// The time (UTC) as a part of a folder's name.

@@ -1,10 +1,15 @@
-//! The arguments of `footplate tune`.
+//! The arguments of `footplate tune`, and those that `footplate train` shares with it.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
+use super::machine::Machine;
 use super::quantity::{self, Limit};
+use crate::failure::Failure;
+use crate::machine::MachineArguments;
+use crate::options::TrainOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,13 +20,15 @@ Examples:
   footplate tune --sim tx2 --surface tx2-xception-600.csv --minimise time     on measured data
   footplate tune resnet18 --power-max 15W --nvpmodel RESNET18_15W   print a block for nvpmodel's configuration
 
-The steps are real ones of the real job. The mode that was set before is put back unless --keep says otherwise.
-Limits on time and energy are for the whole job, or with /epoch or /step for one of these.
+On this machine the steps are real ones of a real run, which `footplate train --resume RUN` goes on with in the
+chosen mode; `footplate train … --power-max 20W` does both at once. The mode that was set before is put back unless
+--keep says otherwise. Limits on time and energy are for the whole job, or with /epoch or /step for one of these.
 Exit codes: 0 done, 2 usage, 3 bad input data, 4 no sensor or no permission, 5 no mode holds the limits,
 7 interrupted (what was measured is kept with --records, and the same command goes on).";
 
 /// What is made as small as possible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Minimise {
     /// Time of a step
     Time,
@@ -31,63 +38,58 @@ pub(crate) enum Minimise {
     Power,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct TuneArguments {
-    /// lenet5, resnet18, resnet50, mobilenet_v3_small, mobilenet_v3_large or lstm [default: lenet5]
-    pub(crate) model: Option<String>,
-
-    /// Training data; without it, railway signals that the program makes itself
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// Samples in a minibatch
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(crate) batch_size: u32,
-
-    /// Epochs of the whole job, for limits on its time and energy
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) epochs: u32,
-
-    /// What is made as small as possible
-    #[arg(long, value_enum, default_value = "time", help_heading = "Goal", alias = "minimize")]
-    pub(crate) minimise: Minimise,
+/// What is wanted of a mode, and how long may be looked for it. Kept in `run.toml` for a resume.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct GoalArguments {
+    /// What is made as small as possible [default: time]
+    #[arg(long, value_enum, help_heading = "Goal", alias = "minimize")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) minimise: Option<Minimise>,
 
     /// Minimise η × energy + (1 − η) × largest power × time instead, η from 0 to 1
     #[arg(long, value_name = "ETA", help_heading = "Goal", conflicts_with = "minimise")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zeus_eta: Option<f64>,
 
     /// Mean power, such as 20W
     #[arg(long, value_name = "POWER", value_parser = quantity::power, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) power_max: Option<f64>,
 
     /// Time, such as 2h or 90s/epoch
     #[arg(long, value_name = "TIME", value_parser = quantity::time, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time_max: Option<Limit>,
 
     /// Energy, such as 50kJ or 2J/step
     #[arg(long, value_name = "ENERGY", value_parser = quantity::energy, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) energy_max: Option<Limit>,
 
     /// How much slower than the fastest mode it may be, such as 20%
     #[arg(long, value_name = "SHARE", value_parser = quantity::share, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_slowdown: Option<f64>,
 
     /// Temperature that no sensor may show, such as 80C
     #[arg(long, value_name = "TEMPERATURE", value_parser = quantity::temperature, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature_max: Option<f64>,
 
-    /// How sure it must be that the limits hold
-    #[arg(long, value_name = "SHARE", value_parser = quantity::share, default_value = "90%", help_heading = "Goal")]
-    pub(crate) confidence: f64,
+    /// How sure it must be that the limits hold [default: 90%]
+    #[arg(long, value_name = "SHARE", value_parser = quantity::share, help_heading = "Goal")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confidence: Option<f64>,
 
-    /// Modes that are measured at most
-    #[arg(long, value_name = "N", default_value_t = 12, help_heading = "Search",
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) profiles: u32,
+    /// Modes that are measured at most [default: 12]
+    #[arg(long, value_name = "N", help_heading = "Search", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profiles: Option<u32>,
 
     /// Time after which no further mode is measured, such as 5min
     #[arg(long, value_name = "TIME", value_parser = quantity::time, help_heading = "Search")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile_time: Option<Limit>,
 
     /// Choose the loader's worker count too
@@ -96,22 +98,132 @@ pub(crate) struct TuneArguments {
 
     /// Folder in which every measurement is kept at once, and from which a later tune goes on
     #[arg(long, value_name = "DIR", help_heading = "Search")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) records: Option<PathBuf>,
+}
 
-    /// Seed of the search's draws
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Search")]
-    pub(crate) seed: u64,
+/// Modes that are measured unless something else is said.
+const PROFILES: u32 = 12;
+/// How sure it must be that the limits hold, unless something else is said.
+const CONFIDENCE: f64 = 0.9;
 
-    /// Tune a simulated board instead of this machine, such as agx-orin
-    #[arg(long, value_name = "BOARD", help_heading = "Simulation")]
+impl GoalArguments {
+    /// Whether a mode is wanted at all.
+    pub(crate) fn is_set(&self) -> bool {
+        self.minimise.is_some()
+            || self.zeus_eta.is_some()
+            || self.power_max.is_some()
+            || self.time_max.is_some()
+            || self.energy_max.is_some()
+            || self.max_slowdown.is_some()
+            || self.temperature_max.is_some()
+    }
+
+    /// Without any wish the least time is wanted.
+    pub(crate) fn ensure_set(&mut self) {
+        if !self.is_set() {
+            self.minimise = Some(Minimise::Time);
+        }
+    }
+
+    pub(crate) fn minimise(&self) -> Minimise {
+        self.minimise.unwrap_or(Minimise::Time)
+    }
+
+    pub(crate) fn profiles(&self) -> usize {
+        self.profiles.unwrap_or(PROFILES) as usize
+    }
+
+    pub(crate) fn confidence(&self) -> f64 {
+        self.confidence.unwrap_or(CONFIDENCE)
+    }
+
+    /// Whether power must be known to serve the goal.
+    pub(crate) fn needs_power(&self) -> bool {
+        self.zeus_eta.is_some()
+            || self.power_max.is_some()
+            || self.energy_max.is_some()
+            || self.minimise.is_some_and(|minimise| minimise != Minimise::Time)
+    }
+}
+
+/// The machine whose mode is chosen.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct BoardArguments {
+    /// A simulated board instead of this machine, such as agx-orin: its modes, times and powers are those of a model
+    #[arg(long, value_name = "BOARD", help_heading = "Machine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sim: Option<String>,
 
+    /// Folder of the journal of what was set before [default: /var/lib/footplate]
+    #[arg(long, value_name = "DIR", help_heading = "Machine", conflicts_with = "sim")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Put back what a dead process left set, without asking
+    #[arg(long, help_heading = "Machine", conflicts_with = "sim")]
+    #[serde(skip)]
+    pub(crate) restore_stale: bool,
+
+    /// Allow settings of discrete NVIDIA GPUs
+    #[arg(long, help_heading = "Machine", conflicts_with = "sim")]
+    pub(crate) allow_gpu_settings: bool,
+}
+
+impl BoardArguments {
+    /// The same for what is common to all commands.
+    pub(crate) fn common(&self) -> MachineArguments {
+        MachineArguments {
+            root: None,
+            sim: None,
+            state_dir: self.state_dir.clone(),
+            restore_stale: self.restore_stale,
+        }
+    }
+}
+
+/// What `run.toml` keeps of a run whose mode is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Wish {
+    pub(crate) goal: GoalArguments,
+    #[serde(default)]
+    pub(crate) machine: BoardArguments,
+}
+
+impl Wish {
+    /// Refuses what cannot be, before anything is made: a board or a model that is not simulated, a goal that needs
+    /// power on a machine that tells none. `model`: the job's, where it is known.
+    pub(crate) fn check(&self, model: Option<&str>) -> Result<(), Failure> {
+        match &self.machine.sim {
+            Some(board) => Machine::check_simulated(board, model),
+            None => Machine::check_here(self.goal.needs_power()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TuneArguments {
+    /// lenet5, resnet18, resnet50, mobilenet_v3_small, mobilenet_v3_large or lstm [default: lenet5; on a simulated board resnet18]
+    pub(crate) model: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: TrainOptions,
+
+    #[command(flatten)]
+    pub(crate) goal: GoalArguments,
+
+    #[command(flatten)]
+    pub(crate) machine: BoardArguments,
+
     /// Take times (and powers, where it has them) from a table of measured modes
-    #[arg(long, value_name = "FILE.csv", requires = "sim", help_heading = "Simulation")]
+    #[arg(long, value_name = "FILE.csv", requires = "sim", help_heading = "Machine")]
     pub(crate) surface: Option<PathBuf>,
 
     /// The table's workload, where it has several
-    #[arg(long, value_name = "NAME", requires = "surface", help_heading = "Simulation")]
+    #[arg(long, value_name = "NAME", requires = "surface", help_heading = "Machine")]
     pub(crate) workload: Option<String>,
 
     /// Stay in the chosen mode
@@ -125,4 +237,26 @@ pub(crate) struct TuneArguments {
     /// Print one JSON document on stdout
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+
+    /// Print nothing but warnings, errors and the result
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+/// Samples in a minibatch on a simulated board.
+const SIMULATED_BATCH: usize = 16;
+
+impl TuneArguments {
+    /// Samples in a minibatch of a simulated job.
+    pub(crate) fn simulated_batch(&self) -> usize {
+        match self.options.batch_size {
+            Some(crate::options::BatchSize::Fixed(size)) => size,
+            Some(crate::options::BatchSize::Auto) | None => SIMULATED_BATCH,
+        }
+    }
+
+    /// Seed of the search's draws: that of the job.
+    pub(crate) fn seed(&self) -> u64 {
+        self.options.seed.unwrap_or(0)
+    }
 }

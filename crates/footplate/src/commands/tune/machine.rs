@@ -1,20 +1,27 @@
-//! The machine and the job that a tune works on: a simulated board, a table of measurements, or this machine.
+//! The machine that a tune works on: a simulated board, a table of measurements, or this machine.
+
+use std::sync::Arc;
 
 use footplate_core::PowerMode;
 use footplate_core::ports::{Clock, ControlError, PowerControl, PowerMeter, Workload};
 use footplate_core::power_mode::Preset;
 use footplate_device::control::Control;
+use footplate_device::guard::Guard;
 use footplate_device::knob::Hold;
-use footplate_device::meter::{INTERVAL_NS, Meter};
+use footplate_device::meter::{INTERVAL_NS, Meter, SharedMeter};
 use footplate_device::preset::{self, Presets};
-use footplate_device::sim::{Replay, SimBoard, SimOptions, Surface, SurfaceControl, WorkloadProfile};
-use footplate_device::{Device, DeviceError};
+use footplate_device::sim::{
+    Replay, SimBoard, SimOptions, SimWorkload, Surface, SurfaceControl, WorkloadProfile,
+};
+use footplate_device::{Device, DeviceError, Root, settable};
 use footplate_tune::Setting;
 use footplate_tune::evaluate::Truth;
 use footplate_tune::profiler::Ports;
+use footplate_tune::tuner::TuneError;
 
-use super::arguments::TuneArguments;
+use super::arguments::{BoardArguments, GoalArguments, TuneArguments};
 use crate::failure::{Failure, Kind};
+use crate::output;
 use crate::profile_file;
 
 /// Who sets modes.
@@ -47,7 +54,7 @@ impl Controls {
     }
 }
 
-/// Everything that a tune needs.
+/// Everything that a tune needs beside the job.
 pub(crate) struct Machine {
     /// Its board and release; "sim:" before it if it is simulated.
     pub(crate) name: String,
@@ -59,7 +66,7 @@ pub(crate) struct Machine {
     pub(crate) space: Vec<Setting>,
     control: Controls,
     meter: Box<dyn PowerMeter>,
-    workload: Box<dyn Workload>,
+    shared_meter: Option<Arc<Meter>>,
     clock: Box<dyn Clock>,
     /// For an nvpmodel block, where it is a board.
     device: Option<(Device, Presets)>,
@@ -68,51 +75,54 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Opens what the arguments ask for.
-    pub(crate) fn open(arguments: &TuneArguments) -> Result<Self, Failure> {
-        if arguments.tune_workers {
-            let message = "--tune-workers is not there yet: no job here can change its workers while it runs";
-            return Err(Failure::new(Kind::Usage, message));
-        }
-        match (&arguments.sim, &arguments.surface) {
-            (Some(board), Some(_)) => Self::on_table(arguments, board),
-            (Some(board), None) => Self::on_board(arguments, board),
-            (None, _) => Self::here(arguments),
-        }
+    /// A simulated board with the model's job on it.
+    pub(crate) fn on_board(
+        board: &str,
+        seed: u64,
+        model: &str,
+        batch_size: usize,
+    ) -> Result<(Self, SimWorkload), Failure> {
+        let board = simulated(board, seed)?;
+        let profile = job(model, batch_size)?;
+        Ok(Self::of_board(&board, profile))
     }
 
-    fn on_board(arguments: &TuneArguments, board: &str) -> Result<Self, Failure> {
-        let board = simulated(board, arguments.seed)?;
-        let profile = job(arguments)?;
+    /// A simulated board and a job on it.
+    pub(crate) fn of_board(board: &SimBoard, profile: WorkloadProfile) -> (Self, SimWorkload) {
         let device = Device::discover(board.root());
         let presets = Presets::read(&device, &mut Vec::new());
         let clock = board.clock();
         let wait_clock = board.clock();
-        let meter = Meter::on_board(&board, &device, INTERVAL_NS);
+        let meter = Meter::on_board(board, &device, INTERVAL_NS);
         let control = Control::new(Device::discover(board.root()), &presets, Hold::default(), None)
-            .with_wait(std::sync::Arc::new(move |d| {
+            .with_wait(Arc::new(move |d| {
                 wait_clock.wait_ns(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
             }));
         let space: Vec<Setting> = control.space().modes().iter().map(|m| Setting::of(*m)).collect();
-        Ok(Self {
+        let machine = Self {
             name: format!("sim:{}", board.name()),
             notes: vec![format!("{} is a simulated board: all figures are those of a model", board.name())],
             simulated: true,
             space,
             control: Controls::Board(Box::new(control)),
             meter: Box::new(meter),
-            workload: Box::new(board.workload(profile)),
+            shared_meter: None,
             clock: Box::new(clock),
             device: Some((device, presets)),
             truth: Vec::new(),
-        })
+        };
+        (machine, board.workload(profile))
     }
 
-    fn on_table(arguments: &TuneArguments, board: &str) -> Result<Self, Failure> {
+    /// A table of measurements.
+    pub(crate) fn on_table(
+        arguments: &TuneArguments,
+        board: &str,
+    ) -> Result<(Self, Box<dyn Workload>), Failure> {
         let Some(path) = &arguments.surface else {
             return Err(Failure::new(Kind::Internal, "no table"));
         };
-        let board = simulated(board, arguments.seed)?;
+        let board = simulated(board, arguments.seed())?;
         let mut table = profile_file::table(path)?;
         let mut notes = vec![format!("times are those of {}, measured by others", path.display())];
         let measured = table.rows.iter().any(|row| row.mean_power().is_some());
@@ -123,7 +133,8 @@ impl Machine {
                 "the table has no power: powers are those of the simulated {}, a model",
                 board.name()
             ));
-            let model = board.workload(job(arguments)?);
+            let model = arguments.model.as_deref().unwrap_or("resnet18");
+            let model = board.workload(job(model, arguments.simulated_batch())?);
             for row in &mut table.rows {
                 row.power_w = Some(model.true_power(&row.mode, 50.0));
             }
@@ -141,47 +152,132 @@ impl Machine {
             Some((mean.time_s?, mean.power_w))
         };
         let control = surface.control();
-        Ok(Self {
+        let machine = Self {
             name: format!("sim:{} with {}", board.name(), workload.name()),
             notes,
             simulated: true,
             space: control.space().modes().iter().map(|m| Setting::of(*m)).collect(),
             control: Controls::Table(control),
             meter: Box::new(surface.meter()),
-            workload: Box::new(workload),
+            shared_meter: None,
             clock: Box::new(surface.clock()),
             device: None,
             truth: truths.iter().filter_map(cost).collect(),
+        };
+        Ok((machine, Box::new(workload)))
+    }
+
+    /// This machine, with the clock of the run whose steps are measured.
+    pub(crate) fn here(
+        board: &BoardArguments,
+        clock: Arc<dyn Clock + Send + Sync>,
+    ) -> Result<Self, Failure> {
+        let device = Device::discover(Root::system());
+        let device = if board.allow_gpu_settings { device.allow_gpu_settings() } else { device };
+        let found = settable::look(&device);
+        let common = board.common();
+        if common.look_for_stale(&device)? {
+            let message =
+                "a dead process's settings were not put back: setting more would lose what was before it";
+            return Err(
+                Failure::new(Kind::Machine, message).hint("--restore-stale, or `footplate mode restore`")
+            );
+        }
+        let guard = match common.state_folder(&device.root).filter(|_| found.is_something()) {
+            Some(folder) => Some(Guard::take(&folder)?),
+            None => None,
+        };
+        let presets = Presets::read(&device, &mut Vec::new());
+        let no_power = no_power(&device);
+        let mut notes: Vec<String> =
+            found.missing.iter().map(|knob| format!("{} cannot be chosen: {}", knob.what, knob.cause)).collect();
+        if let Some(reason) = &no_power {
+            notes.push(format!("power cannot be measured ({reason}): only time can be made small or limited"));
+        }
+        if !found.is_something() {
+            notes.push("nothing can be chosen here: the present setting is measured as it is".to_owned());
+        }
+        let meter = Arc::new(Meter::start(&device, INTERVAL_NS, clock.clone())?);
+        let control = Control::new(device.clone(), &presets, Hold::default(), guard);
+        Ok(Self {
+            name: format!("{} ({})", device.facts.id, device.facts.name),
+            notes,
+            simulated: false,
+            space: found.space.modes().iter().map(|m| Setting::of(*m)).collect(),
+            control: Controls::Board(Box::new(control)),
+            meter: Box::new(SharedMeter(meter.clone())),
+            shared_meter: Some(meter),
+            clock: Box::new(Shared(clock)),
+            device: Some((device, presets)),
+            truth: Vec::new(),
         })
     }
 
-    fn here(_arguments: &TuneArguments) -> Result<Self, Failure> {
-        Err(Failure::new(Kind::Machine, "tuning this machine is not there yet").hint("use --sim BOARD"))
+    /// Adds the loader's workers to what can be chosen: every mode with every number of them.
+    pub(crate) fn with_workers(&mut self, choices: &[usize]) {
+        if choices.is_empty() {
+            output::warning("the loader's workers cannot be chosen: this job makes its minibatches by itself");
+            return;
+        }
+        self.space = self
+            .space
+            .iter()
+            .flat_map(|setting| choices.iter().map(|n| Setting { workers: Some(*n as u64), ..*setting }))
+            .collect();
     }
 
-    /// The ports.
-    pub(crate) fn ports(&mut self) -> Ports<'_> {
+    /// Refuses a goal that needs power where there is none, before anything is set or trained.
+    pub(crate) fn check_here(needs_power: bool) -> Result<(), Failure> {
+        if !needs_power {
+            return Ok(());
+        }
+        match no_power(&Device::discover(Root::system())) {
+            Some(reason) => {
+                Err(super::failure(&TuneError::NoPower { reason }, &GoalArguments::default()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a board or a model that is not simulated.
+    pub(crate) fn check_simulated(board: &str, model: Option<&str>) -> Result<(), Failure> {
+        simulated(board, 0)?;
+        model.map_or(Ok(()), |model| job(model, 1).map(|_| ()))
+    }
+
+    /// The ports, with a job.
+    pub(crate) fn ports<'a>(&'a mut self, workload: &'a mut dyn Workload) -> Ports<'a> {
         Ports {
             control: self.control.port(),
             meter: self.meter.as_mut(),
-            workload: self.workload.as_mut(),
+            workload,
             clock: self.clock.as_ref(),
         }
+    }
+
+    /// The ports without a job.
+    pub(crate) fn parts(&mut self) -> (&mut dyn PowerControl, &mut dyn PowerMeter, &dyn Clock) {
+        (self.control.port(), self.meter.as_mut(), self.clock.as_ref())
+    }
+
+    /// The meter, where others may read it too.
+    pub(crate) fn shared_meter(&self) -> Option<Arc<Meter>> {
+        self.shared_meter.clone()
+    }
+
+    /// The controls.
+    pub(crate) fn control(&mut self) -> &mut dyn PowerControl {
+        self.control.port()
+    }
+
+    /// The meter.
+    pub(crate) fn meter(&mut self) -> &mut dyn PowerMeter {
+        self.meter.as_mut()
     }
 
     /// The vendor's named modes.
     pub(crate) fn presets(&self) -> &[Preset] {
         self.control.port_ref().presets()
-    }
-
-    /// The job's name.
-    pub(crate) fn workload_name(&self) -> String {
-        self.workload.name().to_owned()
-    }
-
-    /// Steps in an epoch of the job.
-    pub(crate) fn steps_per_epoch(&self) -> u64 {
-        self.workload.steps_per_epoch()
     }
 
     /// What time is priced at by Zeus' objective: the largest power limit; 0 where there is none, and the power of
@@ -220,6 +316,31 @@ impl Machine {
     }
 }
 
+/// Why the machine's power cannot be measured; `None`: it can.
+fn no_power(device: &Device) -> Option<String> {
+    if device.total.is_some() {
+        return None;
+    }
+    let about = device.problems.iter().find(|p| p.what.contains("total") || p.what.contains("rail"));
+    Some(match about {
+        Some(problem) => problem.cause.clone(),
+        None => "this machine has no power sensor that footplate can read".to_owned(),
+    })
+}
+
+/// A clock that others hold too.
+struct Shared(Arc<dyn Clock + Send + Sync>);
+
+impl Clock for Shared {
+    fn now_ns(&self) -> u64 {
+        self.0.now_ns()
+    }
+
+    fn wait_ns(&self, duration_ns: u64) {
+        self.0.wait_ns(duration_ns);
+    }
+}
+
 fn simulated(name: &str, seed: u64) -> Result<SimBoard, Failure> {
     let options = SimOptions { seed, power_noise: 0.01, time_noise: 0.01, ..SimOptions::default() };
     SimBoard::new(name, options).map_err(|error: DeviceError| {
@@ -228,9 +349,9 @@ fn simulated(name: &str, seed: u64) -> Result<SimBoard, Failure> {
     })
 }
 
-fn job(arguments: &TuneArguments) -> Result<WorkloadProfile, Failure> {
-    let model = arguments.model.as_deref().unwrap_or("resnet18");
-    WorkloadProfile::training(model, arguments.batch_size).ok_or_else(|| {
+fn job(model: &str, batch_size: usize) -> Result<WorkloadProfile, Failure> {
+    let batch_size = u32::try_from(batch_size).unwrap_or(u32::MAX);
+    WorkloadProfile::training(model, batch_size).ok_or_else(|| {
         let names: Vec<&str> = footplate_train::model::models().iter().map(|m| m.name).collect();
         Failure::new(Kind::Usage, format!("there is no model `{model}` on a simulated board"))
             .hint(format!("the models are {}", names.join(", ")))

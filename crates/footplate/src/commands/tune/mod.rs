@@ -2,151 +2,211 @@
 //! board, or on a table of measurements.
 
 mod arguments;
+mod keeper;
+mod log;
 mod machine;
 mod quantity;
 mod report;
+pub(crate) mod run;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
+use footplate_core::ports::Workload;
 use footplate_core::power_mode::Preset;
 use footplate_tune::Setting;
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::SearchOptions;
-use footplate_tune::profiler::{ProfileOptions, ProfileRecord};
-use footplate_tune::records::KeptProfile;
-use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
+use footplate_tune::profiler::ProfileOptions;
+use footplate_tune::tuner::{TuneError, TuneOptions, Tuned, Tuner};
 
 use crate::failure::{Failure, Kind};
 use crate::output;
-use crate::profile_file::ProfileStore;
 
 use self::arguments::Minimise;
-pub(crate) use self::arguments::TuneArguments;
+pub(crate) use self::arguments::{BoardArguments, GoalArguments, TuneArguments, Wish};
+use self::keeper::Keeper;
 use self::machine::Machine;
 use self::quantity::{Limit, Per};
 
 /// What a job's limits are counted in.
-#[derive(Clone, Copy, Debug)]
-struct Job {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct JobSize {
     steps_per_epoch: u64,
-    epochs: u64,
+    /// Of the whole job.
+    steps: u64,
 }
 
-impl Job {
+impl JobSize {
     /// A limit for one step.
     fn per_step(&self, limit: Limit) -> f64 {
         let steps = match limit.per {
             Per::Step => 1,
             Per::Epoch => self.steps_per_epoch,
-            Per::Job => self.steps_per_epoch.saturating_mul(self.epochs),
+            Per::Job => self.steps,
         };
         limit.value / steps.max(1) as f64
     }
 }
 
 pub(crate) fn run(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
-    let mut machine = Machine::open(arguments)?;
-    let job = Job { steps_per_epoch: machine.steps_per_epoch(), epochs: u64::from(arguments.epochs) };
-    let goal = goal(arguments, &job, &machine)?;
-    for note in &machine.notes {
-        output::note(note);
-    }
-    let goal_text = report::goal_text(&goal);
-    output::note(&format!(
-        "{}: {} settings of {}; {goal_text}",
-        machine.name,
-        machine.space.len(),
-        report::knobs_text(&machine.space)
-    ));
-    let mut keeper = Keeper::open(arguments, &machine, &goal_text)?;
-    let options = TuneOptions {
-        search: SearchOptions {
-            profiles: arguments.profiles as usize,
-            seed: arguments.seed,
-            ..SearchOptions::default()
-        },
-        profile: ProfileOptions::default(),
-        profile_time_ns: arguments.profile_time.map(|limit| (limit.value * 1e9) as u64),
-    };
-    let space = machine.space.clone();
-    let earlier = std::mem::take(&mut keeper.earlier);
-    let result = {
-        let mut tuner = Tuner::new(machine.ports(), space, goal, options, &mut keeper);
-        for kept in earlier {
-            let counts = kept.goal == goal_text && !kept.verifies;
-            tuner.resume(kept.profile, counts);
+    match (&arguments.machine.sim, &arguments.surface) {
+        (Some(board), Some(_)) => {
+            let (machine, workload) = Machine::on_table(arguments, board)?;
+            simulated(arguments, machine, workload)
         }
-        tuner.run()
-    };
+        (Some(board), None) => {
+            let model = arguments.model.as_deref().unwrap_or("resnet18");
+            let (machine, workload) =
+                Machine::on_board(board, arguments.seed(), model, arguments.simulated_batch())?;
+            simulated(arguments, machine, Box::new(workload))
+        }
+        (None, _) => super::train::tune_here(arguments),
+    }
+}
+
+/// A tune of a job that is simulated as its machine is.
+fn simulated(
+    arguments: &TuneArguments,
+    mut machine: Machine,
+    mut workload: Box<dyn Workload>,
+) -> Result<ExitCode, Failure> {
+    let epochs = u64::from(arguments.options.epochs.unwrap_or(1));
+    let steps_per_epoch = workload.steps_per_epoch();
+    let size = JobSize { steps_per_epoch, steps: steps_per_epoch.saturating_mul(epochs) };
+    if arguments.goal.tune_workers {
+        machine.with_workers(workload.worker_choices());
+    }
+    let goal = goal(&arguments.goal, &size, &machine)?;
+    let lines = beginning(&machine, &goal);
+    if !arguments.quiet {
+        lines.iter().for_each(|line| output::note(line));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    if super::train::stop_on(&stop).is_err() {
+        output::warning("signals cannot be caught: Ctrl-C will not end the tune in order");
+    }
+    let (name, goal_text) = (workload.name().to_owned(), report::goal_text(&goal));
+    let records = arguments.goal.records.as_deref();
+    let mut keeper = Keeper::open(records, &machine, &name, &goal_text, stop)?.quiet(arguments.quiet);
+    let result = search(&mut machine, workload.as_mut(), &goal, &arguments.goal, arguments.seed(), &mut keeper);
     let tuned = match result {
         Ok(tuned) => tuned,
         Err(error) => {
             machine.restore()?;
-            return Err(failure(&error, arguments));
+            return Err(failure(&error, &arguments.goal));
         }
     };
-    finish(arguments, &mut machine, &job, &goal, &tuned, &keeper)
-}
-
-/// Applies or puts back, and prints.
-fn finish(
-    arguments: &TuneArguments,
-    machine: &mut Machine,
-    job: &Job,
-    goal: &Goal,
-    tuned: &Tuned,
-    keeper: &Keeper,
-) -> Result<ExitCode, Failure> {
-    let chosen = match &tuned.outcome {
-        Outcome::Chosen { choice, .. } => Some(tuned.outlook.candidates[choice.index].setting),
-        Outcome::Infeasible(_) => None,
-    };
+    let chosen = tuned.chosen();
     match chosen.filter(|_| arguments.keep) {
         Some(setting) => machine.keep(&setting)?,
         None => machine.restore()?,
     }
+    print(arguments, &machine, &size, &goal, &tuned, &keeper, None)?;
+    Ok(exit(&tuned))
+}
+
+/// Tells what a tune on this machine came to.
+pub(crate) fn tell(arguments: &TuneArguments, told: &run::Told, run_dir: &Path) -> Result<(), Failure> {
+    let run::Told { machine, size, goal, tuned, keeper } = told;
+    print(arguments, machine, size, goal, tuned, keeper, Some(run_dir))
+}
+
+fn exit(tuned: &Tuned) -> ExitCode {
+    if tuned.chosen().is_some() { ExitCode::SUCCESS } else { Kind::Infeasible.exit_code() }
+}
+
+/// Prints what a tune came to.
+fn print(
+    arguments: &TuneArguments,
+    machine: &Machine,
+    size: &JobSize,
+    goal: &Goal,
+    tuned: &Tuned,
+    keeper: &Keeper,
+    run_dir: Option<&Path>,
+) -> Result<(), Failure> {
+    let chosen = tuned.chosen();
     let block = match (&arguments.nvpmodel, chosen) {
         (Some(name), Some(setting)) => Some(machine.nvpmodel(name, &setting.mode)?),
         _ => None,
     };
     let view = report::View {
         machine,
-        job: (job.steps_per_epoch, job.epochs),
+        size: *size,
         goal,
         tuned,
         records: &keeper.records,
         kept: arguments.keep && chosen.is_some(),
         nvpmodel: block.as_deref(),
+        run_dir,
     };
-    if arguments.json {
-        output::result(&report::json(&view)?);
-    } else {
-        output::result(&report::text(&view));
-    }
-    Ok(if chosen.is_some() { ExitCode::SUCCESS } else { Kind::Infeasible.exit_code() })
+    output::result(&if arguments.json { report::json(&view)? } else { report::text(&view) });
+    Ok(())
 }
 
-fn goal(arguments: &TuneArguments, job: &Job, machine: &Machine) -> Result<Goal, Failure> {
-    let objective = match (arguments.zeus_eta, arguments.minimise) {
+/// What is said before the first measurement.
+fn beginning(machine: &Machine, goal: &Goal) -> Vec<String> {
+    let mut lines = machine.notes.clone();
+    lines.push(format!(
+        "{}: {} settings of {}; {}",
+        machine.name,
+        machine.space.len(),
+        report::knobs_text(&machine.space),
+        report::goal_text(goal)
+    ));
+    lines
+}
+
+/// Searches, measures and verifies.
+fn search(
+    machine: &mut Machine,
+    workload: &mut dyn Workload,
+    goal: &Goal,
+    wanted: &GoalArguments,
+    seed: u64,
+    keeper: &mut Keeper,
+) -> Result<Tuned, TuneError> {
+    let space = machine.space.clone();
+    let earlier = std::mem::take(&mut keeper.earlier);
+    let goal_text = report::goal_text(goal);
+    let mut tuner = Tuner::new(machine.ports(workload), space, *goal, options(wanted, seed), keeper);
+    for kept in earlier {
+        let counts = kept.goal == goal_text && !kept.verifies;
+        tuner.resume(kept.profile, counts);
+    }
+    tuner.run()
+}
+
+fn options(wanted: &GoalArguments, seed: u64) -> TuneOptions {
+    TuneOptions {
+        search: SearchOptions { profiles: wanted.profiles(), seed, ..SearchOptions::default() },
+        profile: ProfileOptions::default(),
+        profile_time_ns: wanted.profile_time.map(|limit| (limit.value * 1e9) as u64),
+    }
+}
+
+fn goal(wanted: &GoalArguments, size: &JobSize, machine: &Machine) -> Result<Goal, Failure> {
+    let objective = match (wanted.zeus_eta, wanted.minimise()) {
         (Some(eta), _) => Objective::Zeus { eta, largest_power_w: machine.largest_power_w() },
         (None, Minimise::Time) => Objective::Time,
         (None, Minimise::Energy) => Objective::Energy,
         (None, Minimise::Power) => Objective::Power,
     };
     let limits = Limits {
-        power_w: arguments.power_max,
-        time_s: arguments.time_max.map(|limit| job.per_step(limit)),
-        energy_j: arguments.energy_max.map(|limit| job.per_step(limit)),
-        slowdown: arguments.max_slowdown,
-        temperature_c: arguments.temperature_max,
+        power_w: wanted.power_max,
+        time_s: wanted.time_max.map(|limit| size.per_step(limit)),
+        energy_j: wanted.energy_max.map(|limit| size.per_step(limit)),
+        slowdown: wanted.max_slowdown,
+        temperature_c: wanted.temperature_max,
     };
-    let goal = Goal { objective, limits, confidence: arguments.confidence };
+    let goal = Goal { objective, limits, confidence: wanted.confidence() };
     goal.checked().map_err(|e| Failure::new(Kind::Usage, e.to_string()))
 }
 
-fn failure(error: &TuneError, arguments: &TuneArguments) -> Failure {
+fn failure(error: &TuneError, wanted: &GoalArguments) -> Failure {
     let message = error.to_string();
     match error {
         TuneError::NoPower { .. } => Failure::new(Kind::Machine, message).hint(
@@ -157,7 +217,7 @@ fn failure(error: &TuneError, arguments: &TuneArguments) -> Failure {
         TuneError::Profile(_) => Failure::new(Kind::Machine, message),
         TuneError::Interrupted { .. } => {
             let failure = Failure::new(Kind::Interrupted, message);
-            match &arguments.records {
+            match &wanted.records {
                 Some(folder) => failure.hint(format!(
                     "what was measured is in {}: the same command goes on from there",
                     folder.display()
@@ -166,85 +226,6 @@ fn failure(error: &TuneError, arguments: &TuneArguments) -> Failure {
             }
         }
         TuneError::Record(_) => Failure::new(Kind::Machine, message),
-    }
-}
-
-/// Keeps every record at once, and tells of it.
-struct Keeper {
-    store: Option<ProfileStore>,
-    machine: String,
-    workload: String,
-    goal: String,
-    /// Records of the same job on the same machine, from earlier.
-    earlier: Vec<KeptProfile>,
-    records: Vec<(ProfileRecord, Purpose)>,
-    warned: Vec<String>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Keeper {
-    fn open(arguments: &TuneArguments, machine: &Machine, goal: &str) -> Result<Self, Failure> {
-        let workload = machine.workload_name();
-        let mut earlier = Vec::new();
-        let store = match &arguments.records {
-            None => None,
-            Some(folder) => {
-                let (store, kept, damaged) = ProfileStore::open(folder)?;
-                damaged.iter().for_each(|line| output::warning(line));
-                let ours = |k: &KeptProfile| k.machine == machine.name && k.workload == workload;
-                earlier = kept.into_iter().filter(ours).collect();
-                if !earlier.is_empty() {
-                    let count = earlier.len();
-                    output::note(&format!("{count} earlier profiles of this job on this machine are used"));
-                }
-                Some(store)
-            }
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // The second one ends the program at once.
-            let twice = signal_hook::flag::register_conditional_shutdown(signal, 7, stop.clone());
-            let once = signal_hook::flag::register(signal, stop.clone());
-            if twice.is_err() || once.is_err() {
-                output::warning("signals cannot be caught: Ctrl-C will not put the mode back");
-            }
-        }
-        Ok(Self {
-            store,
-            machine: machine.name.clone(),
-            workload,
-            goal: goal.to_owned(),
-            earlier,
-            records: Vec::new(),
-            warned: Vec::new(),
-            stop,
-        })
-    }
-}
-
-impl Observer for Keeper {
-    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), String> {
-        if let Some(store) = &mut self.store {
-            store.append(&KeptProfile {
-                machine: self.machine.clone(),
-                workload: self.workload.clone(),
-                goal: self.goal.clone(),
-                verifies: purpose == Purpose::Verify,
-                profile: record.clone(),
-            })?;
-        }
-        self.records.push((record.clone(), purpose));
-        output::note(&report::progress(self.records.len(), record, purpose));
-        Ok(())
-    }
-
-    fn warn(&mut self, message: &str) {
-        output::warning(message);
-        self.warned.push(message.to_owned());
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 

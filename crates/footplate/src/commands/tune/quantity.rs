@@ -1,7 +1,10 @@
 //! Limits as users write them: `20W`, `2h`, `90s/epoch`, `50kJ`, `10%`.
 
+use serde::{Deserialize, Serialize};
+
 /// Of what a time or an energy is the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Per {
     /// One step.
     Step,
@@ -12,7 +15,8 @@ pub(crate) enum Per {
 }
 
 /// A limit on a time or an energy.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Limit {
     /// Seconds or joules.
     pub(crate) value: f64,

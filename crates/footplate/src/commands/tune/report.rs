@@ -1,5 +1,7 @@
 //! What a tune came to, as text and as JSON.
 
+use std::path::Path;
+
 use footplate_core::Reading;
 use footplate_tune::choose::Candidate;
 use footplate_tune::goal::{Goal, Objective};
@@ -10,7 +12,7 @@ use footplate_tune::{Knobs, Setting};
 use serde_json::{Value, json};
 
 use super::machine::Machine;
-use super::presets_in;
+use super::{JobSize, presets_in};
 use crate::failure::{Failure, Kind};
 
 /// Rows of the front that the text shows.
@@ -19,13 +21,14 @@ const FRONT_ROWS: usize = 16;
 /// What is reported of.
 pub(crate) struct View<'a> {
     pub(crate) machine: &'a Machine,
-    /// Steps in an epoch, epochs.
-    pub(crate) job: (u64, u64),
+    pub(crate) size: JobSize,
     pub(crate) goal: &'a Goal,
     pub(crate) tuned: &'a Tuned,
     pub(crate) records: &'a [(ProfileRecord, Purpose)],
     pub(crate) kept: bool,
     pub(crate) nvpmodel: Option<&'a str>,
+    /// The run whose steps were measured.
+    pub(crate) run_dir: Option<&'a Path>,
 }
 
 /// A goal in words.
@@ -76,7 +79,7 @@ pub(crate) fn progress(number: usize, record: &ProfileRecord, purpose: Purpose) 
 }
 
 /// Seconds in a handy unit.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
         format!("{:.2} ms", 1e3 * seconds)
     } else if seconds < 120.0 {
@@ -86,6 +89,15 @@ fn duration(seconds: f64) -> String {
     } else {
         format!("{:.1} h", seconds / 3600.0)
     }
+}
+
+/// A setting and its figures in a few words.
+pub(crate) fn brief(candidate: &Candidate) -> String {
+    let p = &candidate.prediction;
+    let kind = if candidate.measured { "measured" } else { "estimate" };
+    let time = p.time_s.map_or("-".to_owned(), |e| duration(e.value));
+    let power = p.power_w.map_or("-".to_owned(), |e| format!("{:.2} W", e.value));
+    format!("{}: {time} a step, {power} ({kind})", candidate.setting)
 }
 
 fn row(name: &str, candidate: &Candidate) -> String {
@@ -159,13 +171,12 @@ fn outcome_lines(view: &View) -> Vec<String> {
                 100.0 * choice.probability,
                 tuned.profiles
             ));
-            let (steps, epochs) = view.job;
             if let Some(time) = chosen.prediction.time_s {
-                let epoch = time.value * steps as f64;
+                let (epoch, all) = (view.size.steps_per_epoch, view.size.steps);
                 lines.push(format!(
-                    "an epoch of {steps} steps takes {}, {epochs} epochs {}",
-                    duration(epoch),
-                    duration(epoch * epochs as f64)
+                    "an epoch of {epoch} steps takes {}, all {all} steps {}",
+                    duration(time.value * epoch as f64),
+                    duration(time.value * all as f64)
                 ));
             }
             if let Some(share) = tuned.stall_share.filter(|s| *s > 0.05) {
@@ -279,8 +290,9 @@ pub(crate) fn json(view: &View) -> Result<String, Failure> {
         "front": tuned.front.iter().map(|i| candidate(&candidates[*i])).collect::<Vec<_>>(),
         "maxn": largest(candidates).map(candidate),
         "presets": presets,
-        "steps_per_epoch": view.job.0,
-        "epochs": view.job.1,
+        "steps_per_epoch": view.size.steps_per_epoch,
+        "steps": view.size.steps,
+        "run_dir": view.run_dir,
         "kept": view.kept,
         "nvpmodel": view.nvpmodel,
         "records": records,

@@ -1,0 +1,226 @@
+//! Looks whether a running job still does what was predicted, and decides when a new plan is worth its time.
+
+use footplate_core::Reading;
+use serde::Serialize;
+
+use crate::predict::{Estimate, Prediction};
+use crate::profiler::{POWER_ERRORS, ProfileRecord};
+
+/// Looks whether a running job still does what was predicted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watch {
+    expected: Prediction,
+}
+
+/// What a look at a running job says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As predicted, to within its error.
+    AsPredicted,
+    /// Steps take longer or shorter than predicted, by this factor.
+    Time(f64),
+    /// Power is higher or lower than predicted, by this factor.
+    Power(f64),
+    /// The machine throttles.
+    Throttled,
+}
+
+impl Verdict {
+    /// Whether two looks say the same: the same quantity has moved to the same side.
+    fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Throttled, Self::Throttled) => true,
+            (Self::Time(a), Self::Time(b)) | (Self::Power(a), Self::Power(b)) => (*a > 1.0) == (*b > 1.0),
+            _ => false,
+        }
+    }
+
+    /// In words.
+    pub fn text(&self) -> String {
+        let percent = |factor: f64| {
+            let word = if factor > 1.0 { "more" } else { "less" };
+            format!("{:.0} % {word} than predicted", 100.0 * (factor - 1.0).abs())
+        };
+        match self {
+            Self::AsPredicted => "as predicted".to_owned(),
+            Self::Time(factor) => format!("a step takes {}", percent(*factor)),
+            Self::Power(factor) => format!("the power is {}", percent(*factor)),
+            Self::Throttled => "the machine throttles".to_owned(),
+        }
+    }
+}
+
+/// Deviations below this are not worth a new plan, however sure the prediction was.
+const DRIFT_LEAST: f64 = 0.05;
+
+impl Watch {
+    /// Expects what was predicted or measured for the choice.
+    pub fn new(expected: Prediction) -> Self {
+        Self { expected }
+    }
+
+    /// Compares a window of the running job. Three standard errors and a twentieth are allowed.
+    pub fn look(&self, step_s: f64, power_w: Option<f64>, throttled: bool) -> Verdict {
+        if throttled {
+            return Verdict::Throttled;
+        }
+        let off = |estimate: Option<Estimate>, seen: Option<f64>| {
+            let (estimate, seen) = (estimate?, seen?);
+            let factor = seen / estimate.value;
+            (factor.ln().abs() > (3.0 * estimate.log_sd).max(DRIFT_LEAST)).then_some(factor)
+        };
+        if let Some(factor) = off(self.expected.power_w, power_w) {
+            return Verdict::Power(factor);
+        }
+        off(self.expected.time_s, Some(step_s)).map_or(Verdict::AsPredicted, Verdict::Time)
+    }
+}
+
+/// What is to be done after a look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
+    /// Nothing.
+    CarryOn,
+    /// A new plan from what is known.
+    Replan(Verdict),
+    /// The job is not as predicted, and enough new plans were made: the user is told, once.
+    Tell(Verdict),
+}
+
+/// New plans in one run at most: each costs the time of a few measurements, and a machine that is never as
+/// predicted must not be planned for for ever.
+pub const REPLANS_MAX: u32 = 3;
+/// Looks that must agree before the first new plan; twice as many before each further one.
+const LOOKS: u32 = 2;
+
+/// Decides when to plan anew. It comes to rest: the number of plans is bounded, and each must have more looks that
+/// agree than the one before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Replanner {
+    watch: Watch,
+    last: Verdict,
+    agreeing: u32,
+    replans: u32,
+    told: bool,
+}
+
+impl Replanner {
+    /// Watches a job of which this is expected.
+    pub fn new(expected: Prediction) -> Self {
+        Self { watch: Watch::new(expected), last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
+    }
+
+    /// A look at a window of the running job.
+    pub fn look(&mut self, step_s: f64, power_w: Option<f64>, throttled: bool) -> Action {
+        let verdict = self.watch.look(step_s, power_w, throttled);
+        if verdict == Verdict::AsPredicted {
+            (self.last, self.agreeing) = (verdict, 0);
+            return Action::CarryOn;
+        }
+        self.agreeing = if verdict.agrees(&self.last) { self.agreeing + 1 } else { 1 };
+        self.last = verdict;
+        if self.agreeing < LOOKS << self.replans.min(REPLANS_MAX) {
+            return Action::CarryOn;
+        }
+        if self.replans < REPLANS_MAX {
+            return Action::Replan(verdict);
+        }
+        if std::mem::replace(&mut self.told, true) { Action::CarryOn } else { Action::Tell(verdict) }
+    }
+
+    /// A new plan was made: this is expected from now on.
+    pub fn replanned(&mut self, expected: Prediction) {
+        self.watch = Watch::new(expected);
+        self.replans += 1;
+        (self.last, self.agreeing) = (Verdict::AsPredicted, 0);
+    }
+
+    /// New plans so far.
+    pub fn replans(&self) -> u32 {
+        self.replans
+    }
+}
+
+/// How unsure a record becomes, by how much the quantity has moved since.
+const DOUBT: f64 = 0.3;
+
+/// What was measured before a job changed, as far as it can still be believed: the quantity that has moved is taken
+/// to have moved by the same factor everywhere, and less surely so. What was measured while it throttled is left out.
+pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileRecord> {
+    let mut known: Vec<ProfileRecord> = records.iter().filter(|r| r.is_sound()).cloned().collect();
+    for record in &mut known {
+        match verdict {
+            Verdict::Time(factor) => {
+                record.step_s *= factor;
+                let doubt = DOUBT * factor.ln().abs() * record.step_s;
+                record.step_error_s = (record.step_error_s * factor).hypot(doubt);
+            }
+            Verdict::Power(factor) => {
+                if let Reading::Value(power) = &mut record.power {
+                    power.mean_w *= factor;
+                    let doubt = POWER_ERRORS * DOUBT * factor.ln().abs() * power.mean_w;
+                    power.error_w = (power.error_w * factor).hypot(doubt);
+                }
+            }
+            Verdict::AsPredicted | Verdict::Throttled => {}
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expected() -> Prediction {
+        let estimate = |value| Some(Estimate { value, log_sd: 0.01 });
+        Prediction { time_s: estimate(1.0), power_w: estimate(10.0), energy_j: estimate(10.0) }
+    }
+
+    #[test]
+    fn one_odd_window_is_no_reason_and_two_are() {
+        let mut replanner = Replanner::new(expected());
+        assert_eq!(replanner.look(1.3, Some(10.0), false), Action::CarryOn);
+        assert_eq!(replanner.look(1.0, Some(10.0), false), Action::CarryOn);
+        assert_eq!(replanner.look(1.3, Some(10.0), false), Action::CarryOn);
+        // The other side is another matter.
+        assert_eq!(replanner.look(0.7, Some(10.0), false), Action::CarryOn);
+        assert!(matches!(replanner.look(0.7, Some(10.0), false), Action::Replan(Verdict::Time(_))));
+    }
+
+    #[test]
+    fn a_job_that_is_never_as_predicted_is_told_once_and_left_alone() {
+        let mut replanner = Replanner::new(expected());
+        let (mut plans, mut tells) = (0, 0);
+        for i in 0..1000 {
+            // It swings between two states, each for some windows.
+            let step_s = if i / 20 % 2 == 0 { 1.5 } else { 0.6 };
+            match replanner.look(step_s, Some(10.0), false) {
+                Action::CarryOn => {}
+                Action::Replan(_) => {
+                    plans += 1;
+                    replanner.replanned(expected());
+                }
+                Action::Tell(_) => tells += 1,
+            }
+        }
+        assert_eq!((plans, tells), (REPLANS_MAX, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn plans_are_bounded_whatever_is_seen(
+            looks in proptest::collection::vec((0.1f64..10.0, 1.0f64..100.0, proptest::bool::ANY), 0..300),
+        ) {
+            let mut replanner = Replanner::new(expected());
+            for (step_s, power_w, throttled) in looks {
+                if let Action::Replan(_) = replanner.look(step_s, Some(power_w), throttled) {
+                    replanner.replanned(expected());
+                }
+            }
+            prop_assert!(replanner.replans() <= REPLANS_MAX);
+        }
+    }
+}

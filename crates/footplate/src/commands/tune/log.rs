@@ -1,0 +1,106 @@
+//! What a tune came to, as the run log keeps it, and what a resumed run takes from there.
+
+use footplate_core::record::{Estimated, TunePoint, TuneRecord};
+use footplate_tune::goal::Goal;
+use footplate_tune::predict::{Estimate, Prediction, Z90};
+use footplate_tune::tuner::{Outcome, Tuned, would_do_text};
+use footplate_tune::{Knobs, Setting};
+
+use super::machine::Machine;
+use super::report;
+
+/// The record of a tune. `message`: what the user should know of it.
+pub(crate) fn record(
+    machine: &Machine,
+    goal: &Goal,
+    tuned: &Tuned,
+    message: Option<String>,
+    t_ns: u64,
+) -> TuneRecord {
+    let candidates = &tuned.outlook.candidates;
+    let presets = machine.presets();
+    let knobs = Knobs::of(&machine.space);
+    let reach = |i: usize| knobs.position(&knobs.point(&candidates[i].setting)).iter().sum::<f64>();
+    let largest = (0..candidates.len()).max_by(|a, b| reach(*a).total_cmp(&reach(*b)));
+    let (chosen, verified, probability) = match &tuned.outcome {
+        Outcome::Chosen { choice, verified } => (Some(choice.index), *verified, Some(choice.probability)),
+        Outcome::Infeasible(_) => (None, false, None),
+    };
+    let closest = match &tuned.outcome {
+        Outcome::Infeasible(refusal) => refusal.closest,
+        Outcome::Chosen { .. } => None,
+    };
+    let named = |i: usize| presets.iter().filter(move |p| p.mode == candidates[i].setting.mode);
+    let is_shown = |i: &usize| {
+        candidates[*i].measured
+            || tuned.front.contains(i)
+            || [chosen, closest, largest].contains(&Some(*i))
+            || named(*i).next().is_some()
+    };
+    let shown: Vec<usize> = (0..candidates.len()).filter(is_shown).collect();
+    let point = |i: &usize| {
+        let candidate = &candidates[*i];
+        TunePoint {
+            mode: candidate.setting.mode,
+            workers: candidate.setting.workers.and_then(|n| u32::try_from(n).ok()),
+            presets: named(*i).map(|preset| preset.name.clone()).collect(),
+            measured: candidate.measured,
+            on_front: tuned.front.contains(i),
+            largest: largest == Some(*i),
+            step_s: candidate.prediction.time_s.map(estimated),
+            power_w: candidate.prediction.power_w.map(estimated),
+            energy_j: candidate.prediction.energy_j.map(estimated),
+        }
+    };
+    let limits = &tuned.outlook.goal.limits;
+    TuneRecord {
+        t_ns,
+        goal: report::goal_text(goal),
+        power_max_w: goal.limits.power_w,
+        step_max_s: limits.time_s,
+        energy_max_j: limits.energy_j,
+        profiles: u32::try_from(tuned.profiles).unwrap_or(u32::MAX),
+        points: shown.iter().map(point).collect(),
+        space: candidates.len() as u64,
+        choice: chosen.and_then(|i| shown.iter().position(|s| *s == i)),
+        verified,
+        probability,
+        message: message.or_else(|| refusal_text(tuned)),
+        simulated: machine.simulated,
+    }
+}
+
+fn estimated(estimate: Estimate) -> Estimated {
+    let (low90, high90) = estimate.interval90();
+    Estimated { value: estimate.value, low90, high90 }
+}
+
+/// Why nothing was chosen, with the closest setting and a budget that would do; `None` after a choice.
+pub(crate) fn refusal_text(tuned: &Tuned) -> Option<String> {
+    let Outcome::Infeasible(refusal) = &tuned.outcome else { return None };
+    let mut text = "no mode holds the limits".to_owned();
+    if let Some(index) = refusal.closest {
+        text += &format!("; the closest is {}", report::brief(&tuned.outlook.candidates[index]));
+    }
+    let would = would_do_text(&refusal.would_do);
+    if !would.is_empty() {
+        text += &format!("; a budget that would do: {}", would.join(", "));
+    }
+    Some(text)
+}
+
+/// The choice of an earlier tune, and what is expected of it.
+pub(crate) fn choice(record: &TuneRecord) -> Option<(Setting, Prediction)> {
+    let point = record.points.get(record.choice?)?;
+    let estimate = |e: Option<Estimated>| {
+        let e = e.filter(|e| e.low90 > 0.0 && e.high90 >= e.low90)?;
+        Some(Estimate { value: e.value, log_sd: (e.high90 / e.low90).ln() / (2.0 * Z90) })
+    };
+    let setting = Setting { mode: point.mode, batch_size: None, workers: point.workers.map(u64::from) };
+    let expected = Prediction {
+        time_s: estimate(point.step_s),
+        power_w: estimate(point.power_w),
+        energy_j: estimate(point.energy_j),
+    };
+    Some((setting, expected))
+}
