@@ -105,14 +105,19 @@ fn cause(device: &Device, present: &Snapshot, knob: &Knob) -> Option<String> {
         let known = device.problems.iter().find(speaks).map(|problem| problem.cause.clone());
         return Some(known.unwrap_or_else(|| "this machine offers no file that sets it".to_owned()));
     }
-    let plans = knob.modes.iter().map(|mode| plan(device, present, &Target::of(device, mode, Hold::default())));
+    let plans =
+        knob.modes.iter().map(|mode| plan(device, present, &Target::of(device, mode, Hold::default())));
     let refused = plans.filter(|writes| !writes.is_empty()).map(|writes| first_refusal(device, &writes));
     // One value that can be set is enough; the search finds out about the others.
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() {
         return Some("it has one value only".to_owned());
     }
-    if refused.iter().any(Option::is_none) { None } else { refused.into_iter().flatten().next().map(|e| e.message) }
+    if refused.iter().any(Option::is_none) {
+        None
+    } else {
+        refused.into_iter().flatten().next().map(|e| e.message)
+    }
 }
 
 #[cfg(test)]

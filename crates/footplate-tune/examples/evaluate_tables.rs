@@ -15,7 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let profiles = profiles.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
     let seeds = arguments.next().ok_or(usage)?.parse()?;
     let options = Options { profiles, seeds, ..Options::default() };
-    println!("workload | target | sampling | profiles | MAPE % | p95 % | in 90 % | regret % | broken % | by %");
+    println!(
+        "workload | target | sampling | profiles | MAPE % | p95 % | in 90 % | regret % | broken % | by %"
+    );
     for file in arguments {
         let (path, only) = match file.split_once(".csv:") {
             Some((path, workload)) => (format!("{path}.csv"), Some(workload.to_owned())),

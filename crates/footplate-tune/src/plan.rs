@@ -363,8 +363,7 @@ impl Search {
             let setting = &self.space[*index];
             let differ = self.knobs.varying().filter(|knob| knob.value(setting) != knob.value(chosen));
             let prediction = outlook.candidates[*index].prediction.widened(DOUBT);
-            let Some(objective) = goal.objective_of(&prediction).filter(|_| differ.count() == 1)
-            else {
+            let Some(objective) = goal.objective_of(&prediction).filter(|_| differ.count() == 1) else {
                 continue;
             };
             let gain = normal::expected_improvement(objective.value.ln(), objective.log_sd, best);

@@ -171,7 +171,8 @@ pub fn profile(
     let seen = ports.meter.window(from_ns, to_ns);
     let mut record = record(setting, applied, &steps, seen, to_ns, to_ns.saturating_sub(begin_ns));
     if broken {
-        let message = "no stretch without a pause (a validation, a checkpoint) was long enough: a shorter one counts";
+        let message =
+            "no stretch without a pause (a validation, a checkpoint) was long enough: a shorter one counts";
         record.warnings.push(message.to_owned());
     }
     Ok(record)

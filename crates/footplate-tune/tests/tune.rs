@@ -10,12 +10,12 @@ use footplate_core::ports::{
 use footplate_core::power_mode::{KnobTables, ModeSpace, Preset};
 use footplate_core::{Celsius, Hertz, Joules, PowerMode, Reading, Watts};
 use footplate_tune::Setting;
+use footplate_tune::drift::{Verdict, Watch, still_known};
 use footplate_tune::evaluate::{Options, Sampling, Target, Truth, evaluate};
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::{Next, Search, SearchOptions};
 use footplate_tune::predict::{Measurement, Predictor};
 use footplate_tune::profiler::{Ports, ProfileRecord};
-use footplate_tune::drift::{Verdict, Watch, still_known};
 use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
 use proptest::prelude::*;
 

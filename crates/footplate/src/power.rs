@@ -32,7 +32,8 @@ impl PowerWatch {
     pub(crate) fn start(clock: RunClock, sink: RecordSink, meter: Option<Arc<Meter>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let device = Device::discover(Root::system());
-        let watch = if device.rails.is_empty() { None } else { begin(&device, clock, sink, stop.clone(), meter) };
+        let watch =
+            if device.rails.is_empty() { None } else { begin(&device, clock, sink, stop.clone(), meter) };
         Self { watch, stop, clock }
     }
 

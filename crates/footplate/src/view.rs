@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use footplate_core::record::{
-    EpochRecord, Estimated, MinibatchRecord, ModePurpose, ProfilePurpose, ProfiledRecord, RunStart, TunePoint,
-    TuneRecord, ValidationRecord,
+    EpochRecord, Estimated, MinibatchRecord, ModePurpose, ProfilePurpose, ProfiledRecord, RunStart,
+    TunePoint, TuneRecord, ValidationRecord,
 };
 use footplate_core::summary::SummaryBuilder;
 use footplate_core::{Reading, Record};
@@ -306,7 +306,7 @@ fn tune_lines(tune: &TuneRecord) -> Vec<String> {
             point.mode,
             figure(point.step_s, 1e3, "ms"),
             figure(point.power_w, 1.0, "W"),
-            figure(point.energy_j, 1.0, "J")
+            figure(point.energy_j, 1e3, "mJ")
         )
     };
     if let Some(choice) = tune.choice.and_then(|index| tune.points.get(index)) {

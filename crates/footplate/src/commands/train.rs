@@ -94,7 +94,10 @@ pub(crate) fn tune_here(arguments: &TuneArguments) -> Result<ExitCode, Failure> 
     if ran.failure.as_ref().is_some_and(|f| f.kind != Kind::Infeasible) || ran.ended.is_err() {
         return Err(ran.failure_of());
     }
-    let told = ran.told.as_ref().ok_or_else(|| Failure::new(Kind::Data, "the job ended before a mode was measured"))?;
+    let told = ran
+        .told
+        .as_ref()
+        .ok_or_else(|| Failure::new(Kind::Data, "the job ended before a mode was measured"))?;
     tune::tell(arguments, told, &folder)?;
     ran.log?;
     output::note(&format!("the run's steps so far are kept: footplate train --resume {}", folder.display()));
@@ -141,7 +144,8 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     if detail != Detail::Quiet {
         output::note(&plan_text(&plan, available));
     }
-    let mut run = RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
+    let mut run =
+        RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
     run.tune = wish.clone();
     if arguments.dry_run {
         let text = toml::to_string(&run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
@@ -388,7 +392,7 @@ fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Fa
     }
     let mut recorder = Recorder::new(store.append_log()?, View::new(detail));
     recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
-    for message in warnings {
+    for message in warnings.into_iter().chain(place.as_ref().and_then(Place::label)) {
         recorder.record(&Record::Warning(WarningRecord { message }));
     }
     let stop = stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
@@ -399,7 +403,9 @@ fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Fa
     let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
     let ended = match (&wish, place) {
         (Some(wish), Some(place)) => match Session::start(job, around) {
-            Ok(session) => tune::run::run(session, place, wish, earlier.as_ref(), &stop, store.folder(), then),
+            Ok(session) => {
+                tune::run::run(session, place, wish, earlier.as_ref(), &stop, store.folder(), then)
+            }
             Err(error) => Ended::failed(error),
         },
         _ => Ended { result: engine::run(job, around), failure: None, tuned: None },

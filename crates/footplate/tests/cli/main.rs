@@ -10,3 +10,4 @@ mod place;
 mod resume;
 mod stalls;
 mod train;
+mod tune;

@@ -168,10 +168,7 @@ impl Machine {
     }
 
     /// This machine, with the clock of the run whose steps are measured.
-    pub(crate) fn here(
-        board: &BoardArguments,
-        clock: Arc<dyn Clock + Send + Sync>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn here(board: &BoardArguments, clock: Arc<dyn Clock + Send + Sync>) -> Result<Self, Failure> {
         let device = Device::discover(Root::system());
         let device = if board.allow_gpu_settings { device.allow_gpu_settings() } else { device };
         let found = settable::look(&device);
@@ -189,10 +186,14 @@ impl Machine {
         };
         let presets = Presets::read(&device, &mut Vec::new());
         let no_power = no_power(&device);
-        let mut notes: Vec<String> =
-            found.missing.iter().map(|knob| format!("{} cannot be chosen: {}", knob.what, knob.cause)).collect();
+        let mut notes: Vec<String> = found
+            .missing
+            .iter()
+            .map(|knob| format!("{} cannot be chosen: {}", knob.what, knob.cause))
+            .collect();
         if let Some(reason) = &no_power {
-            notes.push(format!("power cannot be measured ({reason}): only time can be made small or limited"));
+            notes
+                .push(format!("power cannot be measured ({reason}): only time can be made small or limited"));
         }
         if !found.is_something() {
             notes.push("nothing can be chosen here: the present setting is measured as it is".to_owned());
@@ -216,7 +217,9 @@ impl Machine {
     /// Adds the loader's workers to what can be chosen: every mode with every number of them.
     pub(crate) fn with_workers(&mut self, choices: &[usize]) {
         if choices.is_empty() {
-            output::warning("the loader's workers cannot be chosen: this job makes its minibatches by itself");
+            output::warning(
+                "the loader's workers cannot be chosen: this job makes its minibatches by itself",
+            );
             return;
         }
         self.space = self
@@ -232,9 +235,7 @@ impl Machine {
             return Ok(());
         }
         match no_power(&Device::discover(Root::system())) {
-            Some(reason) => {
-                Err(super::failure(&TuneError::NoPower { reason }, &GoalArguments::default()))
-            }
+            Some(reason) => Err(super::failure(&TuneError::NoPower { reason }, &GoalArguments::default())),
             None => Ok(()),
         }
     }

@@ -91,7 +91,8 @@ fn simulated(
     let (name, goal_text) = (workload.name().to_owned(), report::goal_text(&goal));
     let records = arguments.goal.records.as_deref();
     let mut keeper = Keeper::open(records, &machine, &name, &goal_text, stop)?.quiet(arguments.quiet);
-    let result = search(&mut machine, workload.as_mut(), &goal, &arguments.goal, arguments.seed(), &mut keeper);
+    let result =
+        search(&mut machine, workload.as_mut(), &goal, &arguments.goal, arguments.seed(), &mut keeper);
     let tuned = match result {
         Ok(tuned) => tuned,
         Err(error) => {

@@ -49,10 +49,19 @@ const FILLED: f64 = 0.9;
 /// The machine of a run and, where it is simulated, the job on it.
 pub(crate) struct Place {
     pub(crate) machine: Machine,
-    simulated: Option<SimWorkload>,
+    simulated: Option<(SimWorkload, String)>,
 }
 
 impl Place {
+    /// What a run log must say of a simulated machine.
+    pub(crate) fn label(&self) -> Option<String> {
+        let (_, model) = self.simulated.as_ref()?;
+        Some(format!(
+            "training is real, the machine is not: all modes, and times and powers of profiles, are those of the simulated board {} with {model} on photographs of 224 pixels",
+            self.machine.name
+        ))
+    }
+
     /// Opens what a wish asks for. `model` and `batch_size` are the job's.
     pub(crate) fn open(
         wish: &Wish,
@@ -62,11 +71,9 @@ impl Place {
         match &wish.machine.sim {
             Some(board) => {
                 let (mut machine, job) = Machine::on_board(board, seed, model, batch_size)?;
-                machine.notes.push(format!(
-                    "training is real; modes, times and powers of tuning are those of {} with {model} on photographs of 224 pixels",
-                    machine.name
-                ));
-                Ok(Self { machine, simulated: Some(job) })
+                // It is said with the log's first warning.
+                machine.notes.clear();
+                Ok(Self { machine, simulated: Some((job, model.to_owned())) })
             }
             None => {
                 Machine::check_here(wish.goal.needs_power())?;
@@ -249,7 +256,7 @@ pub(crate) fn run(
     let choices = worker_choices(&session);
     let training = TrainingWorkload::new(session, choices);
     let mut lent = match place.simulated.take() {
-        Some(board) => Lent::Simulated(training, board),
+        Some((board, _)) => Lent::Simulated(training, board),
         None => Lent::Real(training),
     };
     let begun = Tuning::begin(&mut lent, place.machine, wish, stop, folder);
@@ -302,8 +309,7 @@ impl<'w> Tuning<'w> {
         let session = lent.training().session();
         let size = JobSize { steps_per_epoch: per_epoch, steps: session.job().steps_total() };
         let goal = goal(&wish.goal, &size, &machine)?;
-        let (sink, clock, seed) =
-            (session.sink().clone(), session.clock(), session.job().settings().seed);
+        let (sink, clock, seed) = (session.sink().clone(), session.clock(), session.job().settings().seed);
         let records = wish.goal.records.as_deref().unwrap_or(folder);
         let keeper = Keeper::open(Some(records), &machine, &name, &report::goal_text(&goal), stop.clone())?
             .logged(sink.clone(), clock);
@@ -394,7 +400,9 @@ impl<'w> Tuning<'w> {
         self.tuned = Some(tuned);
         choice.ok_or_else(|| {
             let failure = Failure::new(Kind::Infeasible, refusal.unwrap_or_default());
-            failure.hint("the steps made so far are kept; another budget needs a new run, or --weights from this one")
+            failure.hint(
+                "the steps made so far are kept; another budget needs a new run, or --weights from this one",
+            )
         })
     }
 
@@ -475,7 +483,8 @@ impl<'w> Tuning<'w> {
         verdict: &Verdict,
         seen: &Seen,
     ) -> Result<Option<(Setting, Prediction)>, Failure> {
-        let records: Vec<ProfileRecord> = self.keeper.records.iter().map(|(record, _)| record.clone()).collect();
+        let records: Vec<ProfileRecord> =
+            self.keeper.records.iter().map(|(record, _)| record.clone()).collect();
         let known = still_known(&records, verdict);
         let mut options = options(&self.wish.goal, self.seed);
         options.search = SearchOptions { profiles: REPLAN_PROFILES, ..options.search };
