@@ -10,6 +10,7 @@ use crate::profiler::{POWER_ERRORS, ProfileRecord};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Watch {
     expected: Prediction,
+    power_max_w: Option<f64>,
 }
 
 /// What a look at a running job says.
@@ -54,10 +55,18 @@ impl Verdict {
 /// Deviations below this are not worth a new plan, however sure the prediction was.
 const DRIFT_LEAST: f64 = 0.05;
 
+/// A power limit that is exceeded by less than this share is held, as far as sensors can tell.
+const LIMIT_SLACK: f64 = 0.01;
+
 impl Watch {
     /// Expects what was predicted or measured for the choice.
     pub fn new(expected: Prediction) -> Self {
-        Self { expected }
+        Self { expected, power_max_w: None }
+    }
+
+    /// Also sees when this power is exceeded, however little more than predicted it is: a chip that warms up leaks more.
+    pub fn with_power_max(self, power_max_w: Option<f64>) -> Self {
+        Self { power_max_w, ..self }
     }
 
     /// Compares a window of the running job. Three standard errors and a twentieth are allowed.
@@ -70,6 +79,11 @@ impl Watch {
             let factor = seen / estimate.value;
             (factor.ln().abs() > (3.0 * estimate.log_sd).max(DRIFT_LEAST)).then_some(factor)
         };
+        let broken =
+            self.power_max_w.zip(power_w).is_some_and(|(most, seen)| seen > most * (1.0 + LIMIT_SLACK));
+        if let (true, Some(expected), Some(seen)) = (broken, self.expected.power_w, power_w) {
+            return Verdict::Power(seen / expected.value);
+        }
         if let Some(factor) = off(self.expected.power_w, power_w) {
             return Verdict::Power(factor);
         }
@@ -107,8 +121,9 @@ pub struct Replanner {
 
 impl Replanner {
     /// Watches a job of which this is expected.
-    pub fn new(expected: Prediction) -> Self {
-        Self { watch: Watch::new(expected), last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
+    pub fn new(expected: Prediction, power_max_w: Option<f64>) -> Self {
+        let watch = Watch::new(expected).with_power_max(power_max_w);
+        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
     }
 
     /// A look at a window of the running job.
@@ -131,7 +146,7 @@ impl Replanner {
 
     /// A new plan was made: this is expected from now on.
     pub fn replanned(&mut self, expected: Prediction) {
-        self.watch = Watch::new(expected);
+        self.watch = Watch { expected, ..self.watch };
         self.replans += 1;
         (self.last, self.agreeing) = (Verdict::AsPredicted, 0);
     }
@@ -181,7 +196,7 @@ mod tests {
 
     #[test]
     fn one_odd_window_is_no_reason_and_two_are() {
-        let mut replanner = Replanner::new(expected());
+        let mut replanner = Replanner::new(expected(), None);
         assert_eq!(replanner.look(1.3, Some(10.0), false), Action::CarryOn);
         assert_eq!(replanner.look(1.0, Some(10.0), false), Action::CarryOn);
         assert_eq!(replanner.look(1.3, Some(10.0), false), Action::CarryOn);
@@ -191,8 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_is_broken_by_little_is_seen_too() {
+        let mut replanner = Replanner::new(expected(), Some(10.1));
+        assert_eq!(replanner.look(1.0, Some(10.15), false), Action::CarryOn);
+        assert_eq!(replanner.look(1.0, Some(10.15), false), Action::CarryOn);
+        assert_eq!(replanner.look(1.0, Some(10.3), false), Action::CarryOn);
+        assert!(
+            matches!(replanner.look(1.0, Some(10.3), false), Action::Replan(Verdict::Power(f)) if f > 1.02)
+        );
+    }
+
+    #[test]
     fn a_job_that_is_never_as_predicted_is_told_once_and_left_alone() {
-        let mut replanner = Replanner::new(expected());
+        let mut replanner = Replanner::new(expected(), None);
         let (mut plans, mut tells) = (0, 0);
         for i in 0..1000 {
             // It swings between two states, each for some windows.
@@ -214,7 +240,7 @@ mod tests {
         fn plans_are_bounded_whatever_is_seen(
             looks in proptest::collection::vec((0.1f64..10.0, 1.0f64..100.0, proptest::bool::ANY), 0..300),
         ) {
-            let mut replanner = Replanner::new(expected());
+            let mut replanner = Replanner::new(expected(), None);
             for (step_s, power_w, throttled) in looks {
                 if let Action::Replan(_) = replanner.look(step_s, Some(power_w), throttled) {
                     replanner.replanned(expected());

@@ -82,6 +82,9 @@ pub struct Outlook {
 /// Settings that one step of planning looks at closely.
 const CLOSE_LOOK: usize = 160;
 
+/// An expected improvement that is worth one more measurement when the choice is checked.
+const CHECK_GAIN: f64 = 0.01;
+
 /// Measurements of one setting at most before it is no longer looked at again for its limits.
 const LOOKS_MAX: usize = 3;
 
@@ -229,9 +232,7 @@ impl Search {
     /// What to measure next. The same seed and measurements give the same answer.
     #[expect(clippy::should_implement_trait, reason = "a search ends with a reason, an iterator without one")]
     pub fn next(&mut self) -> Next {
-        let open: Vec<usize> = (0..self.space.len())
-            .filter(|i| !self.forbidden[*i] && !self.is_measured(&self.space[*i]))
-            .collect();
+        let open = self.open();
         if open.is_empty() {
             return Next::Done(Stop::Exhausted);
         }
@@ -311,24 +312,49 @@ impl Search {
 
     /// The setting of largest expected improvement under the limits.
     fn improving(&self, open: &[usize], outlook: &Outlook) -> Next {
-        let goal = &self.acceptable(outlook);
         let Some(best) = outlook.verified else {
             return self.hoping(open, outlook);
         };
         let best = best.objective.value.ln();
-        let mut gains: Vec<(usize, f64)> = Vec::with_capacity(open.len());
-        for index in open {
-            let prediction = &outlook.candidates[*index].prediction;
-            let Some(objective) = goal.objective_of(prediction) else { continue };
-            let gain = normal::expected_improvement(objective.value.ln(), objective.log_sd, best);
-            gains.push((*index, gain * goal.probability(prediction)));
-        }
+        let gains = self.gains(open, outlook, best);
         let largest = gains.iter().map(|g| g.1).fold(0.0, f64::max);
         if largest < self.options.least_gain {
             return self.doubting(open, outlook, best);
         }
         let ties: Vec<usize> = gains.iter().filter(|g| g.1 >= 0.95 * largest).map(|g| g.0).collect();
         Next::Profile(self.space[self.cheapest(&ties)])
+    }
+
+    /// Expected improvement of the logarithm of the objective beyond `best`, times the probability that a measurement
+    /// would show the limits held.
+    fn gains(&self, open: &[usize], outlook: &Outlook, best: f64) -> Vec<(usize, f64)> {
+        let goal = &self.acceptable(outlook);
+        let gain = |index: &usize| {
+            let prediction = &outlook.candidates[*index].prediction;
+            let objective = goal.objective_of(prediction)?;
+            let gain = normal::expected_improvement(objective.value.ln(), objective.log_sd, best);
+            Some((*index, gain * goal.probability(prediction)))
+        };
+        open.iter().filter_map(gain).collect()
+    }
+
+    /// A setting that is so much better than the choice, as far as the model can tell, that it should be checked beside
+    /// it although the allowance is used. `None`: none is.
+    pub fn unchecked(&self, outlook: &Outlook) -> Option<Setting> {
+        let open: Vec<usize> = self.open();
+        let Some(best) = outlook.verified else {
+            return match self.hoping(&open, outlook) {
+                Next::Profile(setting) if !open.is_empty() => Some(setting),
+                _ => None,
+            };
+        };
+        let gains = self.gains(&open, outlook, best.objective.value.ln());
+        let (index, gain) = gains.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (gain >= CHECK_GAIN).then(|| self.space[index])
+    }
+
+    fn open(&self) -> Vec<usize> {
+        (0..self.space.len()).filter(|i| !self.forbidden[*i] && !self.is_measured(&self.space[*i])).collect()
     }
 
     /// The goal as a measurement can meet it: a setting right at a limit would not be taken even if it truly held it,
@@ -380,7 +406,7 @@ impl Search {
         let goal = &self.acceptable(outlook);
         let chance = |i: &usize| goal.probability(&outlook.candidates[*i].prediction);
         let best = open.iter().map(chance).fold(0.0, f64::max);
-        if best < 0.02 {
+        if best < 0.02 || open.is_empty() {
             return Next::Done(Stop::Hopeless);
         }
         // Of those nearly as likely, the one that serves the objective best.

@@ -25,8 +25,8 @@ pub struct TuneOptions {
 
 /// Times that a choice is verified, and another one chosen if it fails.
 const ROUNDS: usize = 4;
-/// Settings near a limit that are looked at again before the choice.
-const SECOND_LOOKS: usize = 3;
+/// Settings that are looked at beside the choice: those near a limit once more, and those that promise more.
+const SECOND_LOOKS: usize = 4;
 /// A verification looks this much longer than a profile.
 const VERIFY_FACTOR: u32 = 2;
 
@@ -245,7 +245,9 @@ impl<'a> Tuner<'a> {
         let profiles = self.search.used();
         for _ in 0..SECOND_LOOKS {
             self.check_stop()?;
-            let Some(setting) = self.search.doubtful(&self.search.outlook()) else { break };
+            let outlook = self.search.outlook();
+            let next = self.search.doubtful(&outlook).or_else(|| self.search.unchecked(&outlook));
+            let Some(setting) = next else { break };
             if self.time_is_up() || !self.measure(&setting, Purpose::Verify)? {
                 break;
             }

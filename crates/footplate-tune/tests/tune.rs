@@ -90,6 +90,8 @@ struct Machine {
     now_ns: Cell<u64>,
     steps_left: Cell<u64>,
     fault: Fault,
+    /// What the machine has come to draw, by what it drew at first.
+    drift: Cell<f64>,
 }
 
 #[derive(Clone)]
@@ -99,7 +101,14 @@ impl Port {
     fn new(fault: Fault, steps: u64) -> Self {
         let space = space();
         let mode = Cell::new(space.modes()[0]);
-        Self(Rc::new(Machine { space, mode, now_ns: Cell::new(0), steps_left: Cell::new(steps), fault }))
+        Self(Rc::new(Machine {
+            space,
+            mode,
+            now_ns: Cell::new(0),
+            steps_left: Cell::new(steps),
+            fault,
+            drift: Cell::new(1.0),
+        }))
     }
 }
 
@@ -147,7 +156,7 @@ impl PowerControl for Port {
 
 impl PowerMeter for Port {
     fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
-        let (_, watts) = truth(&self.0.mode.get());
+        let watts = truth(&self.0.mode.get()).1 * self.0.drift.get();
         let seconds = (to_ns - from_ns) as f64 / 1e9;
         let total = match self.0.fault {
             Fault::NoSensor => Reading::Absent,
@@ -356,6 +365,94 @@ fn a_watch_asks_for_a_new_plan_only_when_it_should() {
     assert!(matches!(watch.look(time, Some(1.3 * power), false), Verdict::Power(_)));
     assert_eq!(watch.look(time, Some(power), true), Verdict::Throttled);
     assert_eq!(watch.look(time, None, false), Verdict::AsPredicted);
+}
+
+/// A new plan for a running job, in the chosen mode of a tune under 9 W.
+fn replan(
+    port: &Port,
+    notes: &mut Notes,
+    verdict: Verdict,
+    throttled: Option<Option<f64>>,
+) -> (PowerMode, Tuned) {
+    let mut before = Notes::default();
+    let present = chosen(&tune(port, under(9.0), &mut before, &[]).unwrap());
+    if let Verdict::Power(factor) = verdict {
+        port.0.drift.set(factor);
+    }
+    let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
+    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: port };
+    let search = SearchOptions { profiles: 3, ..SearchOptions::default() };
+    let options = TuneOptions { search, ..TuneOptions::default() };
+    let mut tuner = Tuner::new(ports, settings(), under(9.0), options, notes);
+    let records: Vec<ProfileRecord> = before.records.iter().map(|r| r.0.clone()).collect();
+    still_known(&records, &verdict).into_iter().for_each(|record| tuner.resume(record, false));
+    (present, tuner.replan(&Setting::of(present), throttled).unwrap())
+}
+
+#[test]
+fn a_new_plan_follows_a_power_that_has_risen_and_is_short() {
+    let port = Port::new(Fault::Nothing, u64::MAX);
+    let mut notes = Notes::default();
+    let (present, tuned) = replan(&port, &mut notes, Verdict::Power(1.25), None);
+    assert!(1.25 * truth(&present).1 > 9.0, "nothing was to be planned anew");
+    let (time, power) = truth(&chosen(&tuned));
+    assert!(1.25 * power <= 9.0, "{} W", 1.25 * power);
+    assert!(time <= 1.05 * best_time(9.0 / 1.25), "{time} s, best {}", best_time(9.0 / 1.25));
+    assert!(notes.records.len() <= 3 + 1 + 8, "{} measurements", notes.records.len());
+}
+
+#[test]
+fn a_new_plan_without_cause_keeps_the_mode() {
+    let port = Port::new(Fault::Nothing, u64::MAX);
+    let (present, tuned) = replan(&port, &mut Notes::default(), Verdict::Power(1.0), None);
+    assert!(truth(&chosen(&tuned)).0 >= 0.98 * truth(&present).0 || chosen(&tuned) == present);
+}
+
+#[test]
+fn a_mode_that_throttles_is_left_for_one_that_draws_less() {
+    let port = Port::new(Fault::ThrottlesAbove(7.5), u64::MAX);
+    let mut before = Notes::default();
+    let goal = under(9.0);
+    let present = chosen(&tune(&Port::new(Fault::Nothing, u64::MAX), goal, &mut before, &[]).unwrap());
+    let power = truth(&present).1;
+    assert!(power > 7.5);
+    let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
+    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port };
+    let mut notes = Notes::default();
+    let mut tuner = Tuner::new(ports, settings(), goal, TuneOptions::default(), &mut notes);
+    let records: Vec<ProfileRecord> = before.records.iter().map(|r| r.0.clone()).collect();
+    still_known(&records, &Verdict::Throttled).into_iter().for_each(|record| tuner.resume(record, false));
+    let tuned = tuner.replan(&Setting::of(present), Some(Some(power))).unwrap();
+    assert_ne!(chosen(&tuned), present);
+    assert!(truth(&chosen(&tuned)).1 <= 7.5, "{} W", truth(&chosen(&tuned)).1);
+}
+
+/// Each second look draws more than the first: the choice that breaks its limit is given up, and that is said.
+#[test]
+fn a_choice_that_a_second_look_takes_away_is_told() {
+    struct Rising(Port);
+    impl PowerMeter for Rising {
+        fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
+            let reading = self.0.window(from_ns, to_ns);
+            // From the moment of the verification on, everything draws a fifth more.
+            if to_ns - from_ns > 5_900_000_000 {
+                self.0.0.drift.set(1.2);
+                return self.0.window(from_ns, to_ns);
+            }
+            reading
+        }
+
+        fn least_window_ns(&self) -> Option<u64> {
+            self.0.least_window_ns()
+        }
+    }
+    let port = Port::new(Fault::Nothing, u64::MAX);
+    let (mut control, mut meter, mut workload) = (port.clone(), Rising(port.clone()), port.clone());
+    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port };
+    let mut notes = Notes::default();
+    let tuned = Tuner::new(ports, settings(), under(9.0), TuneOptions::default(), &mut notes).run().unwrap();
+    assert!(notes.warnings.iter().any(|w| w.contains("no longer the choice")), "{:?}", notes.warnings);
+    assert!(chosen(&tuned) != notes.records[0].0.setting.mode);
 }
 
 #[test]

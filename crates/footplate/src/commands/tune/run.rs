@@ -443,7 +443,7 @@ impl<'w> Tuning<'w> {
         mut setting: Setting,
         expected: Prediction,
     ) -> Result<(), Failure> {
-        let mut replanner = Replanner::new(expected);
+        let mut replanner = Replanner::new(expected, self.goal.limits.power_w);
         loop {
             let steps = match lent.look() {
                 Ok(steps) => steps,
