@@ -35,7 +35,7 @@ pub struct ProfileOptions {
     pub steps_min: u32,
     /// Least time over which they are counted; more if the sensors need it.
     pub time_min_ns: u64,
-    /// Most steps that are counted.
+    /// Most steps that are counted: a bound of memory. The time must end a measurement, or a sensor sees too little.
     pub steps_max: u32,
 }
 
@@ -46,7 +46,7 @@ impl Default for ProfileOptions {
             warmup_steps: 2,
             steps_min: 6,
             time_min_ns: 3_000_000_000,
-            steps_max: 2000,
+            steps_max: 100_000,
         }
     }
 }

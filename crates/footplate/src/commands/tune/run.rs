@@ -40,7 +40,7 @@ const LOOK_NS: u64 = 10_000_000_000;
 /// On a simulated board a look makes so many real steps at least, for so long.
 const SIMULATED_LOOK: (u32, u64) = (20, 1_000_000_000);
 /// Steps of the simulated board in a look.
-const SIMULATED_STEPS_MAX: u32 = 2000;
+const SIMULATED_STEPS_MAX: u32 = 100_000;
 /// Steps longer than this many medians are interruptions.
 const OUTLIER: f64 = 4.0;
 /// A power over a window of which steps fill less than this is not that of a step.
