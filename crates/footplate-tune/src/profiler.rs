@@ -193,7 +193,7 @@ fn unbroken_steps(
             Err(error) => return Err(error.into()),
         };
         let count = steps.len();
-        let stretch = longest_stretch(steps);
+        let stretch = longest_stretch(&steps);
         let whole = stretch.len() == count;
         if spent_ns(&stretch) >= spent_ns(&longest) {
             longest = stretch;
@@ -210,7 +210,7 @@ fn spent_ns(steps: &[WorkStep]) -> u64 {
 }
 
 /// The longest run of steps of which each begins where the one before ended, but for a small share of its time.
-fn longest_stretch(steps: Vec<WorkStep>) -> Vec<WorkStep> {
+fn longest_stretch(steps: &[WorkStep]) -> Vec<WorkStep> {
     let mut cuts = vec![0];
     for (index, pair) in steps.windows(2).enumerate() {
         let pause = pair[1].end_ns.saturating_sub(pair[1].step_ns).saturating_sub(pair[0].end_ns);
@@ -220,7 +220,7 @@ fn longest_stretch(steps: Vec<WorkStep>) -> Vec<WorkStep> {
     }
     cuts.push(steps.len());
     let parts = cuts.windows(2).map(|cut| &steps[cut[0]..cut[1]]);
-    parts.max_by_key(|part| spent_ns(part)).unwrap_or(&steps).to_vec()
+    parts.max_by_key(|part| spent_ns(part)).unwrap_or(steps).to_vec()
 }
 
 fn apply(ports: &mut Ports, setting: &Setting) -> Result<Applied, ProfileError> {
@@ -310,8 +310,8 @@ mod tests {
     #[test]
     fn a_pause_cuts_and_the_longer_part_counts() {
         let all = steps(&[(10, 10), (20, 10), (90, 10), (101, 10), (111, 10), (300, 10)]);
-        let stretch = longest_stretch(all);
+        let stretch = longest_stretch(&all);
         assert_eq!(stretch.iter().map(|s| s.end_ns).collect::<Vec<_>>(), [90, 101, 111]);
-        assert_eq!(longest_stretch(Vec::new()), []);
+        assert_eq!(longest_stretch(&[]), []);
     }
 }
