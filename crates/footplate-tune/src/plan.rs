@@ -148,6 +148,11 @@ impl Search {
         &self.measured
     }
 
+    /// How often a setting was measured.
+    pub fn looks(&self, setting: &Setting) -> usize {
+        self.measured.iter().filter(|m| m.setting == *setting).count()
+    }
+
     /// Measurements that count against the allowance.
     pub fn used(&self) -> usize {
         self.measured.len() - self.given
@@ -219,7 +224,7 @@ impl Search {
             let candidate = &outlook.candidates[index];
             let prediction = &candidate.prediction;
             let objective = goal.objective_of(prediction)?.value;
-            let looks = self.measured.iter().filter(|m| m.setting == candidate.setting).count();
+            let looks = self.looks(&candidate.setting);
             let may_hold = goal.excess(prediction) <= 1.0 && goal.probability(prediction) < goal.confidence;
             let is_worth_it = objective < best * (1.0 - self.options.least_gain);
             (candidate.measured && !self.forbidden[index] && may_hold && is_worth_it && looks < LOOKS_MAX)

@@ -243,6 +243,8 @@ impl<'a> Tuner<'a> {
     /// Verifies the choice; takes the next one if it fails.
     fn settle(mut self, stop: Option<Stop>) -> Result<Tuned, TuneError> {
         let profiles = self.search.used();
+        // What was looked at here for the second time or more: it need not be looked at again.
+        let mut checked: Vec<Setting> = Vec::new();
         for _ in 0..SECOND_LOOKS {
             self.check_stop()?;
             let outlook = self.search.outlook();
@@ -251,8 +253,9 @@ impl<'a> Tuner<'a> {
             if self.time_is_up() || !self.measure(&setting, Purpose::Verify)? {
                 break;
             }
+            checked.extend((self.search.looks(&setting) > 1).then_some(setting));
         }
-        let mut checked: Option<Setting> = None;
+        let mut before: Option<Setting> = None;
         for _ in 0..ROUNDS {
             self.check_stop()?;
             let outlook = self.search.outlook();
@@ -260,23 +263,24 @@ impl<'a> Tuner<'a> {
                 Some(choice) => self.search.space()[choice.index],
                 None => break,
             };
-            if checked == Some(chosen) {
-                // It was chosen, measured once more, and is chosen still.
-                return Ok(self.done(outlook, profiles, stop, true));
-            }
-            if let Some(before) = checked {
+            if let Some(before) = before.filter(|before| *before != chosen) {
                 self.observer.warn(&format!(
                     "{before} is no longer the choice after a second look; {chosen} is taken"
                 ));
             }
+            if checked.contains(&chosen) {
+                // It was chosen, measured once more, and is chosen still.
+                return Ok(self.done(outlook, profiles, stop, true));
+            }
             if !self.measure(&chosen, Purpose::Verify)? {
                 break;
             }
-            checked = Some(chosen);
+            checked.push(chosen);
+            before = Some(chosen);
         }
         let outlook = self.search.outlook();
         let chosen = outlook.verified.map(|choice| self.search.space()[choice.index]);
-        let verified = chosen.is_some() && chosen == checked;
+        let verified = chosen.is_some_and(|chosen| checked.contains(&chosen));
         Ok(self.done(outlook, profiles, stop, verified))
     }
 
