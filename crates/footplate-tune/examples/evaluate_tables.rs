@@ -3,7 +3,6 @@
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
 use std::error::Error;
-use std::time::Instant;
 
 use footplate_core::profile_table::ProfileTable;
 use footplate_tune::evaluate::{Options, evaluate, truths};
@@ -28,7 +27,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             if only.as_ref().is_some_and(|only| only != workload) {
                 continue;
             }
-            let begin = Instant::now();
             for row in evaluate(workload, &truths(&table, workload)?, &options) {
                 let shown = |value: Option<f64>, factor: f64| {
                     value.map_or("-".to_owned(), |v| format!("{:.2}", v * factor))
@@ -46,7 +44,6 @@ fn main() -> Result<(), Box<dyn Error>> {
                     shown(row.limit_excess_pct_mean, 1.0),
                 );
             }
-            eprintln!("{workload}: {:.1} s", begin.elapsed().as_secs_f64());
         }
     }
     Ok(())

@@ -118,6 +118,12 @@ impl Search {
         }
     }
 
+    /// Leaves out all settings of a kind.
+    pub fn forbid_where(&mut self, is_out: impl Fn(&Setting) -> bool) {
+        let out = self.space.iter().map(is_out);
+        self.forbidden.iter_mut().zip(out).for_each(|(forbidden, out)| *forbidden |= out);
+    }
+
     /// Whether a setting was left out.
     pub fn is_forbidden(&self, index: usize) -> bool {
         self.forbidden[index]

@@ -10,7 +10,7 @@ use crate::goal::{Goal, Limits, Objective};
 use crate::pareto;
 use crate::plan::{Next, Outlook, Search, SearchOptions, Stop};
 use crate::profiler::{Ports, ProfileError, ProfileOptions, ProfileRecord, profile};
-use crate::setting::Setting;
+use crate::setting::{Knob, Setting};
 
 /// Bounds of a tune.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +29,13 @@ const ROUNDS: usize = 4;
 const SECOND_LOOKS: usize = 4;
 /// A verification looks this much longer than a profile.
 const VERIFY_FACTOR: u32 = 2;
+
+/// Looks at a knob that stays where it is before it counts as stuck.
+const STUCK_LOOKS: usize = 2;
+/// Modes that cannot be used before a search gives up: each costs the time of a measurement.
+const FAILED_MOST: usize = 12;
+/// By how much less than a mode that throttled another must draw.
+const CAP_MARGIN: f64 = 0.03;
 
 /// Hears of everything that happens, as it happens.
 pub trait Observer {
@@ -155,6 +162,8 @@ pub struct Tuner<'a> {
     start_ns: u64,
     power_limit_w: Option<f64>,
     failed_modes: usize,
+    /// Knobs that did not go where they should: which, where it stayed, whether more was asked for.
+    stuck: Vec<(Knob, f64, bool)>,
 }
 
 impl<'a> Tuner<'a> {
@@ -178,6 +187,7 @@ impl<'a> Tuner<'a> {
             start_ns,
             power_limit_w,
             failed_modes: 0,
+            stuck: Vec::new(),
         }
     }
 
@@ -216,6 +226,11 @@ impl<'a> Tuner<'a> {
         loop {
             self.check_stop()?;
             if self.time_is_up() {
+                break;
+            }
+            if self.failed_modes >= FAILED_MOST {
+                let count = self.failed_modes;
+                self.observer.warn(&format!("{count} modes could not be used: the search ends here"));
                 break;
             }
             match self.search.next() {
@@ -391,12 +406,14 @@ impl<'a> Tuner<'a> {
             self.observer.warn(&format!("{} is left out: it was not taken", record.setting));
             self.search.forbid(&record.setting);
             self.failed_modes += 1;
+            self.leave_out_stuck(record);
             return false;
         }
         if !record.throttled.is_empty() {
             let why = record.throttled.join("; ");
             self.observer.warn(&format!("{} is left out: the machine throttled ({why})", record.setting));
             self.search.forbid(&record.setting);
+            self.failed_modes += 1;
             self.cap_power(record);
             return false;
         }
@@ -415,6 +432,33 @@ impl<'a> Tuner<'a> {
         true
     }
 
+    /// A knob that stayed at the same value twice, when others were asked for, is taken to be stuck there: settings
+    /// that would have it elsewhere on the same side are left out too. A search must not try them one by one.
+    fn leave_out_stuck(&mut self, record: &ProfileRecord) {
+        let got = Setting { mode: record.got, ..record.setting };
+        for knob in Knob::ALL {
+            let (Some(asked), Some(stays)) = (knob.value(&record.setting), knob.value(&got)) else {
+                continue;
+            };
+            if asked == stays {
+                continue;
+            }
+            let above = asked > stays;
+            let before = self.stuck.iter().filter(|s| **s == (knob, stays, above)).count();
+            self.stuck.push((knob, stays, above));
+            if before + 1 == STUCK_LOOKS {
+                let side = if above { "above" } else { "below" };
+                self.observer.warn(&format!(
+                    "the {} stays at {stays}: settings with one {side} that are left out",
+                    knob.name()
+                ));
+                self.search.forbid_where(|setting| {
+                    knob.value(setting).is_some_and(|v| if above { v > stays } else { v < stays })
+                });
+            }
+        }
+    }
+
     /// What got too hot shows how much power is too much: settings that would draw as much are left out too.
     fn cap_power(&mut self, record: &ProfileRecord) {
         self.cap(record.power.value().map(|power| power.mean_w));
@@ -422,6 +466,7 @@ impl<'a> Tuner<'a> {
 
     fn cap(&mut self, power_w: Option<f64>) {
         let Some(power_w) = power_w else { return };
+        let power_w = power_w * (1.0 - CAP_MARGIN);
         let cap = self.power_limit_w.map_or(power_w, |limit| limit.min(power_w));
         self.power_limit_w = Some(cap);
         let goal = *self.search.goal();

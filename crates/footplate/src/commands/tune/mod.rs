@@ -234,3 +234,6 @@ fn failure(error: &TuneError, wanted: &GoalArguments) -> Failure {
 fn presets_in<'a>(presets: &'a [Preset], space: &[Setting]) -> Vec<(&'a Preset, bool)> {
     presets.iter().map(|p| (p, space.iter().any(|s| s.mode == p.mode))).collect()
 }
+
+#[cfg(test)]
+mod tests;
