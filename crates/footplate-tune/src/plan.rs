@@ -61,6 +61,8 @@ pub struct Search {
     forbidden: Vec<bool>,
     /// Measurements that were there before this search began and are not counted.
     given: usize,
+    /// Settings that got too hot.
+    retreats: i32,
     rng: Rng,
 }
 
@@ -97,7 +99,7 @@ impl Search {
         let knobs = Knobs::of(&space);
         let forbidden = vec![false; space.len()];
         let rng = Rng::new(options.seed);
-        Self { space, knobs, goal, options, measured: Vec::new(), forbidden, given: 0, rng }
+        Self { space, knobs, goal, options, measured: Vec::new(), forbidden, given: 0, retreats: 0, rng }
     }
 
     /// Adds what was measured.
@@ -116,6 +118,19 @@ impl Search {
         if let Some(index) = self.space.iter().position(|s| s == setting) {
             self.forbidden[index] = true;
         }
+    }
+
+    /// Leaves out a setting that got too hot, and all that have every knob at least as high.
+    pub fn forbid_from(&mut self, setting: &Setting) {
+        let floor = self.knobs.point(setting);
+        let (knobs, space) = (&self.knobs, &self.space);
+        let is_above = |other: &Setting| {
+            let point = knobs.point(other);
+            knobs.varying().all(|knob| point[knob as usize] >= floor[knob as usize])
+        };
+        let out: Vec<bool> = space.iter().map(is_above).collect();
+        self.forbidden.iter_mut().zip(out).for_each(|(forbidden, out)| *forbidden |= out);
+        self.retreats += 1;
     }
 
     /// Leaves out all settings of a kind.
@@ -285,6 +300,16 @@ impl Search {
     fn filling(&mut self, open: &[usize], both_ends: bool) -> usize {
         let position = |setting: &Setting| self.knobs.position(&self.knobs.point(setting));
         let largest = |i: &usize| position(&self.space[*i]).iter().sum::<f64>();
+        if self.measured.is_empty() && self.retreats > 0 {
+            // The largest could not be held: the middle, then a quarter.
+            let share = 0.5f64.powi(self.retreats.min(8));
+            let away = |i: &usize| {
+                let here = position(&self.space[*i]);
+                self.knobs.varying().map(|k| (here[k as usize] - share).powi(2)).sum::<f64>()
+            };
+            let nearest = open.iter().min_by(|a, b| away(a).total_cmp(&away(b)).then(a.cmp(b)));
+            return nearest.copied().unwrap_or(open[0]);
+        }
         if self.measured.is_empty() {
             let best = open.iter().max_by(|a, b| largest(a).total_cmp(&largest(b)).then(b.cmp(a)));
             return best.copied().unwrap_or(open[0]);

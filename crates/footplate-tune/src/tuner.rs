@@ -207,7 +207,7 @@ impl<'a> Tuner<'a> {
     pub fn replan(mut self, present: &Setting, throttled: Option<Option<f64>>) -> Result<Tuned, TuneError> {
         match throttled {
             Some(power_w) => {
-                self.search.forbid(present);
+                self.search.forbid_from(present);
                 self.cap(power_w);
             }
             None => {
@@ -412,7 +412,7 @@ impl<'a> Tuner<'a> {
         if !record.throttled.is_empty() {
             let why = record.throttled.join("; ");
             self.observer.warn(&format!("{} is left out: the machine throttled ({why})", record.setting));
-            self.search.forbid(&record.setting);
+            self.search.forbid_from(&record.setting);
             self.failed_modes += 1;
             self.cap_power(record);
             return false;
@@ -425,7 +425,7 @@ impl<'a> Tuner<'a> {
                 "{} is left out: {seen:.1} °C is above the limit of {limit:.1} °C",
                 record.setting
             ));
-            self.search.forbid(&record.setting);
+            self.search.forbid_from(&record.setting);
             self.cap_power(record);
             // The measurement itself is sound, and the model may learn from it.
         }
