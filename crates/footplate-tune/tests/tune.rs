@@ -267,8 +267,7 @@ fn a_tune_ends_near_the_true_best_within_the_limit() {
         let tuned = tune(&port, under(budget), &mut notes, &[]).unwrap();
         let (time, power) = truth(&chosen(&tuned));
         assert!(power <= budget, "{power} W of {budget} W");
-        // Single budgets: 3.9 % above the best was seen at 6 W, where few modes lie just below the limit.
-        assert!(time <= 1.05 * best_time(budget), "{budget} W: {time} s, best {}", best_time(budget));
+        assert!(time <= 1.02 * best_time(budget), "{budget} W: {time} s, best {}", best_time(budget));
         assert!(matches!(tuned.outcome, Outcome::Chosen { verified: true, .. }));
         assert!(tuned.profiles <= 12);
         assert!(notes.warnings.is_empty(), "{:?}", notes.warnings);
