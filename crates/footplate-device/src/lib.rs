@@ -20,6 +20,7 @@ pub mod rail;
 pub mod report;
 pub mod root;
 pub mod sim;
+pub mod state_now;
 pub mod throttle;
 
 pub use board::BoardFacts;
