@@ -7,6 +7,7 @@ pub mod board;
 pub mod capture;
 pub mod control;
 pub mod discover;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod knob;

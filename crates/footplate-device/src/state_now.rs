@@ -31,9 +31,10 @@ pub fn read(device: &Device, t_ns: u64, memory_bytes: Reading<Bytes>) -> Machine
 }
 
 fn online(device: &Device) -> Reading<Vec<u32>> {
-    let cpus = device.root.text(ONLINE).and_then(|text| {
-        parse::cpu_list(&text).ok_or_else(|| content(ONLINE, &text, "a list of CPUs"))
-    });
+    let cpus = device
+        .root
+        .text(ONLINE)
+        .and_then(|text| parse::cpu_list(&text).ok_or_else(|| content(ONLINE, &text, "a list of CPUs")));
     reading(cpus)
 }
 

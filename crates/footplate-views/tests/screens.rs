@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use footplate_core::record::{
     BadSampleRecord, CheckpointRecord, ClockState, EpochRecord, LoaderRecord, MachineRecord, MinibatchRecord,
     PowerRecord, RunEnd, RunStart, RunStatus, TuneRecord, ValidationRecord, WarningRecord,
 };
-use footplate_core::{Bytes, Celsius, Hertz, Joules, Reading, Record, Watts};
+use footplate_core::{Bytes, Celsius, Hertz, Joules, Reading, Record, Watts, runlog};
 use footplate_views::live::{LiveState, Look, Moment, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -323,6 +324,37 @@ fn any_size_has_a_screen() {
                 }
             }
         }
+    }
+}
+
+proptest::proptest! {
+    /// A log that ends anywhere, as after a power cut, is shown as far as it goes.
+    #[test]
+    fn a_log_cut_at_any_byte_is_shown(cut in 0usize..usize::MAX, flip in proptest::option::of(0usize..usize::MAX)) {
+        static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let mut records = training();
+            records.truncate(60);
+            records.push(end(RunStatus::Interrupted));
+            records.iter().flat_map(|record| runlog::encode(record).unwrap().into_bytes()).collect()
+        });
+        let mut log = LOG[..cut % (LOG.len() + 1)].to_vec();
+        if let Some(at) = flip.filter(|_| !log.is_empty()) {
+            let at = at % log.len();
+            log[at] ^= 0x10;
+        }
+        let (mut decoder, mut state) = (runlog::Decoder::default(), LiveState::default());
+        let mut count = 0;
+        decoder.push(&log, |record| {
+            state.push(&record);
+            count += 1;
+        });
+        state.damaged_lines(decoder.damaged());
+        let lines = log.iter().filter(|byte| **byte == b'\n').count();
+        // A flipped bit makes two lines of one, or one of two: at most two are lost.
+        proptest::prop_assert!(count + 2 >= lines || flip.is_none() && count == lines);
+        let shown = text(&screen(&state, &Moment::default(), Look::FULL, (80, 24)));
+        proptest::prop_assert_eq!(shown.lines().count(), 24);
+        proptest::prop_assert!(!footplate_views::metrics::text(&state, 1.0).is_empty());
     }
 }
 

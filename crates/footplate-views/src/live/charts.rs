@@ -52,7 +52,11 @@ impl Plot<'_> {
             let fine_marker = if fine { Marker::Braille } else { Marker::Dot };
             Dataset::default()
                 .marker(if curve.dots { Marker::Dot } else { fine_marker })
-                .graph_type(if points.len() == 1 || curve.dots { GraphType::Scatter } else { GraphType::Line })
+                .graph_type(if points.len() == 1 || curve.dots {
+                    GraphType::Scatter
+                } else {
+                    GraphType::Line
+                })
                 .style(Style::new().fg(curve.color))
                 .data(points)
         });

@@ -1,6 +1,6 @@
 //! The screen's lines of figures, each with its importance: a small terminal shows the most important ones.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use footplate_core::record::{ClockState, RunStatus};
 use footplate_core::{Bytes, Reading};
@@ -137,16 +137,18 @@ pub(super) fn learning(state: &LiveState, width: usize) -> Vec<Line<'static>> {
 
 /// The losses.
 pub(super) fn loss_text(state: &LiveState) -> String {
-    let validation = state.last_validation().map_or(String::new(), |v| format!(", validation {}", short(v.loss)));
+    let validation =
+        state.last_validation().map_or(String::new(), |v| format!(", validation {}", short(v.loss)));
     format!("{}{validation}", known(state.loss(), short))
 }
 
 /// The accuracies.
 pub(super) fn accuracy_text(state: &LiveState) -> String {
     let now = known(state.last_validation(), |v| percent(v.top1));
-    let best = state.best.as_ref().map_or(String::new(), |best| {
-        format!(", best {} in epoch {}", percent(best.top1), best.epoch + 1)
-    });
+    let best = state
+        .best
+        .as_ref()
+        .map_or(String::new(), |best| format!(", best {} in epoch {}", percent(best.top1), best.epoch + 1));
     format!("{now}{best}")
 }
 
@@ -225,7 +227,8 @@ fn power(state: &LiveState, width: usize) -> Line<'static> {
 
 fn rails(state: &LiveState, width: usize) -> impl Iterator<Item = Line<'static>> {
     let rails = state.power.as_ref().map(|power| power.rails.as_slice()).unwrap_or_default();
-    let parts = rails.iter().map(|(label, watts)| format!("{label} {}", shown(watts, |w| format!("{:.2} W", w.0))));
+    let parts =
+        rails.iter().map(|(label, watts)| format!("{label} {}", shown(watts, |w| format!("{:.2} W", w.0))));
     wrapped(parts, width, 2).into_iter().map(|text| plain("", text))
 }
 
@@ -245,7 +248,10 @@ fn heat(state: &LiveState, width: usize) -> Line<'static> {
     if state.power.as_ref().is_some_and(|power| !power.throttled.is_empty()) {
         spans.push(Span::styled("  THROTTLED", alarm()));
     }
-    let text = if width < NARROW {
+    let text = if (distance, trip) == (&Reading::Absent, &Reading::Absent) {
+        // Nothing here says where it begins.
+        String::new()
+    } else if width < NARROW {
         format!(", {far} {side} throttling")
     } else {
         format!("   {far} {side} throttling, which begins at {}", shown(trip, |c| degrees(c.0)))
@@ -256,7 +262,8 @@ fn heat(state: &LiveState, width: usize) -> Line<'static> {
 
 fn clocks(state: &LiveState, width: usize) -> Vec<Line<'static>> {
     let Some(machine) = state.machine() else { return vec![plain("clocks", "-".to_owned())] };
-    let mhz = |reading: &Reading<footplate_core::Hertz>| shown(reading, |hz| format!("{:.0}", hz.0 as f64 / 1e6));
+    let mhz =
+        |reading: &Reading<footplate_core::Hertz>| shown(reading, |hz| format!("{:.0}", hz.0 as f64 / 1e6));
     let one = |state: &ClockState| format!("{} {}/{}", state.label, mhz(&state.got_hz), mhz(&state.asked_hz));
     let cores = format!("cores {}", shown(&machine.cpu_cores, u32::to_string));
     let mut parts = vec![cores];
@@ -267,7 +274,10 @@ fn clocks(state: &LiveState, width: usize) -> Vec<Line<'static>> {
         parts.push("MHz (is/limit)".to_owned());
     }
     let mut names = ["clocks", ""].into_iter();
-    wrapped(parts.into_iter(), width, 2).into_iter().map(|text| plain(names.next().unwrap_or(""), text)).collect()
+    wrapped(parts.into_iter(), width, 2)
+        .into_iter()
+        .map(|text| plain(names.next().unwrap_or(""), text))
+        .collect()
 }
 
 fn memory(state: &LiveState, width: usize) -> Line<'static> {
@@ -321,7 +331,8 @@ pub(super) fn notices(state: &LiveState, room: usize) -> Vec<Line<'static>> {
     if let Some(end) = state.end.as_ref().filter(|end| end.dropped_records > 0) {
         counts.push(format!("{} records are missing", end.dropped_records));
     }
-    let style = if notices.total() + state.damaged_lines > 0 { Style::new().fg(Color::Yellow) } else { Style::new() };
+    let style =
+        if notices.total() + state.damaged_lines > 0 { Style::new().fg(Color::Yellow) } else { Style::new() };
     let mut lines = vec![Line::styled(counts.join(", "), style)];
     let shown = notices.last().rev().take(room - 1).collect::<Vec<_>>();
     for notice in shown.into_iter().rev() {
@@ -333,7 +344,8 @@ pub(super) fn notices(state: &LiveState, room: usize) -> Vec<Line<'static>> {
 
 /// What is known of the run while there are no curves yet.
 pub(super) fn facts(state: &LiveState, since_last: Duration) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled(phase_text(state, since_last), Style::new().add_modifier(Modifier::BOLD))];
+    let mut lines =
+        vec![Line::styled(phase_text(state, since_last), Style::new().add_modifier(Modifier::BOLD))];
     if let Some(start) = state.start() {
         lines.push(Line::raw(String::new()));
         lines.push(plain("data", start.data.clone()));

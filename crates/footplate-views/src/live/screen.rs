@@ -1,6 +1,6 @@
 //! A state as a terminal's screen: a pure function of the state, the moment, and what the terminal can show.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -142,7 +142,10 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
     vec![
         Plot {
             title: format!("loss {}", lines::loss_text(state)),
-            curves: vec![line(&curves.train_loss, Color::Green), dots(&curves.validation_loss, Color::Yellow)],
+            curves: vec![
+                line(&curves.train_loss, Color::Green),
+                dots(&curves.validation_loss, Color::Yellow),
+            ],
             scale: 1.0,
             x_max: steps,
             x_unit: "steps",

@@ -1,7 +1,7 @@
 //! Records to what a view needs of them, in bounded memory.
 
+use core::time::Duration;
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use footplate_core::record::{
     CheckpointRecord, EpochRecord, LoaderRecord, MachineRecord, MinibatchRecord, ModeRecord, PowerRecord,
@@ -185,6 +185,12 @@ impl LiveState {
         if matches!(self.phase, Phase::Preparing(_)) {
             self.phase = Phase::Preparing(what.into());
         }
+    }
+
+    /// Says what is done before the run goes on with what it left.
+    pub fn resuming(&mut self, what: impl Into<String>) {
+        self.phase = Phase::Preparing(what.into());
+        self.phase_since_ns = self.last_ns;
     }
 
     /// Says how many lines of the log are damaged.

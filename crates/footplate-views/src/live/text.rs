@@ -1,6 +1,6 @@
 //! How values are written: short, with their unit, and with three different marks for absent, unreadable and zero.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use footplate_core::Reading;
 
@@ -109,10 +109,7 @@ mod tests {
     #[test]
     fn numbers_are_short_and_keep_their_digits() {
         let shown = [0.0, 0.000_12, 0.0123, 2.345_67, 45.678, 456.78, 12_345.6, 3e7, -0.5].map(short);
-        assert_eq!(
-            shown,
-            ["0", "1.2e-4", "0.0123", "2.346", "45.68", "456.8", "12346", "3.0e7", "-0.500"]
-        );
+        assert_eq!(shown, ["0", "1.2e-4", "0.0123", "2.346", "45.68", "456.8", "12346", "3.0e7", "-0.500"]);
         assert_eq!([0.000_045, 0.012, 3.2].map(seconds), ["45.00 us", "12.00 ms", "3.200 s"]);
         assert_eq!([5.0, 1234.0, 2e6].map(joules), ["5.000 J", "1.234 kJ", "2.000 MJ"]);
     }
