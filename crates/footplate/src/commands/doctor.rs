@@ -15,6 +15,7 @@ use footplate_device::doctor::{self, Finding, Level, Outside};
 use footplate_device::{Device, Source, guard};
 use footplate_train::device::{self, DeviceChoice};
 use footplate_train::probe::step_rate;
+use footplate_views::live::text::{known, short};
 use serde_json::json;
 
 use super::train;
@@ -98,8 +99,9 @@ fn engine() -> Finding {
                 format!("`--device auto` trains on {}: {}", chosen.name, chosen.reason),
             );
             if chosen.name == "cpu" {
-                return Finding { level: Level::Note, ..finding }
-                    .repair("docs/devices.md tells how to build footplate for a GPU");
+                return Finding { level: Level::Note, ..finding }.repair(
+                    "for a GPU footplate is built with a cargo feature: README, \"What works where\"",
+                );
             }
             finding
         }
@@ -194,14 +196,10 @@ fn verdict(cold: &Cold, warm: &Rate, need: Option<&Need>, disk: &str) -> Finding
     let check = "storage";
     let per_s = |rate: &Rate| {
         let mega = rate.per_s().zip(rate.bytes_each()).map(|(items, bytes)| items * bytes / 1e6);
-        format!(
-            "{} samples/s ({} MB/s)",
-            rate.per_s().map_or("-".to_owned(), |items| format!("{items:.0}")),
-            mega.map_or("-".to_owned(), |mega| format!("{mega:.1}"))
-        )
+        format!("{} samples/s ({} MB/s)", known(rate.per_s(), short), known(mega, short))
     };
     let needs = need.map_or("what the model needs is not known".to_owned(), |need| {
-        format!("the steps take {:.0} samples/s ({})", need.items_per_s, need.how)
+        format!("the steps take {} samples/s ({})", short(need.items_per_s), need.how)
     });
     let many = match cold {
         Cold::Measured { many, .. } => many,

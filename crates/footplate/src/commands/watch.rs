@@ -155,6 +155,7 @@ impl Watch {
                     self.board.change(self.reader.age(), |_| {});
                 }
                 is_first = false;
+                self.board.notice(None);
                 let ended = self.board.look(|state, _, _| matches!(state.phase(), Phase::Ended(_)));
                 if self.lines.is_some() && ended {
                     return Ok(());
