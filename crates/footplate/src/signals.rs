@@ -15,21 +15,21 @@ use crate::terminal;
 
 /// What a signal to end means at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Intent {
     /// There is something to bring to an end in order: only the flag is set.
     Finish,
     /// There is nothing to lose: the process ends as it would without a handler.
     Die,
 }
 
-/// The first signal to end asks `wish` and sets the flag; the second ends the process at once. On a thread of its own, so
+/// The first signal to end asks `intent` and sets the flag; the second ends the process at once. On a thread of its own, so
 /// that it works whatever the others are doing.
-pub(crate) fn watch(wish: impl Fn() -> Wish + Send + 'static) -> io::Result<Arc<AtomicBool>> {
+pub(crate) fn watch(intent: impl Fn() -> Intent + Send + 'static) -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    // What whoever started us ignores (nohup) stays ignored.
-    let ignored = host::ignored_signals();
     let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT];
-    let mut signals = Signals::new(wanted.into_iter().filter(|signal| !ignored.contains(signal)))?;
+    // Under nohup a run outlives its terminal.
+    let is_nohup = host::ignored_signals().contains(&SIGHUP);
+    let mut signals = Signals::new(wanted.into_iter().filter(|signal| *signal != SIGHUP || !is_nohup))?;
     let its_stop = stop.clone();
     let listen = move || {
         for signal in signals.forever() {
@@ -45,7 +45,7 @@ pub(crate) fn watch(wish: impl Fn() -> Wish + Send + 'static) -> io::Result<Arc<
                     terminal::give_back();
                     exit(Kind::Interrupted as i32);
                 }
-                _ if wish() == Wish::Die => die(signal),
+                _ if intent() == Intent::Die => die(signal),
                 _ => {}
             }
         }

@@ -32,7 +32,7 @@ use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
 use crate::power::PowerWatch;
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
-use crate::signals::{self, Wish};
+use crate::signals::{self, Intent};
 use crate::view::{Detail, Progress, View};
 use crate::{auto_cache, embedded, host, output, resolve, summary_text};
 
@@ -83,12 +83,12 @@ impl Watchers {
 }
 
 /// Before the run's folder is there nothing is lost by an interrupt.
-fn asked_to_stop(board: &Board) -> Wish {
+fn asked_to_stop(board: &Board) -> Intent {
     if board.look(|state, _, _| matches!(state.phase(), Phase::Preparing(_))) {
-        return Wish::Die;
+        return Intent::Die;
     }
     board.notice(Some("stopping after this step with a checkpoint; Ctrl-C again ends at once".to_owned()));
-    Wish::Finish
+    Intent::Finish
 }
 
 pub(crate) fn run(arguments: &TrainArguments) -> Result<ExitCode, Failure> {

@@ -15,7 +15,7 @@ use footplate_views::live::{Phase, state::time_of};
 use crate::failure::{Failure, Kind};
 use crate::live::{self, Board, Screen};
 use crate::run_store::{Advance, LogReader, RunStore};
-use crate::signals::{self, Wish};
+use crate::signals::{self, Intent};
 use crate::view::{Detail, View};
 use crate::{output, summary_text};
 
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     let detail = Detail::of_run(false, arguments.plain);
     let board = Board::new();
     board.preparing("waiting for the run's first record");
-    let stop = signals::watch(|| Wish::Finish);
+    let stop = signals::watch(|| Intent::Finish);
     let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
     let mut watch = Watch {
         reader: store.log_reader(),
