@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -135,4 +135,51 @@ fn the_doctor_measures_storage_against_the_model_and_tells_of_data_that_cannot_b
     let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
     let data = findings["findings"].as_array().unwrap().iter().find(|f| f["check"] == "data").unwrap();
     assert_eq!(data["level"], "problem");
+}
+
+/// Runs a shell command on a terminal of 80 x 24 that `script` (util-linux) makes. `None`: there is no `script`.
+fn on_a_terminal(place: &Place, command: &str, environment: &[(&str, &str)]) -> Option<String> {
+    let line = format!("stty rows 24 cols 80; {command}; echo ended $?; stty -a");
+    // `footplate` sets the folder and the user's variables; the program itself is started by the shell.
+    let prepared = place.footplate(&[]);
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(prepared.get_current_dir()?);
+    script.envs(prepared.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    script.envs([("TERM", "xterm"), ("LC_ALL", "C.UTF-8")]).env_remove("NO_COLOR");
+    script.envs(environment.iter().copied()).stdin(Stdio::null());
+    Some(text(&script.output().ok()?.stdout))
+}
+
+#[test]
+fn a_terminal_has_a_screen_and_is_put_back() {
+    let place = Place::new();
+    let train = |more: &str| {
+        let data = place.data();
+        format!(
+            "{} train lenet5 --data {} --image-size 16 --batch-size 8 --workers 1 --epochs 60 {more}",
+            env!("CARGO_BIN_EXE_footplate"),
+            data.display()
+        )
+    };
+    let Some(shown) = on_a_terminal(&place, &train("--run-dir a"), &[]) else { return };
+    assert!(shown.contains("ended 0") && shown.contains("completed after 360 steps"), "{shown}");
+    for part in ["\u{1b}[24;", "\u{1b}[0;36mstep", "items/s", "q lines instead of this"] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
+    // Keys are shown again and come in lines, as before.
+    let modes = shown.rsplit("ended 0").next().unwrap();
+    assert!(modes.contains(" icanon") && modes.contains(" echo "), "{modes}");
+    let bare = on_a_terminal(&place, &train("--run-dir b"), &[("NO_COLOR", "1"), ("LC_ALL", "C")]).unwrap();
+    assert!(bare.contains("\u{1b}[24;") && !bare.contains("\u{1b}[0;3"), "{bare}");
+    let drawn = bare.split("ended 0").next().unwrap();
+    assert!(drawn.is_ascii(), "{drawn}");
+    for dumb in [
+        on_a_terminal(&place, &train("--run-dir c"), &[("TERM", "dumb")]).unwrap(),
+        on_a_terminal(&place, &train("--run-dir d --plain"), &[]).unwrap(),
+    ] {
+        assert!(!dumb.contains('\u{1b}') && dumb.contains("epoch 60/60: train loss"), "{dumb}");
+    }
+    // An error after the screen began is told below it, with the terminal put back.
+    let failed = on_a_terminal(&place, &train("--run-dir e --learning-rate 1e30"), &[]).unwrap();
+    assert!(failed.contains("ended 1") && failed.contains("error: "), "{failed}");
 }
