@@ -79,6 +79,88 @@ pub struct Decoded {
     pub whole_bytes: u64,
 }
 
+/// A line longer than this is none of ours: a damaged log must not fill the memory.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Reads a log piece by piece, as it grows: pieces may be cut anywhere.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// What has come of a line that is not whole yet.
+    partial: Vec<u8>,
+    /// The partial line is too long to be kept; what comes up to its end is dropped.
+    skipping: bool,
+    whole_bytes: u64,
+    dropped_bytes: u64,
+    lines: usize,
+    damaged: u64,
+    first_damage: Option<(usize, LineError)>,
+}
+
+impl Decoder {
+    /// Takes the next piece and gives the records that it completes to `take`.
+    pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(Record)) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let is_whole = part.last() == Some(&b'\n');
+            if self.skipping || self.partial.len() + part.len() > LINE_BYTES_MAX {
+                self.dropped_bytes += (self.partial.len() + part.len()) as u64;
+                self.partial.clear();
+                self.skipping = !is_whole;
+                if is_whole {
+                    self.whole_bytes += std::mem::take(&mut self.dropped_bytes);
+                    self.line(Err(LineError::Malformed), &mut take);
+                }
+            } else if !is_whole {
+                self.partial.extend_from_slice(part);
+            } else if self.partial.is_empty() {
+                self.whole_bytes += part.len() as u64;
+                self.line(decode_bytes(part), &mut take);
+            } else {
+                let mut line = std::mem::take(&mut self.partial);
+                line.extend_from_slice(part);
+                self.whole_bytes += line.len() as u64;
+                self.line(decode_bytes(&line), &mut take);
+            }
+        }
+    }
+
+    fn line(&mut self, decoded: Result<Record, LineError>, take: &mut impl FnMut(Record)) {
+        self.lines += 1;
+        match decoded {
+            Ok(record) => take(record),
+            Err(error) => {
+                self.damaged += 1;
+                self.first_damage.get_or_insert((self.lines, error));
+            }
+        }
+    }
+
+    /// Forgets the line that was begun: its writer has died, and what comes next begins at `whole_bytes`.
+    pub fn forget_partial(&mut self) {
+        self.partial.clear();
+        self.skipping = false;
+        self.dropped_bytes = 0;
+    }
+
+    /// Bytes up to the end of the last whole line.
+    pub fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
+    }
+
+    /// Lines that are damaged. A torn last line is not among them.
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// The first damaged line's number, from 1, and what is wrong with it.
+    pub fn first_damage(&self) -> Option<&(usize, LineError)> {
+        self.first_damage.as_ref()
+    }
+}
+
+fn decode_bytes(line: &[u8]) -> Result<Record, LineError> {
+    std::str::from_utf8(line).map_err(|_| LineError::Malformed).and_then(decode)
+}
+
 /// Reads a whole log. A last line without its newline was cut off while being written: it is left out.
 /// Damage elsewhere costs the damaged lines only.
 pub fn decode_all(log: &[u8]) -> Decoded {
@@ -88,7 +170,7 @@ pub fn decode_all(log: &[u8]) -> Decoded {
             break;
         }
         decoded.whole_bytes += line.len() as u64;
-        match std::str::from_utf8(line).map_err(|_| LineError::Malformed).and_then(decode) {
+        match decode_bytes(line) {
             Ok(record) => decoded.records.push(record),
             Err(error) => decoded.damaged.push((number + 1, error)),
         }
@@ -145,6 +227,31 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut decoder = Decoder::default();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..40 {
+            decoder.push(&piece, |_| {});
+            assert!(decoder.partial.len() <= LINE_BYTES_MAX);
+        }
+        let good = encode(&warning("still read")).unwrap();
+        let mut records = Vec::new();
+        decoder.push(format!("\n{good}").as_bytes(), |record| records.push(record));
+        assert_eq!((records, decoder.damaged()), (vec![warning("still read")], 1));
+        assert_eq!(decoder.whole_bytes(), (40 << 20) + 1 + good.len() as u64);
+    }
+
+    #[test]
+    fn a_torn_line_is_forgotten_when_its_writer_died() {
+        let (mut decoder, mut records) = (Decoder::default(), Vec::new());
+        let good = encode(&warning("good")).unwrap();
+        decoder.push(format!("{good}{}", &good[..30]).as_bytes(), |record| records.push(record));
+        decoder.forget_partial();
+        decoder.push(good.as_bytes(), |record| records.push(record));
+        assert_eq!((records.len(), decoder.damaged()), (2, 0));
+    }
+
+    #[test]
     fn a_newer_version_is_named() {
         let line = encode(&warning("x")).unwrap().replace("{\"v\":4", "{\"v\":5");
         assert_eq!(decode(&line), Err(LineError::Version { found: 5 }));
@@ -192,6 +299,28 @@ mod tests {
                 let is_original = lines.iter().any(|l| decode(l).as_ref() == Ok(record));
                 prop_assert!(is_original);
             }
+        }
+
+        #[test]
+        fn a_log_in_pieces_is_the_log(cuts in prop::collection::vec(0usize..600, 0..8), flip in prop::option::of(0usize..600)) {
+            let mut log: Vec<u8> =
+                (0..6).flat_map(|i| encode(&warning(&format!("message {i}"))).unwrap().into_bytes()).collect();
+            if let Some(at) = flip {
+                let at = at % log.len();
+                log[at] ^= 4;
+            }
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % log.len()).collect();
+            cuts.extend([0, log.len()]);
+            cuts.sort_unstable();
+            let (mut decoder, mut records) = (Decoder::default(), Vec::new());
+            for pair in cuts.windows(2) {
+                decoder.push(&log[pair[0]..pair[1]], |record| records.push(record));
+            }
+            let whole = decode_all(&log);
+            prop_assert_eq!(decoder.whole_bytes(), whole.whole_bytes);
+            prop_assert_eq!(decoder.damaged(), whole.damaged.len() as u64);
+            prop_assert_eq!(decoder.first_damage(), whole.damaged.first());
+            prop_assert_eq!(records, whole.records);
         }
 
         #[test]

@@ -7,6 +7,7 @@ pub mod board;
 pub mod capture;
 pub mod control;
 pub mod discover;
+pub mod doctor;
 pub mod error;
 pub mod guard;
 pub mod knob;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod root;
 pub mod settable;
 pub mod sim;
+pub mod state_now;
 pub mod throttle;
 
 pub use board::BoardFacts;

@@ -4,3 +4,4 @@
 //! to the app. What a live run shows, its finished log shows too.
 
 pub mod live;
+pub mod metrics;

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use crate::commands::evaluate::EvaluateArguments;
 use crate::commands::pack::PackArguments;
 use crate::commands::tune::{BoardArguments, GoalArguments, TuneArguments};
+use crate::exporter::MetricsAddress;
 use crate::options::{Time, TrainOptions};
 
 const AFTER_HELP: &str = "\
@@ -26,12 +27,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a network; with no arguments, on railway signals that the program makes itself
     Train(Box<TrainArguments>),
+    /// Watch a run in another terminal, or how a finished one went
+    Watch(crate::commands::watch::WatchArguments),
     /// Pack a data set of images into indexed shards: faster to read and to begin decoding
     Pack(PackArguments),
     /// Measure a training job's stages: which one limits it, by how much, and what to change
     Stalls(Box<StallsArguments>),
     /// Show the machine: its knobs, rails, temperatures, and what is missing
     Device(crate::commands::device::DeviceArguments),
+    /// Look for what would stop or slow a run on this machine, and say what helps
+    Doctor(crate::commands::doctor::DoctorArguments),
     /// Run any command and tell its time, energy, heat and throttling
     Measure(crate::commands::measure::MeasureArguments),
     /// Show, set and restore power modes
@@ -55,9 +60,12 @@ Examples:
   footplate train lstm --data shakespeare.txt --max-steps 2000
   footplate train resnet18 --data photos/ --power-max 20W  find the fastest mode under 20 W on the first steps, train in it
   footplate train --resume runs/20261124-101500-resnet18   go on after Ctrl-C, a crash or a power cut
+  footplate train resnet18 --data photos/ --metrics 9184   for Prometheus, at http://127.0.0.1:9184/metrics
 
 Images: ROOT/CLASS/*.jpg (split by itself) or ROOT/train/CLASS and ROOT/val/CLASS; MNIST idx, CIFAR binary, tar shards.
 Settings may stand in a TOML file (--config) under the flags' names; flags override it.
+
+On a terminal of 40 by 10 characters or more the run has a screen (NO_COLOR: without colours); q leaves it for lines.
 
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
 5 no mode holds the limits, 6 not enough memory, 7 interrupted and resumable.";
@@ -96,6 +104,14 @@ pub(crate) struct TrainArguments {
     /// Print nothing but errors and the result
     #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,
+
+    /// Print lines now and then instead of a screen, as where there is no terminal
+    #[arg(long, help_heading = "Output", conflicts_with = "quiet")]
+    pub(crate) plain: bool,
+
+    /// Serve Prometheus metrics at http://ADDR/metrics while it trains: PORT for this machine only, or ADDRESS:PORT
+    #[arg(long, value_name = "ADDR", help_heading = "Output")]
+    pub(crate) metrics: Option<MetricsAddress>,
 }
 
 const STALLS_EXAMPLES: &str = "\

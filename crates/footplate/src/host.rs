@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::path::Path;
 use std::thread;
 
 use footplate_core::{Bytes, Reading};
@@ -65,6 +66,25 @@ pub(crate) fn cpu_ticks() -> Option<(u64, u64)> {
         text.lines().next()?.split_whitespace().skip(1).take(8).map_while(|f| f.parse().ok()).collect();
     let all: u64 = fields.iter().sum();
     Some((all.checked_sub(fields.get(3)? + fields.get(4)?)?, all))
+}
+
+/// Free space of a folder's file system for this user, and whether it is mounted read-only.
+pub(crate) fn space(folder: &Path) -> std::io::Result<(Bytes, bool)> {
+    let system = rustix::fs::statvfs(folder)?;
+    let is_read_only = system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+    Ok((Bytes(system.f_bavail.saturating_mul(system.f_frsize)), is_read_only))
+}
+
+/// Signals that this process ignores, as `nohup` makes it ignore SIGHUP.
+pub(crate) fn ignored_signals() -> Vec<i32> {
+    fs::read_to_string("/proc/self/status").map(|text| ignored(&text)).unwrap_or_default()
+}
+
+/// The line `SigIgn:` of a process's status: bit N-1 is signal N.
+fn ignored(status: &str) -> Vec<i32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (1..=64).filter(|signal| mask >> (signal - 1) & 1 == 1).collect()
 }
 
 fn own_status(field: &str) -> Reading<Bytes> {
@@ -134,6 +154,12 @@ mod tests {
         let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 100 200 0 0 7 8 30 12 20 0 1 0 100 1 1";
         assert_eq!(children_ticks(stat), Some(42));
         assert_eq!(children_ticks("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn nohup_makes_signal_1_ignored() {
+        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000180014000\n"), [1, 13]);
+        assert_eq!(ignored("Name:\tx\n"), [] as [i32; 0]);
     }
 
     #[test]

@@ -4,9 +4,11 @@ mod auto_cache;
 mod cli;
 mod commands;
 mod embedded;
+mod exporter;
 mod failure;
 mod heap;
 mod host;
+mod live;
 mod machine;
 mod options;
 mod output;
@@ -15,8 +17,10 @@ mod profile_file;
 mod recorder;
 mod resolve;
 mod run_store;
+mod signals;
 mod stalls_text;
 mod summary_text;
+mod terminal;
 mod view;
 
 use std::panic;
@@ -28,6 +32,12 @@ use crate::failure::{Failure, Kind};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    // What a panic says must not be lost on a screen.
+    let say = panic::take_hook();
+    panic::set_hook(Box::new(move |fault| {
+        terminal::give_back();
+        say(fault);
+    }));
     // A fault in us or in the engine is told like any other failure; the panic's own message came before.
     let result = panic::catch_unwind(|| run(cli.command)).unwrap_or_else(|_| {
         Err(Failure::new(Kind::Internal, "a fault inside footplate; please report the lines above"))
@@ -44,9 +54,11 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
     }
     match command {
         cli::Command::Train(arguments) => commands::train::run(&arguments),
+        cli::Command::Watch(arguments) => commands::watch::run(&arguments),
         cli::Command::Pack(arguments) => commands::pack::run(&arguments),
         cli::Command::Stalls(arguments) => commands::stalls::run(&arguments),
         cli::Command::Device(arguments) => commands::device::run(&arguments),
+        cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
         cli::Command::Measure(arguments) => commands::measure::run(&arguments),
         cli::Command::Mode(arguments) => commands::mode::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),

@@ -1,7 +1,9 @@
 //! The one place that prints. Results go to stdout, everything about the way there to stderr.
 
-use std::io::{self, Write};
+use std::collections::VecDeque;
+use std::io::{self, Stderr, Write};
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::failure::Failure;
 
@@ -10,9 +12,58 @@ pub(crate) fn result(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
+/// Lines that are kept while a screen has the terminal; of more, the last ones.
+const HELD_MAX: usize = 40;
+
+/// What is to be said when the screen has gone.
+struct Held {
+    lines: VecDeque<String>,
+    left_out: usize,
+}
+
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Held>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Something about the way to the result.
 pub(crate) fn note(text: &str) {
+    match held().as_mut() {
+        Some(held) => {
+            if held.lines.len() == HELD_MAX {
+                held.lines.pop_front();
+                held.left_out += 1;
+            }
+            held.lines.push_back(text.to_owned());
+        }
+        None => say(text),
+    }
+}
+
+fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Keeps notes until `release`: a screen has the terminal.
+pub(crate) fn hold() {
+    held().get_or_insert(Held { lines: VecDeque::new(), left_out: 0 });
+}
+
+/// Says what was kept.
+pub(crate) fn release() {
+    let Some(held) = held().take() else { return };
+    if held.left_out > 0 {
+        say(&format!("({} lines before these are left out)", held.left_out));
+    }
+    for line in &held.lines {
+        say(line);
+    }
+}
+
+/// The stream that a screen is drawn on.
+pub(crate) fn terminal() -> Stderr {
+    io::stderr()
 }
 
 /// Our stderr for a command whose own output must not mix with a document on stdout.

@@ -1,4 +1,5 @@
-//! Power beside a run: the machine's meter on the run's clock, its records into the run log, the run's energy.
+//! The machine beside a run: its meter on the run's clock, its state once a second, both into the run log; the run's
+//! energy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +10,10 @@ use footplate_core::ports::{Clock, WindowReading};
 use footplate_core::record::{Record, WarningRecord};
 use footplate_core::{Joules, Reading};
 use footplate_device::meter::{INTERVAL_NS, Meter};
-use footplate_device::{Device, Root};
+use footplate_device::{Device, Root, state_now};
 use footplate_train::records::{RecordSink, RunClock};
 
+use crate::host;
 use crate::view::percent;
 
 /// A power record enters the log this often.
@@ -19,30 +21,47 @@ const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// Less of the run than this covered by samples is told.
 const COVERAGE_LOW: f64 = 0.95;
 
-/// Watches the machine's power while a run goes on. Without sensors it does nothing.
+/// Watches the machine while a run goes on. Without sensors of power there is still its state.
 pub(crate) struct PowerWatch {
-    watch: Option<(Arc<Meter>, JoinHandle<()>)>,
+    meter: Option<Arc<Meter>>,
+    thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     clock: RunClock,
 }
 
 impl PowerWatch {
-    /// Begins. A machine whose power cannot be read, for whatever reason, is no reason not to train. `meter`: one that
-    /// runs already, on the same clock.
+    /// Begins. A machine that cannot be read, for whatever reason, is no reason not to train. `meter`: one that runs
+    /// already, on the same clock.
     pub(crate) fn start(clock: RunClock, sink: RecordSink, meter: Option<Arc<Meter>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let device = Device::discover(Root::system());
-        let watch =
-            if device.rails.is_empty() { None } else { begin(&device, clock, sink, stop.clone(), meter) };
-        Self { watch, stop, clock }
+        let its_clock: Arc<dyn Clock + Send + Sync> = Arc::new(clock);
+        let has_rails = !device.rails.is_empty();
+        let own = || Meter::start(&device, INTERVAL_NS, its_clock).ok().map(Arc::new);
+        let meter = if has_rails { meter.or_else(own) } else { None };
+        let (its_meter, its_stop) = (meter.clone(), stop.clone());
+        let record = move || {
+            while !its_stop.load(Ordering::Relaxed) {
+                let memory = host::resident_memory();
+                sink.send(Record::Machine(state_now::read(&device, clock.now_ns(), memory)));
+                thread::park_timeout(RECORD_EVERY);
+                if let Some(power) = its_meter.as_ref().and_then(|meter| meter.record(clock.now_ns())) {
+                    sink.send(Record::Power(power));
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("machine".to_owned()).spawn(record).ok();
+        Self { meter, thread, stop, clock }
     }
 
     /// Ends, and gives the energy since the clock's beginning with what there is to say of it.
     pub(crate) fn finish(self) -> (Reading<Joules>, Vec<Record>) {
-        let Some((meter, thread)) = self.watch else { return (Reading::Absent, Vec::new()) };
         self.stop.store(true, Ordering::Relaxed);
-        thread.thread().unpark();
-        let _ = thread.join();
+        if let Some(thread) = self.thread {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+        let Some(meter) = self.meter else { return (Reading::Absent, Vec::new()) };
         let to_ns = self.clock.now_ns();
         let reading = meter.between(0, to_ns);
         let mut records: Vec<Record> = meter.record(to_ns).map(Record::Power).into_iter().collect();
@@ -50,29 +69,6 @@ impl PowerWatch {
         records.extend(warnings);
         (energy(&reading), records)
     }
-}
-
-fn begin(
-    device: &Device,
-    clock: RunClock,
-    sink: RecordSink,
-    stop: Arc<AtomicBool>,
-    meter: Option<Arc<Meter>>,
-) -> Option<(Arc<Meter>, JoinHandle<()>)> {
-    let its_clock: Arc<dyn Clock + Send + Sync> = Arc::new(clock);
-    let own = || Meter::start(device, INTERVAL_NS, its_clock).ok().map(Arc::new);
-    let meter = meter.or_else(own)?;
-    let its_meter = meter.clone();
-    let record = move || {
-        while !stop.load(Ordering::Relaxed) {
-            thread::park_timeout(RECORD_EVERY);
-            if let Some(record) = its_meter.record(clock.now_ns()) {
-                sink.send(Record::Power(record));
-            }
-        }
-    };
-    let thread = thread::Builder::new().name("power".to_owned()).spawn(record).ok()?;
-    Some((meter, thread))
 }
 
 fn energy(reading: &WindowReading) -> Reading<Joules> {

@@ -1,5 +1,6 @@
 //! The listener: takes records from the training loop to the run log, the figures and the view.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
@@ -7,6 +8,7 @@ use footplate_core::Record;
 use footplate_core::summary::SummaryBuilder;
 
 use crate::failure::{Failure, Kind};
+use crate::live::Board;
 use crate::run_store::LogWriter;
 use crate::view::View;
 
@@ -14,19 +16,22 @@ use crate::view::View;
 pub(crate) struct Recorder {
     log: LogWriter,
     view: View,
+    board: Arc<Board>,
     summary: SummaryBuilder,
 }
 
 impl Recorder {
-    pub(crate) fn new(log: LogWriter, view: View) -> Self {
-        Self { log, view, summary: SummaryBuilder::default() }
+    pub(crate) fn new(log: LogWriter, view: View, board: Arc<Board>) -> Self {
+        Self { log, view, board, summary: SummaryBuilder::default() }
     }
 
     /// Records one thing.
     pub(crate) fn record(&mut self, record: &Record) {
         self.log.write(record);
         self.summary.push(record);
-        self.view.show(record, &self.summary);
+        self.board.push(record);
+        let view = &mut self.view;
+        self.board.look(|state, _, _| view.show(record, state));
     }
 
     /// Listens on a thread of its own until all senders are gone.

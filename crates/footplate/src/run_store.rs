@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use footplate_core::record::TuneRecord;
+use footplate_core::runlog::{Decoder, LineError};
 use footplate_core::{Record, runlog};
 use footplate_train::settings::TrainSettings;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ const VERSION: u32 = 1;
 /// Records wait so long in memory before they are handed to the system.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const BUFFER_BYTES: usize = 64 << 10;
+/// A log is read in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// `run.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +161,105 @@ impl RunStore {
     }
 }
 
+impl RunStore {
+    /// Reads the run's log as far as it goes; no log is an empty one.
+    pub(crate) fn read_log(&self, mut take: impl FnMut(Record)) -> Result<LogReader, Failure> {
+        let mut reader = self.log_reader();
+        while reader.advance(&mut take)? == Advance::More {}
+        Ok(reader)
+    }
+
+    /// A reader at the log's beginning.
+    pub(crate) fn log_reader(&self) -> LogReader {
+        LogReader { path: self.folder.join(LOG_FILE), file: None, decoder: Decoder::default(), offset: 0 }
+    }
+}
+
+/// What came of reading on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// A piece was read, and there is more.
+    More,
+    /// It has been read up to its end.
+    End,
+    /// It is another file than before: what was taken from the old one is void.
+    Anew,
+}
+
+/// Reads a run log while it is being written, and goes on when a resumed process goes on with it.
+pub(crate) struct LogReader {
+    path: PathBuf,
+    file: Option<File>,
+    decoder: Decoder,
+    offset: u64,
+}
+
+impl LogReader {
+    /// Takes the next piece.
+    pub(crate) fn advance(&mut self, take: impl FnMut(Record)) -> Result<Advance, Failure> {
+        self.next_piece(take).map_err(|e| Failure::io("read", &self.path, &e))
+    }
+
+    fn next_piece(&mut self, take: impl FnMut(Record)) -> io::Result<Advance> {
+        let there = match fs::metadata(&self.path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Advance::End),
+            Err(error) => return Err(error),
+        };
+        if let Some(file) = &self.file {
+            let open = file.metadata()?;
+            let same = (open.dev(), open.ino()) == (there.dev(), there.ino());
+            // Whole lines are never taken back: a shorter log is another one.
+            if !same || there.len() < self.decoder.whole_bytes() {
+                (self.file, self.decoder, self.offset) = (None, Decoder::default(), 0);
+                return Ok(Advance::Anew);
+            }
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.path)?),
+        };
+        let mut piece = vec![0; PIECE_BYTES];
+        let count = file.read_at(&mut piece, self.offset)?;
+        self.decoder.push(&piece[..count], take);
+        self.offset += count as u64;
+        if count == piece.len() {
+            return Ok(Advance::More);
+        }
+        // The last line may be cut off before the log goes on: it is read anew each time until it is whole.
+        self.decoder.forget_partial();
+        self.offset = self.decoder.whole_bytes();
+        Ok(Advance::End)
+    }
+
+    /// Damaged lines so far.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.decoder.damaged()
+    }
+
+    /// Bytes taken, and how many there are.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.offset, fs::metadata(&self.path).map_or(0, |there| there.len()))
+    }
+
+    /// How long ago the log was last written to, by the clock of its disk.
+    pub(crate) fn age(&self) -> Duration {
+        let written = fs::metadata(&self.path).and_then(|there| there.modified());
+        written.ok().and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default()
+    }
+
+    /// A log of a newer program is refused rather than shown as damaged.
+    pub(crate) fn refuse_newer(&self) -> Result<(), Failure> {
+        match self.decoder.first_damage() {
+            Some((line, error @ LineError::Version { .. })) => {
+                let message = format!("{}, line {line}: {error}", self.path.display());
+                Err(Failure::new(Kind::Data, message).hint("look at it with the footplate that wrote it"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// `folder`, or the first of `folder-2`, `folder-3`, … that is not there.
 fn unused(folder: &Path) -> PathBuf {
     let numbered = |n: u32| PathBuf::from(format!("{}-{n}", folder.display()));
@@ -230,6 +333,44 @@ mod tests {
         let read = runlog::decode_all(&fs::read(&path).unwrap());
         assert_eq!(read.records, [warning("first"), warning("second")]);
         assert!(read.damaged.is_empty());
+    }
+
+    #[test]
+    fn a_log_is_followed_across_a_torn_line_a_resume_and_a_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RunStore { folder: folder.path().to_owned() };
+        let path = folder.path().join(LOG_FILE);
+        let mut reader = store.log_reader();
+        let mut seen = Vec::new();
+        assert_eq!(reader.advance(|record| seen.push(record)).unwrap(), Advance::End);
+        let line = |text: &str| runlog::encode(&warning(text)).unwrap();
+        // The writer dies in the middle of its second line.
+        fs::write(&path, format!("{}{}", line("first"), &line("second, lost")[..20])).unwrap();
+        reader.advance(|record| seen.push(record)).unwrap();
+        assert_eq!(seen, [warning("first")]);
+        // The next one cuts it off and writes another line.
+        let mut log = store.append_log().unwrap();
+        log.write(&warning("third"));
+        log.finish().unwrap();
+        reader.advance(|record| seen.push(record)).unwrap();
+        assert_eq!((seen.len(), reader.damaged()), (2, 0));
+        assert_eq!(seen[1], warning("third"));
+        // A new run in the same folder.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, line("another run")).unwrap();
+        assert_eq!(reader.advance(|record| seen.push(record)).unwrap(), Advance::Anew);
+        reader.advance(|record| seen.push(record)).unwrap();
+        assert_eq!(seen[2..], [warning("another run")]);
+    }
+
+    #[test]
+    fn a_log_of_a_newer_program_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RunStore { folder: folder.path().to_owned() };
+        let newer = runlog::encode(&warning("x")).unwrap().replace("{\"v\":", "{\"v\":9");
+        fs::write(folder.path().join(LOG_FILE), newer).unwrap();
+        let reader = store.read_log(|_| {}).unwrap();
+        assert_eq!(reader.refuse_newer().unwrap_err().kind, Kind::Data);
     }
 
     #[test]

@@ -4,28 +4,28 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use footplate_core::record::{
-    EpochRecord, Estimated, MinibatchRecord, ModePurpose, ProfilePurpose, ProfiledRecord, RunStart,
-    TunePoint, TuneRecord, ValidationRecord,
+    EpochRecord, Estimated, MinibatchRecord, ModePurpose, ProfilePurpose, ProfiledRecord, TunePoint,
+    TuneRecord, ValidationRecord,
 };
-use footplate_core::summary::SummaryBuilder;
-use footplate_core::{Reading, Record};
+use footplate_core::{Bytes, Reading, Record};
+use footplate_views::live::LiveState;
+use footplate_views::live::text::{clock, known, shown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::host;
+use crate::live::{self, Board};
 use crate::output;
+use crate::terminal;
 
 /// Between two lines where nobody watches a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Between two refreshes of the live line.
 const LIVE_EVERY: Duration = Duration::from_millis(200);
-/// A validation item costs about so much of a training item's step: forward without backward.
-const FORWARD_SHARE: f64 = 0.35;
-/// Weight of a new step in the moving averages.
-const SMOOTHING: f64 = 0.05;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
+    /// The whole terminal, and lines once the user has left it.
+    Screen,
     /// A line that renews itself.
     Live,
     /// Lines now and then.
@@ -35,6 +35,17 @@ pub(crate) enum Detail {
 }
 
 impl Detail {
+    /// For a run: a screen where the terminal can show one, unless something else was asked for.
+    pub(crate) fn of_run(quiet: bool, plain: bool) -> Self {
+        match (quiet, plain) {
+            (true, _) => Self::Quiet,
+            (false, true) => Self::Plain,
+            (false, false) if live::can_show() => Self::Screen,
+            (false, false) if live::is_dumb() => Self::Plain,
+            (false, false) => Self::of_terminal(false),
+        }
+    }
+
     /// Live on a terminal, plain elsewhere, unless silence was asked for.
     pub(crate) fn of_terminal(quiet: bool) -> Self {
         match (quiet, stderr().is_terminal()) {
@@ -46,21 +57,30 @@ impl Detail {
 }
 
 /// A counted piece of work that comes before training.
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     detail: Detail,
+    board: Option<&'a Board>,
     bar: Option<ProgressBar>,
     told: bool,
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
     pub(crate) fn new(detail: Detail) -> Self {
-        Self { detail, bar: None, told: false }
+        Self { detail, board: None, bar: None, told: false }
+    }
+
+    /// Tells it to the board of a run too.
+    pub(crate) fn with_board(detail: Detail, board: &'a Board) -> Self {
+        Self { board: Some(board), ..Self::new(detail) }
     }
 
     /// So much of it is done.
     pub(crate) fn counted(&mut self, what: &str, done: u64, total: u64) {
+        if let Some(board) = self.board {
+            board.preparing(&format!("{what}: {done} of {total}"));
+        }
         match self.detail {
-            Detail::Quiet => {}
+            Detail::Quiet | Detail::Screen => {}
             Detail::Plain if self.told => {}
             Detail::Plain => {
                 self.told = true;
@@ -77,8 +97,11 @@ impl Progress {
 
     /// This is being done now.
     pub(crate) fn stage(&mut self, what: &str) {
+        if let Some(board) = self.board {
+            board.preparing(what);
+        }
         match self.detail {
-            Detail::Quiet => {}
+            Detail::Quiet | Detail::Screen => {}
             Detail::Plain => output::note(what),
             Detail::Live => {
                 let bar = self.bar.get_or_insert_with(|| live_bar("{msg} ({elapsed})"));
@@ -103,41 +126,31 @@ fn live_bar(template: &str) -> ProgressBar {
     bar
 }
 
-/// Shows records as they come.
+/// Shows records as they come, in lines.
 pub(crate) struct View {
     detail: Detail,
     bar: Option<ProgressBar>,
-    shown: Instant,
-    start: Option<RunStart>,
-    validation: Option<ValidationRecord>,
-    /// Moving averages over the last steps.
-    step_ns: Option<f64>,
-    loss: Option<f64>,
+    told: Instant,
 }
 
 impl View {
     pub(crate) fn new(detail: Detail) -> Self {
-        Self {
-            detail,
-            bar: None,
-            shown: Instant::now(),
-            start: None,
-            validation: None,
-            step_ns: None,
-            loss: None,
-        }
+        Self { detail, bar: None, told: Instant::now() }
     }
 
-    /// Shows `record`, of which `summary` knows already.
-    pub(crate) fn show(&mut self, record: &Record, summary: &SummaryBuilder) {
+    /// Shows `record`, of which `state` knows already.
+    pub(crate) fn show(&mut self, record: &Record, state: &LiveState) {
         match record {
-            Record::RunStart(start) => self.begin(start),
-            Record::Minibatch(minibatch) => self.step(minibatch, summary),
-            Record::Epoch(_) | Record::Checkpoint(_) | Record::RunEnd(_) | Record::Power(_) => {}
-            Record::Validation(_) | Record::BadSample(_) | Record::Warning(_) | Record::Loader(_) => {}
-            Record::Machine(_) | Record::Mode(_) | Record::Profile(_) | Record::Tune(_) => {}
-        }
-        match record {
+            Record::RunStart(start) if self.detail == Detail::Live => {
+                let bar = live_bar("{msg}");
+                bar.set_length(start.steps_total);
+                self.bar = Some(bar);
+            }
+            Record::Minibatch(minibatch) => self.step(minibatch, state),
+            Record::Epoch(epoch) if state.start().is_some_and(|start| start.validation_items == 0) => {
+                self.line(&epoch_text(epoch, state, None));
+            }
+            Record::Validation(validation) => self.line(&validation_text(validation, state)),
             Record::Profile(profile) => self.line(&profile_text(profile)),
             Record::Tune(tune) => tune_lines(tune).iter().for_each(|line| self.line(line)),
             Record::Mode(mode) if mode.purpose == ModePurpose::Train => {
@@ -146,14 +159,6 @@ impl View {
             Record::Mode(mode) if mode.purpose == ModePurpose::Restore => {
                 self.line(&format!("set as before: {}", mode.got));
             }
-            Record::Epoch(epoch) if self.start_has_no_validation() => {
-                self.line(&self.epoch_text(epoch, None));
-            }
-            Record::Validation(validation) => {
-                self.validation = Some(validation.clone());
-                let text = self.validation_text(validation, summary);
-                self.line(&text);
-            }
             Record::BadSample(bad) => self.warn(&format!("left out {}: {}", bad.name, bad.reason)),
             Record::Warning(warning) => self.warn(&warning.message),
             Record::RunEnd(_) => self.end(),
@@ -161,92 +166,21 @@ impl View {
         }
     }
 
-    fn start_has_no_validation(&self) -> bool {
-        self.start.as_ref().is_some_and(|start| start.validation_items == 0)
-    }
-
-    fn begin(&mut self, start: &RunStart) {
-        self.start = Some(start.clone());
-        if self.detail == Detail::Live {
-            let bar = live_bar("{msg}");
-            bar.set_length(start.steps_total);
-            self.bar = Some(bar);
-        }
-    }
-
-    fn step(&mut self, minibatch: &MinibatchRecord, summary: &SummaryBuilder) {
-        smooth(&mut self.step_ns, minibatch.step_ns as f64);
-        if let Some(loss) = minibatch.loss {
-            smooth(&mut self.loss, f64::from(loss));
-        }
+    fn step(&mut self, minibatch: &MinibatchRecord, state: &LiveState) {
         let every = match self.detail {
             Detail::Quiet => return,
+            Detail::Screen if terminal::is_taken() => return,
             Detail::Live => LIVE_EVERY,
-            Detail::Plain => PLAIN_EVERY,
+            Detail::Plain | Detail::Screen => PLAIN_EVERY,
         };
-        if self.shown.elapsed() < every {
+        if self.told.elapsed() < every {
             return;
         }
-        self.shown = Instant::now();
-        let text = self.step_text(minibatch, summary);
+        self.told = Instant::now();
+        let text = step_text(minibatch, state);
         match &self.bar {
             Some(bar) => bar.set_message(text),
             None => output::note(&text),
-        }
-    }
-
-    fn step_text(&self, minibatch: &MinibatchRecord, summary: &SummaryBuilder) -> String {
-        let Some(start) = &self.start else { return String::new() };
-        let accuracy = self.validation.as_ref().map_or("-".to_owned(), |v| percent(v.top1));
-        let memory = host::resident_memory();
-        let memory = memory.value().map_or_else(|| memory.to_string(), ToString::to_string);
-        format!(
-            "epoch {}/{}  step {}/{}  loss {}  val acc {accuracy}  {} items/s  stall {}  eta {}  mem {memory}",
-            minibatch.epoch + 1,
-            start.epochs,
-            minibatch.step + 1,
-            start.steps_total,
-            self.loss.map_or("-".to_owned(), |loss| format!("{loss:.3}")),
-            summary.items_per_s().map_or("-".to_owned(), |rate| format!("{rate:.0}")),
-            summary.stall_fraction().map_or("-".to_owned(), percent),
-            self.eta(minibatch).map_or("-".to_owned(), duration_text),
-        )
-    }
-
-    /// What is left: the steps at the present pace, and the validations at the pace of the last one or,
-    /// before the first, at that of a forward pass.
-    fn eta(&self, minibatch: &MinibatchRecord) -> Option<Duration> {
-        let start = self.start.as_ref()?;
-        let step_s = self.step_ns? / 1e9;
-        let steps_left = start.steps_total.saturating_sub(minibatch.step + 1);
-        let epochs_left = steps_left.div_ceil(start.steps_per_epoch.max(1));
-        let validation_s = match &self.validation {
-            Some(validation) => validation.duration_ns as f64 / 1e9,
-            None => {
-                let item_s = step_s / f64::from(minibatch.items.max(1));
-                start.validation_items as f64 * item_s * FORWARD_SHARE
-            }
-        };
-        Duration::try_from_secs_f64(steps_left as f64 * step_s + epochs_left as f64 * validation_s).ok()
-    }
-
-    fn epoch_text(&self, epoch: &EpochRecord, extra: Option<&str>) -> String {
-        let of = self.start.as_ref().map_or(0, |start| start.epochs);
-        let loss = epoch.train_loss.map_or("-".to_owned(), |loss| format!("{loss:.4}"));
-        format!("epoch {}/{of}: train loss {loss}{}", epoch.epoch + 1, extra.unwrap_or(""))
-    }
-
-    fn validation_text(&self, validation: &ValidationRecord, summary: &SummaryBuilder) -> String {
-        let top5 = validation.top5.map_or(String::new(), |top5| format!(" (top-5 {})", percent(top5)));
-        let extra = format!(
-            "  val loss {:.4}  accuracy {}{top5}{}",
-            validation.loss,
-            percent(validation.top1),
-            if validation.best { "  best" } else { "" }
-        );
-        match summary.last_epoch() {
-            Some(epoch) => self.epoch_text(epoch, Some(&extra)),
-            None => extra.trim().to_owned(),
         }
     }
 
@@ -322,13 +256,46 @@ fn tune_lines(tune: &TuneRecord) -> Vec<String> {
     lines
 }
 
-fn smooth(average: &mut Option<f64>, value: f64) {
-    *average = Some(average.map_or(value, |average| average + SMOOTHING * (value - average)));
+fn step_text(minibatch: &MinibatchRecord, state: &LiveState) -> String {
+    let Some(start) = state.start() else { return String::new() };
+    let memory = state.machine().map_or("-".to_owned(), |m| shown(&m.memory_bytes, Bytes::to_string));
+    format!(
+        "epoch {}/{}  step {}/{}  loss {}  val acc {}  {} items/s  stall {}  eta {}  mem {memory}",
+        minibatch.epoch + 1,
+        start.epochs,
+        minibatch.step + 1,
+        start.steps_total,
+        known(state.loss(), |loss| format!("{loss:.3}")),
+        known(state.last_validation(), |v| percent(v.top1)),
+        known(state.all().items_per_s(), |rate| format!("{rate:.0}")),
+        known(state.all().stall_share(), percent),
+        known(state.time_left(), clock),
+    )
+}
+
+fn epoch_text(epoch: &EpochRecord, state: &LiveState, extra: Option<&str>) -> String {
+    let of = state.start().map_or(0, |start| start.epochs);
+    let loss = epoch.train_loss.map_or("-".to_owned(), |loss| format!("{loss:.4}"));
+    format!("epoch {}/{of}: train loss {loss}{}", epoch.epoch + 1, extra.unwrap_or(""))
+}
+
+fn validation_text(validation: &ValidationRecord, state: &LiveState) -> String {
+    let top5 = validation.top5.map_or(String::new(), |top5| format!(" (top-5 {})", percent(top5)));
+    let extra = format!(
+        "  val loss {:.4}  accuracy {}{top5}{}",
+        validation.loss,
+        percent(validation.top1),
+        if validation.best { "  best" } else { "" }
+    );
+    match state.last_epoch() {
+        Some(epoch) => epoch_text(epoch, state, Some(&extra)),
+        None => extra.trim().to_owned(),
+    }
 }
 
 /// A share as a percentage.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    footplate_views::live::text::percent(share)
 }
 
 /// A value in words where a reading may be missing.
@@ -336,39 +303,5 @@ pub(crate) fn reading_text<T: std::fmt::Display>(reading: &Reading<T>) -> String
     match reading {
         Reading::Unreadable { reason } => format!("x ({reason})"),
         other => other.to_string(),
-    }
-}
-
-/// Hours, minutes and seconds.
-pub(crate) fn duration_text(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64().round() as u64;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{seconds:02}"),
-        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_like_a_clock() {
-        let shown = [0.4, 59.6, 61.0, 7325.0].map(|s| duration_text(Duration::from_secs_f64(s)));
-        assert_eq!(shown, ["0:00", "1:00", "1:01", "2:02:05"]);
-    }
-
-    #[test]
-    fn the_time_left_counts_validations_before_the_first_one() {
-        let mut view = View::new(Detail::Quiet);
-        let mut start = crate::recorder::tests::start();
-        (start.steps_total, start.steps_per_epoch, start.validation_items) = (100, 50, 320);
-        view.show(&Record::RunStart(start), &SummaryBuilder::default());
-        let minibatch = crate::recorder::tests::minibatch(0, 1_000_000_000);
-        view.show(&Record::Minibatch(minibatch.clone()), &SummaryBuilder::default());
-        // 99 steps of 1 s; two validations of 320 items at 0.35 of a 32nd of a second.
-        let expected = 99.0 + 2.0 * 320.0 / 32.0 * FORWARD_SHARE;
-        assert!((view.eta(&minibatch).unwrap().as_secs_f64() - expected).abs() < 1e-6);
     }
 }

@@ -234,7 +234,7 @@ fn total(device: &Device, rails: &[RailView]) -> Reading<Watts> {
     Reading::Value(Watts(sum))
 }
 
-fn storage_name(kind: StorageKind) -> &'static str {
+pub(super) fn storage_name(kind: StorageKind) -> &'static str {
     match kind {
         StorageKind::Sd => "SD card",
         StorageKind::Emmc => "eMMC",

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod device;
+pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod measure;
@@ -10,3 +11,4 @@ pub(crate) mod pack;
 pub(crate) mod stalls;
 pub(crate) mod train;
 pub(crate) mod tune;
+pub(crate) mod watch;

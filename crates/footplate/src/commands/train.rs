@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, TuneRecord, WarningRecord};
 use footplate_core::summary::{Summary, SummaryBuilder};
@@ -18,18 +19,22 @@ use footplate_train::model::{ModelEntry, Task};
 use footplate_train::records::{RecordSink, RunClock};
 use footplate_train::settings::TrainSettings;
 use footplate_train::{Job, MemoryPlanner, TrainError};
+use footplate_views::live::Phase;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::TrainArguments;
 use crate::commands::tune::run::{Ended, Place, Then, Told};
 use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments, Wish};
+use crate::exporter::Exporter;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
+use crate::live::{self, Board, Screen};
 use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
 use crate::power::PowerWatch;
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
+use crate::signals::{self, Intent};
 use crate::view::{Detail, Progress, View};
 use crate::{auto_cache, embedded, host, output, resolve, summary_text};
 
@@ -52,23 +57,55 @@ struct Prepared {
     earlier: Option<TuneRecord>,
 }
 
-/// How a run is told of.
-#[derive(Clone, Copy)]
-struct Telling {
+/// Who watches the run.
+struct Watchers {
     detail: Detail,
-    json: bool,
+    board: Arc<Board>,
+    screen: Option<Screen>,
+    stop: Arc<AtomicBool>,
+    exporter: Option<Exporter>,
+}
+
+impl Watchers {
+    fn begin(arguments: &TrainArguments) -> Result<Self, Failure> {
+        let detail = Detail::of_run(arguments.quiet, arguments.plain || arguments.dry_run);
+        let board = Board::new();
+        let exporter =
+            arguments.metrics.map(|address| Exporter::start(address, board.clone())).transpose()?;
+        if let Some(exporter) = exporter.as_ref().filter(|_| detail != Detail::Quiet) {
+            output::note(&format!("metrics: http://{}/metrics", exporter.address()));
+        }
+        let its_board = board.clone();
+        let stop = signals::watch(move || asked_to_stop(&its_board));
+        let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+        let screen = match detail {
+            // A screen that cannot be shown is no reason not to train.
+            Detail::Screen => Screen::start(board.clone(), live::Kind::Train).ok(),
+            _ => None,
+        };
+        Ok(Self { detail, board, screen, stop, exporter })
+    }
+}
+
+/// Before the run's folder is there nothing is lost by an interrupt.
+fn asked_to_stop(board: &Board) -> Intent {
+    if board.look(|state, _, _| matches!(state.phase(), Phase::Preparing(_))) {
+        return Intent::Die;
+    }
+    board.notice(Some("stopping after this step with a checkpoint; Ctrl-C again ends at once".to_owned()));
+    Intent::Finish
 }
 
 pub(crate) fn run(arguments: &TrainArguments) -> Result<ExitCode, Failure> {
-    let detail = Detail::of_terminal(arguments.quiet);
+    let watchers = Watchers::begin(arguments)?;
     let prepared = match &arguments.resume {
-        Some(folder) => resumed(folder, arguments)?,
-        None => match started(arguments, detail)? {
+        Some(folder) => resumed(folder, arguments, &watchers.board)?,
+        None => match started(arguments, &watchers)? {
             Some(prepared) => prepared,
             None => return Ok(ExitCode::SUCCESS),
         },
     };
-    train(prepared, Telling { detail, json: arguments.json })
+    train(prepared, watchers, arguments.json)
 }
 
 /// `footplate tune` on this machine: begins a run, chooses a mode on its first steps, and leaves it to be resumed.
@@ -85,12 +122,14 @@ pub(crate) fn tune_here(arguments: &TuneArguments) -> Result<ExitCode, Failure> 
         dry_run: false,
         json: arguments.json,
         quiet: arguments.quiet,
+        plain: true,
+        metrics: None,
     };
     wish.check(None)?;
-    let detail = Detail::of_terminal(arguments.quiet);
-    let Some(prepared) = started(&start, detail)? else { return Ok(ExitCode::SUCCESS) };
+    let watchers = Watchers::begin(&start)?;
+    let Some(prepared) = started(&start, &watchers)? else { return Ok(ExitCode::SUCCESS) };
     let folder = prepared.store.folder().to_owned();
-    let ran = run_through(prepared, detail, Then::Stop { keep: arguments.keep })?;
+    let ran = run_through(prepared, watchers, Then::Stop { keep: arguments.keep })?;
     if ran.failure.as_ref().is_some_and(|f| f.kind != Kind::Infeasible) || ran.ended.is_err() {
         return Err(ran.failure_of());
     }
@@ -105,7 +144,8 @@ pub(crate) fn tune_here(arguments: &TuneArguments) -> Result<ExitCode, Failure> 
 }
 
 /// A new run; `None` after a dry run.
-fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared>, Failure> {
+fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Prepared>, Failure> {
+    let Watchers { detail, board, .. } = watchers;
     let file = match &arguments.config {
         Some(path) => SettingsFile::read(path)?,
         None => SettingsFile::default(),
@@ -116,13 +156,15 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     let device = device::choose(resolve::device(&options))?;
     let data = match &options.data {
         Some(path) => absolute(path)?,
-        None => embedded_data(entry, &options, detail)?,
+        None => embedded_data_told(entry, &options, &mut Progress::with_board(*detail, board))?,
     };
+    board.preparing("reading the data set's list of samples");
     let fraction = resolve::validation_fraction(&options, entry.task);
     let seed = options.seed.unwrap_or(0);
     let dataset = open(&data, options.format.as_deref(), fraction, seed, resolve::sequence_length(&options))?;
     let mut settings = settings_for(&options, entry, &dataset);
     let available = available_memory(&options);
+    board.preparing("planning the memory: two small steps are measured");
     let planner = planner(&settings, &dataset)?;
     if options.batch_size == Some(BatchSize::Auto) {
         settings.batch_size = auto_batch(&planner, &dataset, available)?;
@@ -134,14 +176,14 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     let mut plan = planner.checked(available)?;
     if options.cache == Some(CacheChoice::Auto) {
         let (cache, why) = auto_cache::choose(&dataset, available, plan.total());
-        if detail != Detail::Quiet {
+        if *detail != Detail::Quiet {
             output::note(&why);
         }
         settings.cache = cache;
         // It takes a part of what the plan leaves: nothing needs to be measured again.
         plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
     }
-    if detail != Detail::Quiet {
+    if *detail != Detail::Quiet {
         output::note(&plan_text(&plan, available));
     }
     let mut run =
@@ -155,6 +197,7 @@ fn started(arguments: &TrainArguments, detail: Detail) -> Result<Option<Prepared
     if let Some(wish) = &wish {
         wish.check(Some(entry.name))?;
     }
+    board.preparing("making the model on the device");
     let (job, report) = Job::new(settings, dataset.clone(), device.clone())?;
     let mut warnings = dataset.warnings().to_vec();
     if let Some(report) = report {
@@ -180,17 +223,20 @@ fn wish(arguments: &TrainArguments) -> Result<Option<Wish>, Failure> {
 }
 
 /// The rest of a run.
-fn resumed(folder: &Path, arguments: &TrainArguments) -> Result<Prepared, Failure> {
+fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<Prepared, Failure> {
     let options = &arguments.options;
     let own_mode = arguments.goal != GoalArguments::default()
         || BoardArguments { restore_stale: false, ..arguments.machine.clone() } != BoardArguments::default();
     if *options != TrainOptions::default() || own_mode {
-        let message = "a resumed run keeps its own settings: --resume goes with --json and --quiet only";
+        let message = "a resumed run keeps its own settings: --resume goes with --json, --plain, --quiet and --metrics only";
         return Err(Failure::new(Kind::Usage, message)
             .hint("to go on with other settings, start a new run with --weights"));
     }
     let store = RunStore::open(folder)?;
     let run = store.read_run_file()?;
+    board.preparing("reading what was recorded so far");
+    store.read_log(|record| board.change(Duration::ZERO, |state| state.push(&record)))?;
+    board.change(Duration::ZERO, |state| state.resuming("reading the data set's list of samples"));
     let checkpoints = CheckpointStore::open(&store.checkpoints());
     let (checkpoint, rejected) = match checkpoints.newest() {
         Ok(found) => found,
@@ -214,7 +260,9 @@ fn resumed(folder: &Path, arguments: &TrainArguments) -> Result<Prepared, Failur
         settings.seed,
         settings.sequence_length,
     )?;
+    board.change(Duration::ZERO, |state| state.resuming("planning the memory: two small steps are measured"));
     let plan = planner(settings, &dataset)?.checked(available_memory(options))?;
+    board.change(Duration::ZERO, |state| state.resuming("taking the model up from its checkpoint"));
     let job = match checkpoint {
         Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,
         // Killed before its first checkpoint: the beginning is where it stands.
@@ -242,11 +290,19 @@ pub(crate) fn embedded_data(
     options: &TrainOptions,
     detail: Detail,
 ) -> Result<PathBuf, Failure> {
+    embedded_data_told(entry, options, &mut Progress::new(detail))
+}
+
+fn embedded_data_told(
+    entry: &ModelEntry,
+    options: &TrainOptions,
+    progress: &mut Progress,
+) -> Result<PathBuf, Failure> {
     if entry.task == Task::CharacterLm {
         return Err(Failure::new(Kind::Usage, format!("{} needs a text to train on", entry.name))
             .hint("name a text file with --data"));
     }
-    embedded::folder(options.cache_dir.as_deref(), &mut Progress::new(detail))
+    embedded::folder(options.cache_dir.as_deref(), progress)
 }
 
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
@@ -338,12 +394,12 @@ fn plan_text(plan: &MemoryPlan, available: Bytes) -> String {
 }
 
 /// Trains, records, and prints the figures.
-fn train(prepared: Prepared, telling: Telling) -> Result<ExitCode, Failure> {
+fn train(prepared: Prepared, watchers: Watchers, json: bool) -> Result<ExitCode, Failure> {
     let store = prepared.store.clone();
-    let ran = run_through(prepared, telling.detail, Then::Train)?;
+    let ran = run_through(prepared, watchers, Then::Train)?;
     let Ok(outcome) = &ran.ended else { return Err(resumable(ran.failure_of(), &store)) };
     let ending = outcome.ending;
-    tell(&ran.figures, &store, telling.json)?;
+    tell(&ran.figures, &store, json)?;
     ran.log?;
     match (ran.failure, ending) {
         // What the user interrupted was the choice of a mode: the run itself says how to go on.
@@ -380,8 +436,9 @@ impl Ran {
 }
 
 /// Trains and records.
-fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Failure> {
+fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran, Failure> {
     let Prepared { job, plan, store, device, warnings, first_step, wish, earlier } = prepared;
+    let Watchers { detail, board, screen, stop, exporter } = watchers;
     let clock = RunClock::start();
     let settings = job.settings();
     let about = (settings.model.as_str(), settings.batch_size * settings.accumulate, settings.seed);
@@ -390,12 +447,11 @@ fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Fa
         let lines = tune::run::beginning_lines(place, wish, (job.steps_per_epoch(), job.steps_total()))?;
         lines.iter().filter(|_| detail != Detail::Quiet).for_each(|line| output::note(line));
     }
-    let mut recorder = Recorder::new(store.append_log()?, View::new(detail));
+    let mut recorder = Recorder::new(store.append_log()?, View::new(detail), board);
     recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
     for message in warnings.into_iter().chain(place.as_ref().and_then(Place::label)) {
         recorder.record(&Record::Warning(WarningRecord { message }));
     }
-    let stop = stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
     let checkpoints = CheckpointStore::create(&store.checkpoints())?;
     let (sink, records) = RecordSink::bounded();
     let listener = recorder.listen(records)?;
@@ -427,6 +483,8 @@ fn run_through(prepared: Prepared, detail: Detail, then: Then) -> Result<Ran, Fa
     let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
+    screen.map(Screen::finish);
+    drop(exporter);
     Ok(Ran { ended: result, failure, told, figures, log })
 }
 

@@ -13,6 +13,8 @@ fn help_texts_are_those_of_the_manual() {
     for (file, arguments) in [
         ("footplate.txt", vec!["--help"]),
         ("train.txt", vec!["train", "--help"]),
+        ("watch.txt", vec!["watch", "--help"]),
+        ("doctor.txt", vec!["doctor", "--help"]),
         ("pack.txt", vec!["pack", "--help"]),
         ("stalls.txt", vec!["stalls", "--help"]),
         ("measure.txt", vec!["measure", "--help"]),

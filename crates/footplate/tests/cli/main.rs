@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod help;
+mod live;
 mod measure;
 mod mode;
 mod pack;

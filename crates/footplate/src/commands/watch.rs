@@ -1,0 +1,229 @@
+//! `footplate watch`: the live view of a run in another terminal, or of a finished one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use footplate_core::Record;
+use footplate_core::summary::SummaryBuilder;
+use footplate_views::live::{Phase, state::time_of};
+
+use crate::failure::{Failure, Kind};
+use crate::live::{self, Board, Screen};
+use crate::run_store::{Advance, LogReader, RunStore};
+use crate::signals::{self, Intent};
+use crate::view::{Detail, View};
+use crate::{output, summary_text};
+
+/// The log is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Waits are cut into pieces of this length, so that a key or a signal ends them.
+const NAP_MAX: Duration = Duration::from_millis(100);
+
+const EXAMPLES: &str = "\
+Examples:
+  footplate watch runs/20261124-101500-resnet18              a run in another terminal, or how a finished one ended
+  footplate watch runs/20261124-101500-resnet18 --speed 60   from its beginning, a minute in each second
+  footplate watch runs/20261124-101500-resnet18 --plain      the same in lines; ends with the run
+
+It reads the run's log and nothing else; the run does not know of it. `q` leaves.
+
+Exit codes: 0 done, 2 usage, 3 not a run, or a log that cannot be read.";
+
+/// What to watch.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WatchArguments {
+    /// The run's folder
+    run: PathBuf,
+
+    /// Show it from its beginning, so many times as fast as it was
+    #[arg(long, value_name = "X", value_parser = speed)]
+    speed: Option<f64>,
+
+    /// Print lines instead of a screen, as where there is no terminal
+    #[arg(long)]
+    plain: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let number: f64 = text.trim_end_matches(['x', 'X']).parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() && number > 0.0 {
+        Ok(number)
+    } else {
+        Err("must be a number above 0, such as 60".to_owned())
+    }
+}
+
+pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
+    let store = RunStore::open(&arguments.run)?;
+    let detail = Detail::of_run(false, arguments.plain);
+    let board = Board::new();
+    board.preparing("waiting for the run's first record");
+    let stop = signals::watch(|| Intent::Finish);
+    let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let mut watch = Watch {
+        reader: store.log_reader(),
+        board: board.clone(),
+        lines: None,
+        summary: SummaryBuilder::default(),
+        screen: None,
+        stop,
+        pace: arguments.speed.map(Pace::new),
+    };
+    match detail {
+        Detail::Screen => {
+            let screen = Screen::start(board, live::Kind::Watch);
+            watch.screen = Some(screen.map_err(|e| Failure::new(Kind::Machine, e.to_string()))?);
+        }
+        _ => watch.lines = Some(View::new(Detail::Plain)),
+    }
+    let followed = watch.follow();
+    let Watch { screen, summary, lines, .. } = watch;
+    screen.map(Screen::finish);
+    followed?;
+    if let (Some(_), Some(figures)) = (lines, summary.summary()) {
+        output::result(&summary_text::text(&figures, &summary.energy(), store.folder()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How fast a log is shown.
+struct Pace {
+    speed: f64,
+    /// When the present process's clock would have shown 0.
+    origin: Instant,
+}
+
+impl Pace {
+    fn new(speed: f64) -> Self {
+        Self { speed, origin: Instant::now() }
+    }
+
+    /// How long to wait before a record is shown.
+    fn wait(&mut self, record: &Record) -> Duration {
+        if matches!(record, Record::RunStart(_)) {
+            self.origin = Instant::now();
+        }
+        let Some(t_ns) = time_of(record) else { return Duration::ZERO };
+        let due = Duration::try_from_secs_f64(t_ns as f64 / 1e9 / self.speed).unwrap_or(Duration::MAX);
+        due.saturating_sub(self.origin.elapsed())
+    }
+}
+
+struct Watch {
+    reader: LogReader,
+    board: Arc<Board>,
+    lines: Option<View>,
+    summary: SummaryBuilder,
+    screen: Option<Screen>,
+    stop: Arc<AtomicBool>,
+    pace: Option<Pace>,
+}
+
+impl Watch {
+    /// Reads the log to its end and beyond, until the user has seen enough or, in lines, the run is over.
+    fn follow(&mut self) -> Result<(), Failure> {
+        let mut is_first = true;
+        while !self.is_over() {
+            let mut records = Vec::new();
+            let advance = self.reader.advance(|record| records.push(record))?;
+            self.reader.refuse_newer()?;
+            let damaged = self.reader.damaged();
+            if advance == Advance::Anew {
+                self.board.change(Duration::ZERO, |state| *state = Default::default());
+                self.summary = SummaryBuilder::default();
+                continue;
+            }
+            let came = !records.is_empty();
+            for record in &records {
+                self.show(record);
+            }
+            if damaged > 0 {
+                self.board.damaged_lines(damaged);
+            }
+            if is_first && self.pace.is_none() {
+                self.tell_reading(advance);
+            }
+            if advance == Advance::End {
+                if is_first && came && self.pace.is_none() {
+                    // A run that has long been silent is not taken for one that was just written to.
+                    self.board.change(self.reader.age(), |_| {});
+                }
+                is_first = false;
+                self.board.notice(None);
+                let ended = self.board.look(|state, _, _| matches!(state.phase(), Phase::Ended(_)));
+                if self.lines.is_some() && ended {
+                    return Ok(());
+                }
+                self.nap(LOOK_EVERY);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_reading(&self, advance: Advance) {
+        let (read, all) = self.reader.progress();
+        let text = format!("reading the log: {:.0} %", read as f64 / all.max(1) as f64 * 100.0);
+        self.board.notice((advance == Advance::More).then_some(text));
+    }
+
+    fn show(&mut self, record: &Record) {
+        if let Some(pace) = &mut self.pace {
+            let wait = pace.wait(record);
+            let speed = pace.speed;
+            self.board.notice(Some(format!("shown at {speed} times its speed   q leave")));
+            self.nap(wait);
+        }
+        if self.is_over() {
+            return;
+        }
+        self.board.push(record);
+        self.summary.push(record);
+        if let Some(lines) = &mut self.lines {
+            self.board.look(|state, _, _| lines.show(record, state));
+        }
+    }
+
+    fn nap(&self, time: Duration) {
+        let since = Instant::now();
+        while !self.is_over() {
+            let left = time.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(NAP_MAX));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.screen.as_ref().is_some_and(Screen::is_left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::tests::{minibatch, start};
+
+    #[test]
+    fn a_replay_waits_by_the_runs_own_clock() {
+        let mut pace = Pace::new(10.0);
+        assert_eq!(pace.wait(&Record::RunStart(start())), Duration::ZERO);
+        let wait = pace.wait(&Record::Minibatch(minibatch(9, 1_000_000_000)));
+        assert!(wait <= Duration::from_secs(1) && wait > Duration::from_millis(900), "{wait:?}");
+    }
+
+    #[test]
+    fn speeds_are_above_0() {
+        assert_eq!(speed("60"), Ok(60.0));
+        assert_eq!(speed("2.5x"), Ok(2.5));
+        for bad in ["0", "-1", "fast", "NaN", "inf"] {
+            assert!(speed(bad).is_err(), "{bad}");
+        }
+    }
+}
