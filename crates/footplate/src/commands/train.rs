@@ -352,7 +352,9 @@ fn train(prepared: Prepared, watchers: Watchers, json: bool) -> Result<ExitCode,
     let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
-    screen.map(Screen::finish);
+    if let Some(screen) = screen {
+        screen.finish();
+    }
     drop(exporter);
     let outcome = result.map_err(|error| resumable(error.into(), &store))?;
     tell(&figures, &store, json)?;
