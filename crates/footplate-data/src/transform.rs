@@ -6,12 +6,8 @@ mod output;
 
 pub use output::Output;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
-use crate::decode::fused::{Decoder, Header, Target};
+use crate::decode::fused::{Decoder, Header, Picture, Target};
 use crate::decode::index::Checkpoints;
 use crate::decode::{DecodeError, ImageInfo, decode_rgb, fused_header};
 use crate::rng::{SampleKey, SampleRng};
@@ -99,7 +95,6 @@ pub struct Scratch {
     /// The sample's pixels, where they are not written to the output at once.
     sample: Vec<u8>,
     decoder: Decoder,
-    resizer: Resizer,
 }
 
 impl Scratch {
@@ -183,18 +178,8 @@ impl Transform {
         out: &mut Output<'_>,
     ) -> bool {
         let info = self.oriented(header.info());
-        let (width, height) = info.upright();
-        let crop = inside(as_stored(self.crop(width, height, key), &info), &info);
         let size = self.image_size as usize;
-        let orientation = info.orientation;
-        // Turning by a quarter and colour changes need the whole sample.
-        let at_once = orientation <= 4 && self.jitter().is_none();
-        let target = Target {
-            crop,
-            size,
-            mirrored: at_once && matches!(orientation, 2 | 3) != self.mirrors(key),
-            upside_down: at_once && matches!(orientation, 3 | 4),
-        };
+        let (target, at_once) = self.target(&info, key);
         if at_once {
             return scratch.decoder.sample(file, header, checkpoints, &target, out.again()).is_ok();
         }
@@ -203,7 +188,7 @@ impl Transform {
         if scratch.decoder.sample(file, header, checkpoints, &target, pixels).is_err() {
             return false;
         }
-        self.finish(orientation, key, &mut scratch.sample, &mut scratch.rgb);
+        self.finish(info.orientation, key, &mut scratch.sample, &mut scratch.rgb);
         out.again().put(&scratch.sample, size);
         true
     }
@@ -216,16 +201,36 @@ impl Transform {
         scratch: &mut Scratch,
         out: Output<'_>,
     ) -> Result<(), DecodeError> {
-        let info = self.oriented(load(image, self.max_pixels, &mut scratch.rgb)?);
-        let (width, height) = info.upright();
-        let crop = inside(as_stored(self.crop(width, height, key), &info), &info);
+        let Scratch { rgb, sample, decoder } = scratch;
+        let (info, picture) = load(image, self.max_pixels, rgb)?;
+        let info = self.oriented(info);
+        let (target, at_once) = self.target(&info, key);
+        let damaged =
+            |_| DecodeError::Damaged { reason: "its pixels are not as many as it promises".to_owned() };
+        if at_once {
+            return decoder.resample(&picture, &target, out).map_err(damaged);
+        }
         let size = self.image_size as usize;
-        scratch.sample.resize(size * size * 3, 0);
-        let sample = &mut scratch.sample;
-        resize(&scratch.rgb, &info, crop, self.image_size, &mut scratch.resizer, sample)?;
-        self.finish(info.orientation, key, sample, &mut scratch.rgb);
+        sample.resize(size * size * 3, 0);
+        decoder.resample(&picture, &target, Output::U8Nhwc(sample)).map_err(damaged)?;
+        self.finish(info.orientation, key, sample, rgb);
         out.put(sample, size);
         Ok(())
+    }
+
+    /// What of the stored image becomes the sample, and whether that is all: turning by a quarter and colour changes
+    /// need the whole sample, and come after it.
+    fn target(&self, info: &ImageInfo, key: SampleKey) -> (Target, bool) {
+        let (width, height) = info.upright();
+        let crop = inside(as_stored(self.crop(width, height, key), info), info);
+        let at_once = info.orientation <= 4 && self.jitter().is_none();
+        let target = Target {
+            crop,
+            size: self.image_size as usize,
+            mirrored: at_once && matches!(info.orientation, 2 | 3) != self.mirrors(key),
+            upside_down: at_once && matches!(info.orientation, 3 | 4),
+        };
+        (target, at_once)
     }
 
     /// What is done to the pixels of the stored image's part.
@@ -270,24 +275,28 @@ impl Transform {
     }
 }
 
-/// The image's pixels as RGB in `rgb`.
-fn load(image: Encoded<'_>, max_pixels: u64, rgb: &mut Vec<u8>) -> Result<ImageInfo, DecodeError> {
-    match image {
-        Encoded::File(bytes) | Encoded::Indexed { file: bytes, .. } => decode_rgb(bytes, max_pixels, rgb),
+/// The image's pixels: those of a file are decoded to `rgb`.
+fn load<'p>(
+    image: Encoded<'p>,
+    max_pixels: u64,
+    rgb: &'p mut Vec<u8>,
+) -> Result<(ImageInfo, Picture<'p>), DecodeError> {
+    let (info, pixels, channels) = match image {
+        Encoded::File(bytes) | Encoded::Indexed { file: bytes, .. } => {
+            let info = decode_rgb(bytes, max_pixels, rgb)?;
+            (info, rgb.as_slice(), 3)
+        }
         Encoded::Raw { pixels, width, height, channels } => {
             let count = width as usize * height as usize;
             if count == 0 || pixels.len() != count * channels as usize || ![1, 3].contains(&channels) {
                 let reason = format!("{} bytes for {width} x {height} x {channels}", pixels.len());
                 return Err(DecodeError::Damaged { reason });
             }
-            rgb.clear();
-            match channels {
-                1 => rgb.extend(pixels.iter().flat_map(|gray| [*gray; 3])),
-                _ => rgb.extend_from_slice(pixels),
-            }
-            Ok(ImageInfo { width, height, orientation: 1 })
+            (ImageInfo { width, height, orientation: 1 }, pixels, channels as usize)
         }
-    }
+    };
+    let (width, height) = (info.width as usize, info.height as usize);
+    Ok((info, Picture { pixels, width, height, channels }))
 }
 
 /// A part of the upright image as the part of the stored one that becomes it.
@@ -313,26 +322,6 @@ fn inside(crop: CropBox, info: &ImageInfo) -> CropBox {
     let width = crop.width.min(f64::from(info.width) - crop.left);
     let height = crop.height.min(f64::from(info.height) - crop.top);
     CropBox { width, height, ..crop }
-}
-
-/// Antialiased bilinear resampling, as Pillow's.
-pub(crate) fn resize(
-    rgb: &[u8],
-    info: &ImageInfo,
-    crop: CropBox,
-    size: u32,
-    resizer: &mut Resizer,
-    out: &mut [u8],
-) -> Result<(), DecodeError> {
-    let failed = |e: &dyn std::fmt::Display| DecodeError::Damaged { reason: format!("resize: {e}") };
-    // Typed: otherwise the code for every type of pixel is compiled into this crate, for minutes.
-    let source = TypedImageRef::<U8x3>::from_buffer(info.width, info.height, rgb).map_err(|e| failed(&e))?;
-    let mut target = TypedImage::<U8x3>::from_buffer(size, size, out).map_err(|e| failed(&e))?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(crop.left, crop.top, crop.width, crop.height)
-        .use_alpha(false);
-    resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }
 
 /// Turns a square image of RGB pixels so that its EXIF orientation becomes 1.
@@ -363,6 +352,7 @@ fn turn_upright(pixels: &mut [u8], size: usize, orientation: u8, scratch: &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::fused::tests::resize;
     use crate::decode::tests::{jpeg, picture};
 
     const KEY: SampleKey = SampleKey { seed: 1, epoch: 2, index: 3 };
@@ -429,8 +419,7 @@ mod tests {
             let (up_w, up_h) = info.upright();
             assert_eq!((up_w, up_h), (width, height));
             let crop = transform.crop(up_w, up_h, KEY);
-            let mut got = vec![0; 8 * 8 * 3];
-            resize(&pixels, &info, as_stored(crop, &info), 8, &mut Resizer::new(), &mut got).unwrap();
+            let mut got = resize(&pixels, (w, h), as_stored(crop, &info), 8);
             turn_upright(&mut got, 8, orientation, &mut Vec::new());
             let raw = Encoded::Raw { pixels: &upright, width, height, channels: 3 };
             let expected = sample(&transform, raw, KEY);

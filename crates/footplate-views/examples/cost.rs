@@ -1,10 +1,6 @@
 //! What the views cost: one record into the state, one page of metrics, one screen.
 //! `cargo run --release -p footplate-views --example cost`
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a measurement ends at the first surprise and prints"
-)]
+#![expect(clippy::print_stdout, reason = "a measurement prints")]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,5 +1,4 @@
 //! The dashboard asks for metrics that there are.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -14,7 +14,7 @@ use footplate_core::{Bytes, Celsius, Hertz, Joules, Reading, Record, Watts, runl
 use footplate_views::live::{LiveState, Look, Moment, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::Color;
 
 const KEYS: &str = "q leave this screen, the run goes on   Ctrl-C stop the run";
@@ -29,7 +29,7 @@ fn screen(state: &LiveState, moment: &Moment, look: Look, size: (u16, u16)) -> B
 fn text(buffer: &Buffer) -> String {
     let width = usize::from(buffer.area.width);
     let rows = buffer.content.chunks(width).map(|row| {
-        let row: String = row.iter().map(|cell| cell.symbol()).collect();
+        let row: String = row.iter().map(Cell::symbol).collect();
         format!("{}\n", row.trim_end())
     });
     rows.collect()

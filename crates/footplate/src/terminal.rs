@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use ratatui::buffer::Buffer;
     use ratatui::layout::Rect;
-    use ratatui::style::{Style, Stylize};
+    use ratatui::style::Style;
 
     fn drawn(before: &Buffer, after: &Buffer) -> String {
         let mut out = Vec::new();

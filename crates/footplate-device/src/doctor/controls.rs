@@ -114,7 +114,7 @@ pub(super) fn sensors(device: &Device) -> Vec<Finding> {
             );
         }
         (_, true) => {
-            findings.push(Finding::new(check, Level::Note, "no power sensor: energy is shown as \"-\""))
+            findings.push(Finding::new(check, Level::Note, "no power sensor: energy is shown as \"-\""));
         }
         (None, false) => {
             findings.push(Finding::new(

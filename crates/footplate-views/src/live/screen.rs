@@ -182,6 +182,6 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
 fn power_missing(state: &LiveState) -> String {
     match &state.power {
         None => "-".to_owned(),
-        Some(power) => super::text::explained(&power.total_w, |watts| watts.to_string()),
+        Some(power) => super::text::explained(&power.total_w, ToString::to_string),
     }
 }

@@ -483,7 +483,9 @@ fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran
     let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
-    screen.map(Screen::finish);
+    if let Some(screen) = screen {
+        screen.finish();
+    }
     drop(exporter);
     Ok(Ran { ended: result, failure, told, figures, log })
 }

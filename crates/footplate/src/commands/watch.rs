@@ -84,7 +84,9 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     }
     let followed = watch.follow();
     let Watch { screen, summary, lines, .. } = watch;
-    screen.map(Screen::finish);
+    if let Some(screen) = screen {
+        screen.finish();
+    }
     followed?;
     if let (Some(_), Some(figures)) = (lines, summary.summary()) {
         output::result(&summary_text::text(&figures, &summary.energy(), store.folder()));

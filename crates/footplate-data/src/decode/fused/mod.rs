@@ -10,11 +10,12 @@ mod gamut;
 mod header;
 mod huffman;
 mod idct;
+mod pixels;
 mod resample;
 mod row;
 mod simd;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
 pub(crate) use header::Header;
@@ -26,6 +27,8 @@ use std::ops::Range;
 use gamut::{Around, Excess, Lie};
 use header::Color;
 use huffman::Tables;
+pub(crate) use pixels::Picture;
+use pixels::Planes;
 use resample::{Axis, LANES, Ring, Span, Upsampling};
 use row::{Row, Scan, Strips, Want};
 use write::Writer;
@@ -63,6 +66,7 @@ pub(crate) struct Decoder {
     level: Level,
     tables: Tables,
     parts: Parts,
+    planes: Planes,
 }
 
 /// What follows from an image's header and its target.
@@ -128,6 +132,16 @@ impl Decoder {
         let mut work =
             Work { header, target, level: self.level, parts: &mut self.parts, tables, writer, next: 0 };
         work.run(scan, checkpoints)
+    }
+
+    /// Resamples the part of decoded pixels that `target` shows, as of a file's components.
+    pub(crate) fn resample(
+        &mut self,
+        picture: &Picture<'_>,
+        target: &Target,
+        out: Output<'_>,
+    ) -> Result<(), Refused> {
+        self.planes.sample(self.level, picture, target, out)
     }
 
     /// Reads all of a file's entropy-coded data and hands over the place where each row of MCUs begins.

@@ -3,13 +3,29 @@ use crate::augment::Normalize;
 use crate::decode::index::{self, Checkpoints};
 use crate::decode::tests::{jpeg_with, noisy_picture};
 use crate::decode::{decode_rgb, fused_header};
-use crate::transform::resize;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
 
 /// Those that `jpeg-encoder` writes as one scan.
 const SAMPLINGS: [SamplingFactor; 4] =
     [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_1_2, SamplingFactor::F_2_2];
+
+/// Antialiased bilinear resampling by a library, to compare with.
+pub(crate) fn resize(rgb: &[u8], (width, height): (u32, u32), crop: CropBox, size: usize) -> Vec<u8> {
+    let mut out = vec![0; size * size * 3];
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, rgb).unwrap();
+    let mut target = TypedImage::<U8x3>::from_buffer(size as u32, size as u32, &mut out).unwrap();
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(crop.left, crop.top, crop.width, crop.height)
+        .use_alpha(false);
+    Resizer::new().resize_typed(&source, &mut target, &options).unwrap();
+    drop(target);
+    out
+}
 
 fn target(crop: [f64; 4], size: usize) -> Target {
     let [left, top, width, height] = crop;
@@ -116,8 +132,7 @@ fn samples_are_nearly_those_of_the_library() {
             let info = decode_rgb(&bytes, 1 << 20, &mut rgb).unwrap();
             let (w, h) = (f64::from(width), f64::from(height));
             let target = target([w * 0.2, h * 0.1, w * 0.7, h * 0.8], size);
-            let mut expected = vec![0; size * size * 3];
-            resize(&rgb, &info, target.crop, size as u32, &mut Default::default(), &mut expected).unwrap();
+            let expected = resize(&rgb, (info.width, info.height), target.crop, size);
             let got = sample(&mut Decoder::default(), &bytes, None, &target).unwrap();
             let sum: f64 = got.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
             let mean = sum / got.len() as f64;
@@ -157,4 +172,49 @@ fn only_baseline_files_are_spoken() {
     for cut in 0..bytes.len() - 1 {
         assert!(fused_header(&bytes[..cut]).is_none());
     }
+}
+
+#[test]
+fn pixels_are_resampled_as_the_library_does() {
+    let mut decoder = Decoder::default();
+    for (width, height, size) in
+        [(64, 48, 24), (37, 91, 40), (28, 28, 28), (9, 9, 30), (1, 5, 4), (300, 200, 16)]
+    {
+        let rgb = noisy_picture(width, height);
+        let (w, h) = (width as f64, height as f64);
+        for crop in
+            [[0.0, 0.0, w, h], [w * 0.21, h * 0.13, w * 0.7, h * 0.8], [w * 0.5, 0.0, w * 0.5, h * 0.1]]
+        {
+            let target = target(crop, size);
+            let picture = Picture { pixels: &rgb, width, height, channels: 3 };
+            let mut got = vec![0; size * size * 3];
+            decoder.resample(&picture, &target, Output::U8Nhwc(&mut got)).unwrap();
+            let expected = resize(&rgb, (width as u32, height as u32), target.crop, size);
+            let far = got.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(far <= Some(1), "{width} x {height} to {size}, {crop:?}: {far:?}");
+
+            let turned = Target { mirrored: true, upside_down: true, ..target };
+            let mut other = vec![0; size * size * 3];
+            decoder.resample(&picture, &turned, Output::U8Nhwc(&mut other)).unwrap();
+            let back: Vec<u8> = other.as_chunks::<3>().0.iter().rev().flatten().copied().collect();
+            assert_eq!(back, got);
+        }
+    }
+}
+
+#[test]
+fn gray_pixels_are_gray_in_colour_too() {
+    let gray: Vec<u8> = (0..20 * 12).map(|i| (i * 7 % 256) as u8).collect();
+    let rgb: Vec<u8> = gray.iter().flat_map(|value| [*value; 3]).collect();
+    let target = target([2.5, 1.0, 14.0, 10.0], 9);
+    let sample = |pixels: &[u8], channels| {
+        let mut out = vec![0; 9 * 9 * 3];
+        let picture = Picture { pixels, width: 20, height: 12, channels };
+        Decoder::default().resample(&picture, &target, Output::U8Nhwc(&mut out)).unwrap();
+        out
+    };
+    assert_eq!(sample(&gray, 1), sample(&rgb, 3));
+    let short = Picture { pixels: &gray[1..], width: 20, height: 12, channels: 1 };
+    let mut out = vec![0; 9 * 9 * 3];
+    assert_eq!(Decoder::default().resample(&short, &target, Output::U8Nhwc(&mut out)), Err(Refused));
 }
