@@ -367,6 +367,7 @@ fn a_watch_asks_for_a_new_plan_only_when_it_should() {
 }
 
 /// A new plan for a running job, in the chosen mode of a tune under 9 W.
+#[expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 fn replan(
     port: &Port,
     notes: &mut Notes,
