@@ -16,12 +16,13 @@ use clap::Args;
 use footplate_device::preset::Presets;
 use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Device, Root};
+use footplate_views::live::text::clock;
 use footplate_views::report::{RunView, compare};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::{Failure, Kind};
-use crate::view::{Detail, Progress, duration_text};
+use crate::view::{Detail, Progress};
 use crate::{embedded, log_file, output};
 
 use self::cells::{Cell, CellFile, State};
@@ -245,7 +246,7 @@ impl Session {
 
     fn tell(&self, number: usize, of: usize, cell: &Cell, file: &CellFile, left: usize) {
         let each = self.taken.iter().sum::<f64>() / self.taken.len() as f64;
-        let eta = duration_text(std::time::Duration::from_secs_f64(each * left as f64));
+        let eta = clock(std::time::Duration::from_secs_f64(each * left as f64));
         let what = match &file.error {
             Some(error) => format!("failed: {error}"),
             None => format!("{:.1} s", file.seconds),
