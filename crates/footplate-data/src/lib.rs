@@ -35,4 +35,5 @@ pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
 pub use error::DataError;
 pub use pipeline::{Pipeline, Position};
 pub use pool::Pooled;
+pub use source::page_cache;
 pub use text::TextDataset;

@@ -286,6 +286,23 @@ fn end(status: RunStatus) -> Record {
 }
 
 #[test]
+fn the_axis_of_an_accuracy_ends_at_100_per_cent() {
+    let mut records = vec![Record::RunStart(start())];
+    records.push(Record::Validation(ValidationRecord {
+        t_ns: S,
+        epoch: 0,
+        items: 2000,
+        loss: 0.1,
+        top1: 0.99,
+        top5: None,
+        best: true,
+        duration_ns: S,
+    }));
+    let shown = text(&screen(&seen(records), &Moment::default(), Look::FULL, (80, 24)));
+    assert!(shown.contains("100.0│") && !shown.contains("108.9│"), "{shown}");
+}
+
+#[test]
 fn a_finished_run() {
     let mut records = training();
     records.push(end(RunStatus::EarlyStopped));

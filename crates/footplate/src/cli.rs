@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::characterize::CharacterizeArguments;
 use crate::commands::evaluate::EvaluateArguments;
 use crate::commands::pack::PackArguments;
+use crate::commands::report::ReportArguments;
 use crate::commands::tune::{BoardArguments, GoalArguments, TuneArguments};
 use crate::exporter::MetricsAddress;
 use crate::options::{Time, TrainOptions};
@@ -41,6 +43,11 @@ pub(crate) enum Command {
     Measure(crate::commands::measure::MeasureArguments),
     /// Show, set and restore power modes
     Mode(Box<crate::commands::mode::ModeArguments>),
+    /// Make a page of a run, or of several side by side: one HTML file, to be read without a network
+    Report(ReportArguments),
+    /// Run a grid of settings, one run each, and compare them: networks, data, workers, batches, power modes
+    #[command(visible_alias = "characterise")]
+    Characterize(CharacterizeArguments),
     /// Write a run's weights as safetensors in torchvision's layout
     Export(ExportArguments),
     /// Find the power mode that trains fastest, or with least energy, within limits

@@ -9,6 +9,7 @@ mod failure;
 mod heap;
 mod host;
 mod live;
+mod log_file;
 mod machine;
 mod options;
 mod output;
@@ -61,6 +62,8 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Doctor(arguments) => commands::doctor::run(&arguments),
         cli::Command::Measure(arguments) => commands::measure::run(&arguments),
         cli::Command::Mode(arguments) => commands::mode::run(&arguments),
+        cli::Command::Characterize(arguments) => commands::characterize::run(&arguments),
+        cli::Command::Report(arguments) => commands::report::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),
         cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::commands::tune::Wish;
 use crate::failure::{Failure, Kind};
+use crate::log_file::write_whole;
 
 const RUN_FILE: &str = "run.toml";
-const LOG_FILE: &str = "records.jsonl";
+pub(crate) const LOG_FILE: &str = "records.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const VERSION: u32 = 1;
 /// Records wait so long in memory before they are handed to the system.
@@ -102,17 +103,8 @@ impl RunStore {
 
     /// Writes `run.toml`, whole or not at all.
     pub(crate) fn write_run_file(&self, run: &RunFile) -> Result<(), Failure> {
-        let path = self.folder.join(RUN_FILE);
         let text = toml::to_string(run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
-        let partial = self.folder.join(format!(".{RUN_FILE}.partial"));
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&partial)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|e| Failure::io("write", &path, &e))
+        write_whole(&self.folder.join(RUN_FILE), text.as_bytes())
     }
 
     pub(crate) fn read_run_file(&self) -> Result<RunFile, Failure> {

@@ -10,8 +10,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::Store;
 
-/// Pages of all kernels that matter are this long or a divisor of it (64 KiB on some ARM boards).
-const PAGE_MAX: u64 = 64 << 10;
+/// The kernel keeps files in pieces of up to 2 MiB, and forgets only whole ones (large folios, Linux 6.x).
+const PIECE_MAX: u64 = 2 << 20;
 const PAGE_MIN: u64 = 4 << 10;
 
 /// Whether bytes are in the page cache.
@@ -30,9 +30,9 @@ impl Store {
     /// that live in memory, stay.
     pub(crate) fn evict(&self, index: usize) -> io::Result<()> {
         self.with_range(index, |file, offset, length| {
-            // Whole pages only are forgotten, so the range is widened to them.
-            let from = offset / PAGE_MAX * PAGE_MAX;
-            let to = (offset + length).next_multiple_of(PAGE_MAX);
+            // The range is widened to the pieces that hold it.
+            let from = offset / PIECE_MAX * PIECE_MAX;
+            let to = (offset + length).next_multiple_of(PIECE_MAX);
             fadvise(file, from, NonZeroU64::new(to - from), Advice::DontNeed)?;
             Ok(())
         })

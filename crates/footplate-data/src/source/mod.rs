@@ -4,6 +4,7 @@ pub(crate) mod cifar;
 pub(crate) mod evict;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub mod page_cache;
 pub(crate) mod tar;
 
 use std::io;

@@ -62,6 +62,8 @@ pub(super) struct Work {
     pub flops: f64,
     /// Bytes to and from memory.
     pub bytes: f64,
+    /// Threads of the loader; 0: the thread of the step loads; `None`: as many as there are cores.
+    pub loaders: Option<u32>,
 }
 
 /// What a step comes to at given clocks.
@@ -84,14 +86,16 @@ const LOADER_SCALING: f64 = 0.9;
 pub(super) fn step(work: &Work, clocks: &Clocks, peak: &Peak, physics: &Physics) -> StepCost {
     let cycles_per_s = clocks.cpu_hz * physics.cpu_per_cycle;
     let cores = f64::from(clocks.cores.max(1));
-    let load = work.load_cycles / (cycles_per_s * (1.0 + (cores - 1.0) * LOADER_SCALING));
+    let loaders = work.loaders.map_or(cores, |n| f64::from(n).clamp(1.0, cores));
+    let load = work.load_cycles / (cycles_per_s * (1.0 + (loaders - 1.0) * LOADER_SCALING));
     let launch = work.launch_cycles / cycles_per_s;
     let flops_per_s = peak.flops * clocks.gpu_units * clocks.gpu_hz / clocks.gpu_max_hz * physics.gpu_share;
     let bytes_per_s = peak.bandwidth * clocks.emc_hz / clocks.emc_max_hz * physics.memory_share;
     let (compute, traffic) = (work.flops / flops_per_s, work.bytes / bytes_per_s);
     let device = (compute.powf(CORNER) + traffic.powf(CORNER)).powf(1.0 / CORNER);
     let busy = device + launch;
-    let time_s = busy.max(load);
+    // Without a thread of its own, loading comes before each step.
+    let time_s = if work.loaders == Some(0) { busy + load } else { busy.max(load) };
     let core_s = (work.load_cycles + work.launch_cycles) / cycles_per_s;
     // A GPU that waits for memory draws less than one that computes.
     let gpu = device / time_s * (0.4 + 0.6 * compute / device.max(f64::MIN_POSITIVE));
@@ -176,9 +180,27 @@ mod tests {
     }
 
     const PEAK: Peak = Peak { flops: 6.7e11, bandwidth: 5.97e10 };
-    const VGG: Work = Work { load_cycles: 1e6, launch_cycles: 1e6, flops: 3.9e10, bytes: 3.0e9 };
+    const VGG: Work =
+        Work { load_cycles: 1e6, launch_cycles: 1e6, flops: 3.9e10, bytes: 3.0e9, loaders: None };
 
     /// The public VGG19 measurement of a TX2: the model is near it at the corners.
+    #[test]
+    fn loader_threads_beyond_the_cores_do_not_help_and_without_any_loading_is_stall() {
+        let physics = params::physics("tx2").unwrap();
+        let with = |loaders| {
+            let work = Work { load_cycles: 2e9, loaders, ..VGG };
+            step(&work, &tx2(1300e6, 1866e6), &PEAK, &physics)
+        };
+        let [none, one, two, six, many, cores] =
+            [Some(0), Some(1), Some(2), Some(6), Some(99), None].map(with);
+        assert!(none.time_s > one.time_s && one.time_s > two.time_s && two.time_s > six.time_s);
+        assert_eq!((six, many), (cores, cores));
+        assert!(
+            (none.stall_s - one.time_s).abs() < 1e-9,
+            "one thread and the step's own load at the same rate"
+        );
+    }
+
     #[test]
     fn the_tx2_is_near_a_public_measurement() {
         let physics = params::physics("tx2").unwrap();
@@ -202,7 +224,7 @@ mod tests {
         let physics = params::physics("tx2").unwrap();
         let time = |work: &Work, clocks: &Clocks| step(work, clocks, &PEAK, &physics).time_s;
         let full = tx2(1.3005e9, 1.866e9);
-        let compute = Work { load_cycles: 0.0, launch_cycles: 0.0, flops: 1e12, bytes: 1e6 };
+        let compute = Work { load_cycles: 0.0, launch_cycles: 0.0, flops: 1e12, bytes: 1e6, loaders: None };
         let traffic = Work { flops: 1e6, bytes: 1e11, ..compute };
         let loading = Work { load_cycles: 1e11, ..compute };
         let half_gpu = Clocks { gpu_hz: full.gpu_hz / 2.0, ..full };

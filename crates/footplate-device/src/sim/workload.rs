@@ -33,6 +33,8 @@ pub struct WorkloadProfile {
     pub steps_per_epoch: u64,
     /// Steps of the whole job; `None`: it never ends.
     pub steps: Option<u64>,
+    /// Threads of the loader; 0: the thread of the step loads; `None`: as many as the board has cores online.
+    pub loaders: Option<u32>,
 }
 
 impl WorkloadProfile {
@@ -62,6 +64,7 @@ impl WorkloadProfile {
             bytes: 4.0 * (parameters * 1e6 * 5.0 + activations * 1e6 * 3.0 * items),
             steps_per_epoch: 5_000_u64.div_ceil(u64::from(batch_size.max(1))),
             steps: None,
+            loaders: None,
         })
     }
 
@@ -71,6 +74,7 @@ impl WorkloadProfile {
             launch_cycles: self.launch_cycles,
             flops: self.flops,
             bytes: self.bytes,
+            loaders: self.loaders,
         }
     }
 }

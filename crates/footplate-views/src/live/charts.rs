@@ -29,6 +29,8 @@ pub(super) struct Plot<'a> {
     pub(super) curves: Vec<Curve<'a>>,
     /// Values are multiplied by this: 100 for per cent.
     pub(super) scale: f64,
+    /// No value lies outside of this, so the y axis does not either.
+    pub(super) within: [f64; 2],
     /// The x axis ends here at least; else with the last point. It begins at 0.
     pub(super) x_max: Option<f64>,
     pub(super) x_unit: &'static str,
@@ -47,6 +49,7 @@ impl Plot<'_> {
             frame.render_widget(Paragraph::new(format!("  {}", self.empty)), body);
             return;
         };
+        let y = y.map(|end| end.clamp(self.within[0], self.within[1]));
         let x = [0.0, self.x_max.map_or(last, |max| max.max(last)).max(1.0)];
         let sets = points.iter().zip(&self.curves).map(|(points, curve)| {
             let fine_marker = if fine { Marker::Braille } else { Marker::Dot };

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod characterize;
 pub(crate) mod completions;
 pub(crate) mod device;
 pub(crate) mod doctor;
@@ -8,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod measure;
 pub(crate) mod mode;
 pub(crate) mod pack;
+pub(crate) mod report;
 pub(crate) mod stalls;
 pub(crate) mod train;
 pub(crate) mod tune;

@@ -23,6 +23,8 @@ fn help_texts_are_those_of_the_manual() {
         ("mode-set.txt", vec!["mode", "set", "--help"]),
         ("tune.txt", vec!["tune", "--help"]),
         ("evaluate.txt", vec!["evaluate", "--help"]),
+        ("characterize.txt", vec!["characterize", "--help"]),
+        ("report.txt", vec!["report", "--help"]),
         ("export.txt", vec!["export", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {

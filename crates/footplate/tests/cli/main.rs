@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod bad_input;
+mod characterize;
 mod help;
 mod live;
 mod measure;
 mod mode;
 mod pack;
 mod place;
+mod report;
 mod resume;
 mod stalls;
 mod train;

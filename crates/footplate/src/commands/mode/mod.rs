@@ -2,7 +2,7 @@
 
 mod hold;
 mod set;
-mod wanted;
+pub(crate) mod wanted;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

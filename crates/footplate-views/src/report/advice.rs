@@ -1,0 +1,202 @@
+//! The one change that would help most, from what the log holds, with its arithmetic.
+
+use super::figures::{number, percent, seconds};
+use super::gather::RunView;
+use super::settings::Flat;
+use super::totals::Totals;
+
+/// Less than this share of the training time is not worth a change.
+const WORTH: f64 = 0.03;
+
+/// What could be won.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Advice {
+    /// What to do.
+    pub(crate) change: String,
+    /// Why, with the figures that it comes from.
+    pub(crate) because: String,
+    /// Seconds of the training time that it concerns.
+    gain_s: f64,
+}
+
+/// The best change, or why none can be named.
+pub(crate) fn advice(view: &RunView) -> Result<Advice, String> {
+    let totals = &view.seen.recent;
+    if totals.steps == 0 {
+        return Err("The log holds no step, so nothing can be said.".to_owned());
+    }
+    let all_s = totals.step_ns as f64 / 1e9;
+    let mut found: Vec<Advice> =
+        [stall(view, totals), checkpoints(totals), throttling(view)].into_iter().flatten().collect();
+    found.retain(|advice| advice.gain_s >= WORTH * all_s);
+    found.sort_by(|a, b| b.gain_s.total_cmp(&a.gain_s));
+    found.into_iter().next().ok_or_else(|| nothing(view, totals))
+}
+
+fn nothing(view: &RunView, totals: &Totals) -> String {
+    let throttled = match (view.seen.throttling.watched_ns, view.seen.throttling.slowed_ns) {
+        (0, _) => "whether the machine throttled was not watched",
+        (_, 0) => "no throttling was seen",
+        _ => "what throttling cost cannot be told apart",
+    };
+    format!(
+        "None can be said from this log: waiting for data is {} of the training time, copying state for checkpoints {}, \
+         {throttled}. The rest is compute ({}); what it would be with another batch size, device or power mode was not \
+         measured in this run.",
+        percent(totals.share(totals.stall_ns())),
+        percent(totals.share(totals.snapshot_ns)),
+        percent(totals.share(totals.compute_ns)),
+    )
+}
+
+/// The largest part of the data stall.
+fn stall(view: &RunView, totals: &Totals) -> Option<Advice> {
+    let parts =
+        [(totals.fetch_stall_ns, "fetch"), (totals.prep_stall_ns, "prep"), (totals.transfer_ns, "transfer")];
+    let (ns, name) = parts.into_iter().max_by_key(|(ns, _)| *ns)?;
+    let gain_s = ns as f64 / 1e9;
+    let all_s = totals.step_ns as f64 / 1e9;
+    let change = match name {
+        "fetch" => "Read the data from faster storage, as shards (footplate pack), or keep a part of it in memory (--cache)".to_owned(),
+        "prep" => prep_change(view, totals),
+        _ => "Bring fewer bytes to the device".to_owned(),
+    };
+    let mut because = format!(
+        "The steps waited {} of {} for {} ({}). Without that wait the same steps take {} at the least: at most {} times as \
+         fast.",
+        seconds(gain_s),
+        seconds(all_s),
+        what(name),
+        percent(Some(gain_s / all_s)),
+        seconds(all_s - gain_s),
+        number(all_s / (all_s - gain_s).max(f64::MIN_POSITIVE)),
+    );
+    if name != "transfer" {
+        because
+            .push_str(" The wait for the loader is divided between fetch and prep by its own time on them.");
+    }
+    Some(Advice { change, because, gain_s })
+}
+
+fn what(part: &str) -> &'static str {
+    match part {
+        "fetch" => "reading the samples",
+        "prep" => "decoding and augmenting",
+        _ => "the way to the device",
+    }
+}
+
+/// More workers where there are cores for them; otherwise less work for each sample.
+fn prep_change(view: &RunView, totals: &Totals) -> String {
+    let less = "make less work of each sample: indexed shards (footplate pack), or a smaller --image-size";
+    let flat = Flat::parse(&view.start.settings_toml);
+    let workers: Option<u64> = view
+        .seen
+        .loaders
+        .kept
+        .last()
+        .map(|(_, loader)| u64::from(loader.workers))
+        .or_else(|| flat.get("workers").and_then(|n| n.parse().ok()));
+    let cores = cores(&view.start.host);
+    let worked = totals.worker_fetch_ns + totals.worker_prep_ns;
+    let rest = totals.step_ns.saturating_sub(totals.fetch_stall_ns + totals.prep_stall_ns).max(1);
+    let needed = worked.div_ceil(rest);
+    let sum = format!(
+        "a minibatch takes a worker {}, the rest of a step {}: {needed} workers would keep up",
+        seconds(worked as f64 / totals.steps as f64 / 1e9),
+        seconds(rest as f64 / totals.steps as f64 / 1e9),
+    );
+    match (workers, cores) {
+        (Some(has), Some(cores)) if needed > has && needed <= cores => {
+            format!(
+                "Use --workers {needed} in place of {has} ({sum}; there are {cores} cores, which the step may need too)"
+            )
+        }
+        (Some(has), Some(cores)) if needed > cores => {
+            format!(
+                "The cores are too few for decoding: {less} ({sum}, there are {cores} cores and {has} workers)"
+            )
+        }
+        _ => format!("Find what slows the loader down with footplate stalls, or {less} ({sum})"),
+    }
+}
+
+/// The number of cores in the words of a run's start.
+fn cores(host: &str) -> Option<u64> {
+    host.strip_suffix(" cores")?.rsplit(' ').next()?.parse().ok()
+}
+
+fn checkpoints(totals: &Totals) -> Option<Advice> {
+    let gain_s = totals.snapshot_ns as f64 / 1e9;
+    (totals.snapshot_ns > 0).then(|| Advice {
+        change: "Write checkpoints less often: a longer --checkpoint-every".to_owned(),
+        because: format!(
+            "Copying the state for checkpoints took {} of {} of training ({}); twice the time between them saves half of it.",
+            seconds(gain_s),
+            seconds(totals.step_ns as f64 / 1e9),
+            percent(totals.share(totals.snapshot_ns)),
+        ),
+        gain_s: gain_s / 2.0,
+    })
+}
+
+/// Only within one mode: in another one the steps take another time anyway.
+fn throttling(view: &RunView) -> Option<Advice> {
+    let throttling = &view.seen.throttling;
+    let (slowed_s, free_s) = throttling.means_s()?;
+    let gain_s = throttling.slowed.0 as f64 * (slowed_s - free_s);
+    (throttling.modes == 0 && gain_s > 0.0).then(|| Advice {
+        change: "Cool the machine better, or choose a mode that it can hold (footplate tune)".to_owned(),
+        because: format!(
+            "{} steps while it slowed itself down took {} each, the {} others {}: {} in all.",
+            throttling.slowed.0,
+            seconds(slowed_s),
+            throttling.free.0,
+            seconds(free_s),
+            seconds(gain_s),
+        ),
+        gain_s,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::{RunLog, minibatch};
+
+    #[test]
+    fn a_stall_of_decoding_asks_for_the_workers_that_keep_up() {
+        // 60 ms of a 100 ms step waits for decoding; a minibatch takes the one worker 90 ms, the rest of the step 40 ms.
+        let view = RunLog::new("linux x86_64, 8 cores").settings("workers = 1\n").steps(50, |step| {
+            let mut m = minibatch(step, 100_000_000);
+            (m.fetch_ns, m.prep_ns, m.stall_ns, m.compute_ns) = (0, 90_000_000, 60_000_000, 40_000_000);
+            m
+        });
+        let advice = advice(&view.view()).unwrap();
+        assert!(advice.change.starts_with("Use --workers 3 in place of 1"), "{}", advice.change);
+        assert!(advice.because.contains("waited 3.00 s of 5.00 s"), "{}", advice.because);
+        assert!(advice.because.contains("at most 2.50 times as fast"), "{}", advice.because);
+    }
+
+    #[test]
+    fn with_too_few_cores_more_workers_are_not_the_advice() {
+        let view = RunLog::new("linux x86_64, 2 cores").settings("workers = 1\n").steps(50, |step| {
+            let mut m = minibatch(step, 100_000_000);
+            (m.fetch_ns, m.prep_ns, m.stall_ns, m.compute_ns) = (0, 190_000_000, 60_000_000, 40_000_000);
+            m
+        });
+        assert!(advice(&view.view()).unwrap().change.starts_with("The cores are too few"));
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_won_that_is_said_with_the_figures() {
+        let view = RunLog::new("linux x86_64, 2 cores").steps(20, |step| {
+            let mut m = minibatch(step, 100_000_000);
+            (m.stall_ns, m.compute_ns) = (1_000_000, 99_000_000);
+            m
+        });
+        let none = advice(&view.view()).unwrap_err();
+        assert!(none.contains("waiting for data is 1.0 %") && none.contains("compute (99.0 %)"), "{none}");
+        assert!(advice(&RunLog::new("x").view()).unwrap_err().contains("no step"));
+    }
+}

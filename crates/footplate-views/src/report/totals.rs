@@ -1,0 +1,215 @@
+//! Sums over a log.
+
+use footplate_core::record::{MinibatchRecord, RunEnd};
+use footplate_core::{Bytes, Reading};
+
+/// Sums over steps, in nanoseconds unless the name says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) steps: u64,
+    pub(crate) items: u64,
+    pub(crate) step_ns: u64,
+    pub(crate) fetch_stall_ns: u64,
+    pub(crate) prep_stall_ns: u64,
+    pub(crate) transfer_ns: u64,
+    pub(crate) compute_ns: u64,
+    pub(crate) other_ns: u64,
+    /// What the loader's workers spent, beside the loop.
+    pub(crate) worker_fetch_ns: u64,
+    pub(crate) worker_prep_ns: u64,
+    /// What the loop paid to copy state for checkpoints; a part of `other_ns`.
+    pub(crate) snapshot_ns: u64,
+    pub(crate) validation_ns: u64,
+}
+
+impl Totals {
+    /// Adds a step.
+    pub(crate) fn step(&mut self, minibatch: &MinibatchRecord) {
+        self.steps += 1;
+        self.items += u64::from(minibatch.items);
+        self.step_ns += minibatch.step_ns;
+        self.fetch_stall_ns += minibatch.fetch_stall_ns();
+        self.prep_stall_ns += minibatch.prep_stall_ns();
+        self.transfer_ns += minibatch.transfer_ns;
+        self.compute_ns += minibatch.compute_ns;
+        self.other_ns += minibatch.other_ns();
+        self.worker_fetch_ns += minibatch.fetch_ns;
+        self.worker_prep_ns += minibatch.prep_ns;
+    }
+
+    /// All of the data stall.
+    pub(crate) fn stall_ns(&self) -> u64 {
+        self.fetch_stall_ns + self.prep_stall_ns + self.transfer_ns
+    }
+
+    /// A sum as a share of the training time, 0 to 1.
+    pub(crate) fn share(&self, ns: u64) -> Option<f64> {
+        (self.step_ns > 0).then(|| ns as f64 / self.step_ns as f64)
+    }
+
+    /// A sum divided by the steps, in seconds.
+    pub(crate) fn per_step_s(&self, ns: u64) -> Option<f64> {
+        (self.steps > 0).then(|| ns as f64 / self.steps as f64 / 1e9)
+    }
+}
+
+/// Steps while the machine slowed itself down, and the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Throttling {
+    /// Since the last power record: how these count is not known yet.
+    open: (u64, u64),
+    /// Steps and their nanoseconds.
+    pub(crate) slowed: (u64, u64),
+    pub(crate) free: (u64, u64),
+    pub(crate) slowed_ns: u64,
+    pub(crate) watched_ns: u64,
+    /// Modes that were set since: with another mode, steps cannot be compared.
+    pub(crate) modes: u64,
+}
+
+impl Throttling {
+    pub(crate) fn step(&mut self, step_ns: u64) {
+        self.open = (self.open.0 + 1, self.open.1 + step_ns);
+    }
+
+    /// From here on the machine is in another mode: steps before cannot be compared with those after.
+    pub(crate) fn begin_mode(&mut self) {
+        (self.open, self.slowed, self.free, self.modes) = Default::default();
+    }
+
+    /// A power record tells of the time since the one before.
+    pub(crate) fn window(&mut self, span_ns: u64, throttled: bool) {
+        let open = std::mem::take(&mut self.open);
+        let side = if throttled { &mut self.slowed } else { &mut self.free };
+        *side = (side.0 + open.0, side.1 + open.1);
+        self.watched_ns += span_ns;
+        if throttled {
+            self.slowed_ns += span_ns;
+        }
+    }
+
+    /// Mean seconds of a step, throttled and not; `None` unless there are enough of both.
+    pub(crate) fn means_s(&self) -> Option<(f64, f64)> {
+        const ENOUGH: u64 = 10;
+        let mean = |(steps, ns): (u64, u64)| (steps >= ENOUGH).then(|| ns as f64 / steps as f64 / 1e9);
+        mean(self.slowed).zip(mean(self.free))
+    }
+}
+
+/// One process of a run: a run that was resumed has several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Process {
+    /// From its first record to its last.
+    pub(crate) wall_ns: u64,
+    pub(crate) end: Option<RunEnd>,
+    /// What its power records add up to, and the time that they tell of.
+    pub(crate) power_j: f64,
+    pub(crate) power_ns: u64,
+}
+
+impl Process {
+    /// Takes the figures of the process after it: what it has is then said of both.
+    pub(crate) fn absorb(&mut self, next: &Self) {
+        self.wall_ns += next.wall_ns;
+        self.power_j += next.power_j;
+        self.power_ns += next.power_ns;
+        self.end = None;
+    }
+
+    fn energy(&self) -> Energy {
+        match self.end.as_ref().map(|end| &end.energy_j) {
+            Some(Reading::Value(joules)) => Energy::Known { joules: joules.0, added_up_ns: 0 },
+            Some(Reading::Unreadable { reason }) => Energy::Unreadable(reason.clone()),
+            Some(Reading::Absent) if self.power_ns == 0 => Energy::Absent,
+            None if self.power_ns == 0 => Energy::Absent,
+            // The log has no end: its power records are what is there.
+            _ => Energy::Known { joules: self.power_j, added_up_ns: self.power_ns },
+        }
+    }
+}
+
+/// A run's energy.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Energy {
+    /// It was measured; `added_up_ns`: so much time of it was added up from power records, because the log lacks an end.
+    Known {
+        /// How much.
+        joules: f64,
+        /// Time of which only power records tell.
+        added_up_ns: u64,
+    },
+    /// No sensor.
+    Absent,
+    /// A sensor that failed.
+    Unreadable(String),
+}
+
+impl Energy {
+    /// Of all processes together; one without a figure leaves the whole without.
+    pub(crate) fn of(processes: &[Process]) -> Self {
+        let mut sum = (0.0, 0);
+        for process in processes {
+            match process.energy() {
+                Self::Known { joules, added_up_ns } => sum = (sum.0 + joules, sum.1 + added_up_ns),
+                other => return other,
+            }
+        }
+        if processes.is_empty() { Self::Absent } else { Self::Known { joules: sum.0, added_up_ns: sum.1 } }
+    }
+
+    /// In joules.
+    pub(crate) fn joules(&self) -> Option<f64> {
+        match self {
+            Self::Known { joules, .. } => Some(*joules),
+            Self::Absent | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// The largest memory that any process of the run told.
+pub(crate) fn peak_memory(processes: &[Process]) -> Reading<Bytes> {
+    let mut ends = processes.iter().filter_map(|p| p.end.as_ref()).map(|end| &end.peak_memory_bytes);
+    let most = ends.clone().filter_map(Reading::value).max();
+    most.map_or_else(|| ends.next_back().cloned().unwrap_or(Reading::Absent), |bytes| Reading::Value(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(energy_j: Option<Reading<footplate_core::Joules>>, power: (f64, u64)) -> Process {
+        let end = energy_j.map(|energy_j| RunEnd {
+            t_ns: 1,
+            status: footplate_core::record::RunStatus::Completed,
+            steps: 1,
+            bad_samples: 0,
+            dropped_records: 0,
+            peak_memory_bytes: Reading::Absent,
+            energy_j,
+        });
+        Process { wall_ns: 1, end, power_j: power.0, power_ns: power.1 }
+    }
+
+    #[test]
+    fn energies_of_processes_add_up_and_a_missing_one_is_not_zero() {
+        let known = process(Some(Reading::Value(footplate_core::Joules(10.0))), (9.0, 5));
+        let torn = process(None, (4.0, 7));
+        assert_eq!(Energy::of(&[known.clone(), torn]), Energy::Known { joules: 14.0, added_up_ns: 7 });
+        assert_eq!(Energy::of(&[known.clone(), process(Some(Reading::Absent), (0.0, 0))]), Energy::Absent);
+        let failed = process(Some(Reading::Unreadable { reason: "denied".into() }), (0.0, 0));
+        assert_eq!(Energy::of(&[known, failed]), Energy::Unreadable("denied".into()));
+        assert_eq!(Energy::of(&[]), Energy::Absent);
+    }
+
+    #[test]
+    fn steps_count_as_throttled_by_the_record_that_covers_them() {
+        let mut throttling = Throttling::default();
+        (0..10).for_each(|_| throttling.step(1_000_000_000));
+        throttling.window(10, false);
+        assert_eq!(throttling.means_s(), None);
+        (0..10).for_each(|_| throttling.step(2_000_000_000));
+        throttling.window(30, true);
+        assert_eq!(throttling.means_s(), Some((2.0, 1.0)));
+        assert_eq!((throttling.slowed_ns, throttling.watched_ns), (30, 40));
+    }
+}

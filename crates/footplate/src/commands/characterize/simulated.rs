@@ -1,0 +1,198 @@
+//! A cell on a simulated board: its own work load for the network under a manual clock, written as a run's log. Nothing is
+//! trained, and every figure is a model's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use footplate_core::ports::{Clock, PowerControl, Workload};
+use footplate_core::record::{
+    MinibatchRecord, ModePurpose, ModeRecord, RunEnd, RunStart, RunStatus, WarningRecord,
+};
+use footplate_core::{Bytes, PowerMode, Reading, Record};
+use footplate_device::Device;
+use footplate_device::control::Control;
+use footplate_device::knob::Hold;
+use footplate_device::meter::{INTERVAL_NS, Meter};
+use footplate_device::preset::Presets;
+use footplate_device::sim::{SimBoard, WorkloadProfile};
+
+use crate::commands::mode::wanted::WantedMode;
+use crate::failure::{Failure, Kind};
+use crate::run_store::{LogWriter, RunStore};
+
+use super::cells::{AS_IS, Cell};
+use super::child::Ended;
+use super::store;
+use super::study::{Knobs, Mode, PageCache, Workers};
+
+/// Steps where the study does not say how many, and the time that they take at least: the sensors need some.
+const STEPS: u64 = 200;
+const STEPS_TIME_NS: u64 = 5_000_000_000;
+const BATCH: u32 = 16;
+/// The board is warm and its clocks have settled.
+const WARM_UP_NS: u64 = 2_000_000_000;
+const RECORD_EVERY_NS: u64 = 1_000_000_000;
+
+pub(super) fn run(cell: &Cell, board: &str, folder: &Path) -> Result<Ended, Failure> {
+    let seed = cell.train.get("seed").and_then(toml::Value::as_integer).unwrap_or(0);
+    let board = super::simulated_board(board, u64::try_from(seed).unwrap_or(0))?;
+    let device = Device::discover(board.root());
+    let presets = Presets::read(&device, &mut Vec::new());
+    let Some(mut profile) = WorkloadProfile::training(&cell.model, cell.batch_size.unwrap_or(BATCH)) else {
+        let error = format!("a simulated board has no work load for {}", cell.model);
+        return Ok(Ended::Failed { error, notes: Vec::new() });
+    };
+    if let Some(Workers::Fixed(n)) = cell.workers {
+        profile.loaders = Some(n);
+    }
+    let steps =
+        cell.train.get("max-steps").and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
+    let store = RunStore::create(Some(&folder.join(store::RUN)), &cell.model, "")?;
+    let mut log = store.append_log()?;
+    log.write(&Record::RunStart(start(cell, &board, &profile, steps.unwrap_or(0))));
+    if cell.cache != PageCache::AsIs {
+        let message = "a simulated board has no page cache: it makes no difference here".to_owned();
+        log.write(&Record::Warning(WarningRecord { message }));
+    }
+    set(cell, &board, &device, &presets, &mut log)?;
+    board.clock().wait_ns(WARM_UP_NS);
+    train(&board, &device, profile, steps, &mut log)?;
+    log.finish()?;
+    Ok(Ended::Done { notes: Vec::new() })
+}
+
+fn start(cell: &Cell, board: &SimBoard, profile: &WorkloadProfile, steps: u64) -> RunStart {
+    RunStart {
+        started_at: jiff::Timestamp::now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: cell.model.clone(),
+        device: format!("simulated {}", board.name()),
+        data: "photographs that do not exist (simulated)".to_owned(),
+        host: format!("simulated {}", board.name()),
+        parameters: 0,
+        train_items: profile.steps_per_epoch * u64::from(profile.items),
+        validation_items: 0,
+        batch_size: u64::from(profile.items),
+        epochs: 1,
+        steps_per_epoch: profile.steps_per_epoch,
+        steps_total: steps,
+        first_step: 0,
+        planned_memory_bytes: Bytes(0),
+        settings_toml: cell.train.to_string(),
+    }
+}
+
+/// Sets the cell's mode and records it.
+fn set(
+    cell: &Cell,
+    board: &SimBoard,
+    device: &Device,
+    presets: &Presets,
+    log: &mut LogWriter,
+) -> Result<(), Failure> {
+    let mode = match &cell.mode {
+        Mode::Named(name) if name == AS_IS => return Ok(()),
+        Mode::Named(name) => preset(name, presets)?,
+        Mode::Knobs(knobs) => wanted(knobs)?.resolve(device)?,
+    };
+    let clock = board.clock();
+    let mut control = Control::new(Device::discover(board.root()), presets, Hold::default(), None)
+        .with_wait(Arc::new(move |d| clock.wait_ns(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))));
+    let applied = control.apply(&mode)?;
+    log.write(&Record::Mode(ModeRecord {
+        t_ns: 0,
+        purpose: ModePurpose::Train,
+        asked: applied.asked,
+        got: applied.got,
+        warnings: applied.warnings,
+    }));
+    control.keep()?;
+    Ok(())
+}
+
+fn preset(name: &str, presets: &Presets) -> Result<PowerMode, Failure> {
+    presets.named(name).map(|preset| preset.mode).ok_or_else(|| {
+        let names: Vec<&str> = presets.modes.iter().map(|mode| mode.name.as_str()).collect();
+        Failure::new(Kind::Usage, format!("there is no preset {name}; the presets are {}", names.join(", ")))
+    })
+}
+
+fn wanted(knobs: &Knobs) -> Result<WantedMode, Failure> {
+    let clock = |text: &Option<String>| {
+        let parsed = text.as_deref().map(str::parse).transpose();
+        parsed.map_err(|e: String| Failure::new(Kind::Usage, format!("mode {}: {e}", knobs.name)))
+    };
+    Ok(WantedMode {
+        cpu_cores: knobs.cpu_cores,
+        cpu_clock: clock(&knobs.cpu_clock)?,
+        gpu_clock: clock(&knobs.gpu_clock)?,
+        emc_clock: clock(&knobs.emc_clock)?,
+        gpu_power_limit: None,
+    })
+}
+
+/// Makes the steps, and records them with the board's power.
+fn train(
+    board: &SimBoard,
+    device: &Device,
+    profile: WorkloadProfile,
+    wanted: Option<u64>,
+    log: &mut LogWriter,
+) -> Result<(), Failure> {
+    let clock = board.clock();
+    let meter = Meter::on_board(board, device, INTERVAL_NS);
+    let mut workload = board.workload(profile);
+    let begun = clock.now_ns();
+    let mut recorded = begun;
+    let mut steps = 0;
+    let is_over = |steps: u64, now: u64| match wanted {
+        Some(wanted) => steps >= wanted,
+        None => steps >= STEPS && now - begun >= STEPS_TIME_NS,
+    };
+    while !is_over(steps, clock.now_ns()) {
+        let made = workload.run(1, 0, 1).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
+        for made in made {
+            log.write(&Record::Minibatch(MinibatchRecord {
+                t_ns: made.end_ns - begun,
+                epoch: 0,
+                step: steps,
+                items: made.items,
+                fetch_ns: 0,
+                prep_ns: 0,
+                transfer_ns: 0,
+                stall_ns: made.stall_ns,
+                compute_ns: made.step_ns.saturating_sub(made.stall_ns),
+                step_ns: made.step_ns,
+                learning_rate: 0.0,
+                loss: None,
+                synced: true,
+                copied_bytes: None,
+                ingest_ns: None,
+            }));
+        }
+        steps += 1;
+        if clock.now_ns() - recorded >= RECORD_EVERY_NS || is_over(steps, clock.now_ns()) {
+            recorded = clock.now_ns();
+            if let Some(mut power) = meter.record(recorded) {
+                power.t_ns = power.t_ns.saturating_sub(begun);
+                log.write(&Record::Power(power));
+            }
+        }
+    }
+    let now = clock.now_ns();
+    let energy_j = match meter.between(begun, now).total {
+        Reading::Value(total) => Reading::Value(total.energy_j),
+        Reading::Absent => Reading::Absent,
+        Reading::Unreadable { reason } => Reading::Unreadable { reason },
+    };
+    log.write(&Record::RunEnd(RunEnd {
+        t_ns: now - begun,
+        status: RunStatus::Completed,
+        steps,
+        bad_samples: 0,
+        dropped_records: 0,
+        peak_memory_bytes: Reading::Absent,
+        energy_j,
+    }));
+    Ok(())
+}
