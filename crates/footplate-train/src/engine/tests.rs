@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use footplate_core::Record;
 use footplate_core::ports::{WorkError, Workload};
-use footplate_data::{OpenOptions, open};
+use footplate_data::{Dataset, OpenOptions, open};
 
 use super::*;
 use crate::checkpoint::CheckpointStore;
