@@ -57,7 +57,8 @@ impl Place {
     pub(crate) fn label(&self) -> Option<String> {
         let (_, model) = self.simulated.as_ref()?;
         Some(format!(
-            "training is real, the machine is not: all modes, and times and powers of profiles, are those of the simulated board {} with {model} on photographs of 224 pixels",
+            "training is real, the machine is not: all modes, and times and powers of profiles, are those of the \
+             simulated board {} with {model} on photographs of 224 pixels",
             self.machine.name
         ))
     }
