@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use footplate_core::ports::WorkStep;
 use footplate_core::record::{
     BadSampleRecord, EpochRecord, LoaderRecord, MinibatchRecord, Record, ValidationRecord, WarningRecord,
@@ -22,7 +22,7 @@ use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
 use crate::schedule::learning_rate;
 
-/// On a device that computes behind the loop's back the loss is fetched once in so many steps.
+/// On a device that computes behind the loop's back the loss is fetched once in so many steps, and at the end.
 const ASYNC_LOSS_EVERY: u64 = 16;
 
 /// What the loop is given by the program around it.
@@ -69,6 +69,7 @@ struct StepTimes {
     wait: u64,
     transfer: u64,
     compute: u64,
+    copied_bytes: u64,
 }
 
 /// A job while it runs.
@@ -76,6 +77,7 @@ struct Loop<'a> {
     job: Job,
     around: Surroundings<'a>,
     feed: Feed,
+    validation_feed: Feed,
     /// `None` in a trial.
     writer: Option<CheckpointWriter>,
     bad: BTreeSet<u64>,
@@ -123,7 +125,8 @@ impl<'a> Session<'a> {
         let now = around.clock.now_ns();
         let normalize = job.loader_settings(Split::Train).normalize;
         let mut this = Loop {
-            feed: Feed::new(job.device.device.clone().autodiff(), normalize),
+            feed: Feed::new(&job.device, true, normalize),
+            validation_feed: Feed::new(&job.device, false, normalize),
             steps_total: job.steps_total(),
             steps_per_epoch: job.steps_per_epoch(),
             bad: job.progress.bad_samples.iter().copied().collect(),
@@ -332,8 +335,9 @@ impl Loop<'_> {
         let batch = self.feed.upload(batch);
         let uploaded = self.around.clock.now_ns();
         times.transfer += uploaded - begun;
-        // Dropout draws from the device's generator, whose state cannot be saved: each minibatch sets it.
-        self.job.device.device.seed(seed);
+        times.copied_bytes += batch.copied_bytes;
+        // Dropout draws from the host's generator, whose state cannot be saved: each minibatch sets it.
+        Device::flex().seed(seed);
         *rows += batch.rows;
         let logits = self.job.net.forward(batch.input);
         let loss = cross_entropy_sum(logits, batch.targets, self.job.settings.label_smoothing);
@@ -397,11 +401,14 @@ impl Loop<'_> {
     ) -> Result<(), TrainError> {
         let step = self.job.progress.steps - 1;
         let begun = self.around.clock.now_ns();
-        let synced = self.job.device.synchronous || self.waits || step.is_multiple_of(ASYNC_LOSS_EVERY);
+        let synced = self.job.device.synchronous
+            || self.waits
+            || step.is_multiple_of(ASYNC_LOSS_EVERY)
+            || step + 1 == self.steps_total;
         if self.waits {
             self.wait_for_device();
         }
-        let loss = self.take_loss(loss_sum, rows, synced);
+        let loss = self.take_loss(loss_sum, rows, synced)?;
         let t_ns = self.around.clock.now_ns();
         if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
             return Err(TrainError::Diverged { loss, step });
@@ -421,7 +428,7 @@ impl Loop<'_> {
             learning_rate,
             loss,
             synced,
-            copied_bytes: None,
+            copied_bytes: Some(times.copied_bytes),
             ingest_ns: None,
         }));
         self.step_ended_ns = t_ns;
@@ -429,26 +436,32 @@ impl Loop<'_> {
     }
 
     /// Adds a step's summed loss to the epoch's; gives its mean if it is fetched from the device now.
-    fn take_loss(&mut self, loss_sum: Option<Tensor<1>>, rows: usize, fetch: bool) -> Option<f32> {
-        let loss_sum = loss_sum?;
+    fn take_loss(
+        &mut self,
+        loss_sum: Option<Tensor<1>>,
+        rows: usize,
+        fetch: bool,
+    ) -> Result<Option<f32>, TrainError> {
+        let Some(loss_sum) = loss_sum else { return Ok(None) };
         if !fetch {
             self.loss_on_device = Some(match self.loss_on_device.take() {
                 Some(sum) => sum + loss_sum,
                 None => loss_sum,
             });
-            return None;
+            return Ok(None);
         }
-        let value = scalar(loss_sum);
+        let value = scalar(loss_sum)?;
         self.job.progress.epoch_loss_sum += value;
-        self.fetch_loss();
-        Some((value / rows.max(1) as f64) as f32)
+        self.fetch_loss()?;
+        Ok(Some((value / rows.max(1) as f64) as f32))
     }
 
     /// Fetches what is still on the device of this epoch's loss.
-    fn fetch_loss(&mut self) {
+    fn fetch_loss(&mut self) -> Result<(), TrainError> {
         if let Some(sum) = self.loss_on_device.take() {
-            self.job.progress.epoch_loss_sum += scalar(sum);
+            self.job.progress.epoch_loss_sum += scalar(sum)?;
         }
+        Ok(())
     }
 
     /// Notes samples that were left out, once each; too many of them end the run.
@@ -476,7 +489,7 @@ impl Loop<'_> {
     /// The epoch's record, its validation and what follows from that.
     fn finish_epoch(&mut self) -> Result<Option<Ending>, TrainError> {
         let epoch = self.job.progress.epoch - 1;
-        self.record_epoch(epoch);
+        self.record_epoch(epoch)?;
         let Some(gain) = self.validate(epoch)? else { return Ok(Some(Ending::Interrupted)) };
         let progress = &mut self.job.progress;
         progress.validated_epochs = progress.epoch;
@@ -499,7 +512,7 @@ impl Loop<'_> {
             return Ok(Ending::Completed);
         }
         let epoch = self.job.progress.epoch;
-        self.record_epoch(epoch);
+        self.record_epoch(epoch)?;
         match self.validate(epoch)? {
             None => Ok(Ending::Interrupted),
             Some(gain) => {
@@ -511,8 +524,8 @@ impl Loop<'_> {
         }
     }
 
-    fn record_epoch(&mut self, epoch: u32) {
-        self.fetch_loss();
+    fn record_epoch(&mut self, epoch: u32) -> Result<(), TrainError> {
+        self.fetch_loss()?;
         let t_ns = self.around.clock.now_ns();
         let progress = &self.job.progress;
         let items = progress.epoch_items;
@@ -523,6 +536,7 @@ impl Loop<'_> {
             train_loss: (items > 0).then(|| progress.epoch_loss_sum / items as f64),
             duration_ns: t_ns - self.epoch_began_ns,
         }));
+        Ok(())
     }
 
     /// Evaluates; `Some(true)` if it is the best so far, `None` if it was interrupted.
@@ -535,9 +549,8 @@ impl Loop<'_> {
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();
-        let feed =
-            Feed::new(self.job.device.device.clone(), self.job.loader_settings(Split::Train).normalize);
-        let Some(mut found) = evaluate(net.as_ref(), &feed, pipeline, self.around.stop)? else {
+        let feed = &self.validation_feed;
+        let Some(mut found) = evaluate(net.as_ref(), feed, pipeline, self.around.stop)? else {
             return Ok(None);
         };
         self.note_bad(std::mem::take(&mut found.bad))?;
@@ -596,7 +609,7 @@ impl Loop<'_> {
             return Ok(());
         }
         let begun = self.around.clock.now_ns();
-        self.fetch_loss();
+        self.fetch_loss()?;
         let (updates, optimizer) = self.job.optimizer.to_tensors();
         self.job.progress.optimizer_updates = updates;
         self.job.progress.bad_samples = self.bad.iter().copied().collect();
