@@ -24,6 +24,10 @@ pub struct SummaryBuilder {
     transfer_ns: u64,
     compute_ns: u64,
     other_ns: u64,
+    /// Bytes, and the steps that told.
+    copied: (u64, u64),
+    /// Nanoseconds, and the steps that told.
+    ingest_ns: (u64, u64),
     steps_done: u64,
     bad_samples: u64,
     checkpoints: u64,
@@ -71,6 +75,13 @@ pub struct Summary {
     pub compute_ms: Option<f64>,
     /// The rest.
     pub other_ms: Option<f64>,
+    /// Bytes that were copied to bring a step's inputs to the device, on average; null where the feed does not count
+    /// them. Older logs have none.
+    #[serde(default)]
+    pub copied_bytes_per_step: Option<f64>,
+    /// Mean time of the kernel that makes a step's input, over those steps where it was timed.
+    #[serde(default)]
+    pub ingest_ms: Option<f64>,
     /// Mean loss over the last epoch.
     pub train_loss: Option<f64>,
     /// Loss of the last validation.
@@ -132,6 +143,13 @@ impl SummaryBuilder {
         self.transfer_ns += minibatch.transfer_ns;
         self.compute_ns += minibatch.compute_ns;
         self.other_ns += minibatch.other_ns();
+        for (sum, value) in
+            [(&mut self.copied, minibatch.copied_bytes), (&mut self.ingest_ns, minibatch.ingest_ns)]
+        {
+            if let Some(value) = value {
+                *sum = (sum.0 + value, sum.1 + 1);
+            }
+        }
         self.steps_done = minibatch.step + 1;
     }
 
@@ -170,6 +188,7 @@ impl SummaryBuilder {
         let total: f64 = self.step_ns.iter().sum();
         let per_step = |ns: u64| (steps > 0.0).then(|| ns as f64 / steps / 1e6);
         let ms = |ns: Option<f64>| ns.map(|ns| ns / 1e6);
+        let mean_of = |(sum, count): (u64, u64)| (count > 0).then(|| sum as f64 / count as f64);
         let last = self.last_validation.as_ref();
         Some(Summary {
             status: end.map(|end| end.status),
@@ -190,6 +209,8 @@ impl SummaryBuilder {
             transfer_ms: per_step(self.transfer_ns),
             compute_ms: per_step(self.compute_ns),
             other_ms: per_step(self.other_ns),
+            copied_bytes_per_step: mean_of(self.copied),
+            ingest_ms: ms(mean_of(self.ingest_ns)),
             train_loss: self.last_epoch.as_ref().and_then(|epoch| epoch.train_loss),
             val_loss: last.map(|v| v.loss),
             val_accuracy: last.map(|v| v.top1),
@@ -272,6 +293,22 @@ mod tests {
         assert_eq!(summary.images_per_s, Some(1000.0));
         assert_eq!(summary.steps, 2);
         assert_eq!((summary.energy_j, summary.peak_memory_bytes, summary.val_accuracy), (None, None, None));
+    }
+
+    #[test]
+    fn copies_and_kernels_are_means_over_the_steps_that_tell() {
+        let mut builder = SummaryBuilder::default();
+        builder.push(&Record::RunStart(start()));
+        builder.push(&minibatch(0, 20_000_000));
+        let summary = builder.summary().unwrap();
+        assert_eq!((summary.copied_bytes_per_step, summary.ingest_ms), (None, None));
+        for (step, copied_bytes, ingest_ns) in [(1, 0, Some(3_000_000)), (2, 10, None)] {
+            let Record::Minibatch(record) = minibatch(step, 20_000_000) else { continue };
+            let copied_bytes = Some(copied_bytes);
+            builder.push(&Record::Minibatch(MinibatchRecord { copied_bytes, ingest_ns, ..record }));
+        }
+        let summary = builder.summary().unwrap();
+        assert_eq!((summary.copied_bytes_per_step, summary.ingest_ms), (Some(5.0), Some(3.0)));
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl<T> Pooled<T> {
     }
 }
 
+/// A buffer that belongs to no pool.
+impl<T> From<Vec<T>> for Pooled<T> {
+    fn from(data: Vec<T>) -> Self {
+        Self { length: data.len(), data, pool: None }
+    }
+}
+
 impl<T> Deref for Pooled<T> {
     type Target = [T];
 

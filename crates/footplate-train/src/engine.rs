@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use footplate_core::ports::WorkStep;
 use footplate_core::record::{BadSampleRecord, LoaderRecord, MinibatchRecord, Record, WarningRecord};
 use footplate_data::{BadSample, DataError, HostBatch, Pipeline, Position, Split};
@@ -20,7 +20,7 @@ use crate::schedule::learning_rate;
 
 mod epoch;
 
-/// On a device that computes behind the loop's back the loss is fetched once in so many steps.
+/// On a device that computes behind the loop's back the loss is fetched once in so many steps, and at the end.
 const ASYNC_LOSS_EVERY: u64 = 16;
 
 /// What the loop is given by the program around it.
@@ -67,6 +67,7 @@ struct StepTimes {
     wait: u64,
     transfer: u64,
     compute: u64,
+    copied_bytes: u64,
 }
 
 /// A job while it runs.
@@ -74,6 +75,7 @@ struct Loop<'a> {
     job: Job,
     around: Surroundings<'a>,
     feed: Feed,
+    validation_feed: Feed,
     /// `None` in a trial.
     writer: Option<CheckpointWriter>,
     bad: BTreeSet<u64>,
@@ -121,7 +123,8 @@ impl<'a> Session<'a> {
         let now = around.clock.now_ns();
         let normalize = job.loader_settings(Split::Train).normalize;
         let mut this = Loop {
-            feed: Feed::new(job.device.device.clone().autodiff(), normalize),
+            feed: Feed::new(&job.device, true, normalize),
+            validation_feed: Feed::new(&job.device, false, normalize),
             steps_total: job.steps_total(),
             steps_per_epoch: job.steps_per_epoch(),
             bad: job.progress.bad_samples.iter().copied().collect(),
@@ -330,8 +333,9 @@ impl Loop<'_> {
         let batch = self.feed.upload(batch);
         let uploaded = self.around.clock.now_ns();
         times.transfer += uploaded - begun;
-        // Dropout draws from the device's generator, whose state cannot be saved: each minibatch sets it.
-        self.job.device.device.seed(seed);
+        times.copied_bytes += batch.copied_bytes;
+        // Dropout draws from the host's generator, whose state cannot be saved: each minibatch sets it.
+        Device::flex().seed(seed);
         *rows += batch.rows;
         let logits = self.job.net.forward(batch.input);
         let loss = cross_entropy_sum(logits, batch.targets, self.job.settings.label_smoothing);
@@ -395,11 +399,14 @@ impl Loop<'_> {
     ) -> Result<(), TrainError> {
         let step = self.job.progress.steps - 1;
         let begun = self.around.clock.now_ns();
-        let synced = self.job.device.synchronous || self.waits || step.is_multiple_of(ASYNC_LOSS_EVERY);
+        let synced = self.job.device.synchronous
+            || self.waits
+            || step.is_multiple_of(ASYNC_LOSS_EVERY)
+            || step + 1 == self.steps_total;
         if self.waits {
             self.wait_for_device();
         }
-        let loss = self.take_loss(loss_sum, rows, synced);
+        let loss = self.take_loss(loss_sum, rows, synced)?;
         let t_ns = self.around.clock.now_ns();
         if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
             return Err(TrainError::Diverged { loss, step });
@@ -419,7 +426,7 @@ impl Loop<'_> {
             learning_rate,
             loss,
             synced,
-            copied_bytes: None,
+            copied_bytes: Some(times.copied_bytes),
             ingest_ns: None,
         }));
         self.step_ended_ns = t_ns;
@@ -427,26 +434,32 @@ impl Loop<'_> {
     }
 
     /// Adds a step's summed loss to the epoch's; gives its mean if it is fetched from the device now.
-    fn take_loss(&mut self, loss_sum: Option<Tensor<1>>, rows: usize, fetch: bool) -> Option<f32> {
-        let loss_sum = loss_sum?;
+    fn take_loss(
+        &mut self,
+        loss_sum: Option<Tensor<1>>,
+        rows: usize,
+        fetch: bool,
+    ) -> Result<Option<f32>, TrainError> {
+        let Some(loss_sum) = loss_sum else { return Ok(None) };
         if !fetch {
             self.loss_on_device = Some(match self.loss_on_device.take() {
                 Some(sum) => sum + loss_sum,
                 None => loss_sum,
             });
-            return None;
+            return Ok(None);
         }
-        let value = scalar(loss_sum);
+        let value = scalar(loss_sum)?;
         self.job.progress.epoch_loss_sum += value;
-        self.fetch_loss();
-        Some((value / rows.max(1) as f64) as f32)
+        self.fetch_loss()?;
+        Ok(Some((value / rows.max(1) as f64) as f32))
     }
 
     /// Fetches what is still on the device of this epoch's loss.
-    fn fetch_loss(&mut self) {
+    fn fetch_loss(&mut self) -> Result<(), TrainError> {
         if let Some(sum) = self.loss_on_device.take() {
-            self.job.progress.epoch_loss_sum += scalar(sum);
+            self.job.progress.epoch_loss_sum += scalar(sum)?;
         }
+        Ok(())
     }
 
     /// Notes samples that were left out, once each; too many of them end the run.

@@ -40,10 +40,10 @@ pub(crate) fn evaluate(
         let logits = net.forward(batch.input);
         let [_, classes] = logits.dims();
         let loss = cross_entropy_sum(logits.clone(), batch.targets.clone(), 0.0);
-        let targets: Vec<i64> = batch.targets.into_data().iter::<i64>().collect();
-        let hits = count_hits(&logits.into_data(), classes, &targets);
+        let targets: Vec<i64> = batch.targets.try_into_data().map_err(failed)?.iter::<i64>().collect();
+        let hits = count_hits(&logits.try_into_data().map_err(failed)?, classes, &targets);
         total.rows += batch.rows as u64;
-        total.loss_sum += scalar(loss);
+        total.loss_sum += scalar(loss)?;
         total.hits.top1 += hits.top1;
         total.hits.top5 += hits.top5;
     }
@@ -51,6 +51,11 @@ pub(crate) fn evaluate(
 }
 
 /// The only value of a tensor, fetched from the device.
-pub(crate) fn scalar(tensor: Tensor<1>) -> f64 {
-    tensor.into_data().iter::<f64>().next().unwrap_or(f64::NAN)
+pub(crate) fn scalar(tensor: Tensor<1>) -> Result<f64, TrainError> {
+    Ok(tensor.try_into_data().map_err(failed)?.iter::<f64>().next().unwrap_or(f64::NAN))
+}
+
+/// A device that cannot give back what was computed on it.
+fn failed(error: impl std::fmt::Display) -> TrainError {
+    TrainError::Device { device: "in use".to_owned(), reason: error.to_string() }
 }

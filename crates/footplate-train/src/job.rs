@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Device;
 use footplate_core::Bytes;
 use footplate_data::augment::{ColorJitter, Normalize};
 use footplate_data::transform::{ExifPolicy, Transform, TransformMode};
@@ -44,6 +45,12 @@ impl Job {
         // All randomness of a run is drawn from its seed: first the parameters, then each step's dropout.
         device.device.seed(settings.seed ^ PARAMETER_SEED);
         let mut net = (entry.build)(&shape, &device.device.clone().autodiff());
+        if !device.synchronous {
+            // The same seed gives the same parameters on every device: those that the cpu draws.
+            Device::flex().seed(settings.seed ^ PARAMETER_SEED);
+            let drawn = (entry.build)(&shape, &Device::flex().autodiff()).tensors();
+            net.load(&drawn.into_iter().map(|tensor| (tensor.path, tensor.data)).collect())?;
+        }
         let report = match &settings.weights {
             Some(path) => Some(weights::load_safetensors(net.as_mut(), path)?),
             None => None,

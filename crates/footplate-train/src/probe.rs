@@ -82,7 +82,7 @@ pub fn step_rate(
     let started = Instant::now();
     // The warm-up: buffers are allocated, kernels compiled and chosen.
     let mut cpu_s = process_cpu_s();
-    steps(&mut job, &input, &targets, 1);
+    steps(&mut job, &input, &targets, 1)?;
     let first_s = started.elapsed().as_secs_f64();
     if first_s >= time.as_secs_f64() {
         // A single step must do, where it fills the time.
@@ -91,12 +91,12 @@ pub fn step_rate(
         return Ok(rate);
     }
     if block > 1 {
-        steps(&mut job, &input, &targets, block);
+        steps(&mut job, &input, &targets, block)?;
     }
     cpu_s = process_cpu_s();
     loop {
         let begun = Instant::now();
-        steps(&mut job, &input, &targets, block);
+        steps(&mut job, &input, &targets, block)?;
         rate.steps_s.push(begun.elapsed().as_secs_f64() / block as f64);
         let over = started.elapsed() >= time;
         // A few steps more than there is time for are worth it, if they are short.
@@ -110,7 +110,7 @@ pub fn step_rate(
 }
 
 /// Runs `count` steps to their end on the device.
-fn steps(job: &mut Job, input: &NetInput, targets: &Tensor<1, Int>, count: usize) {
+fn steps(job: &mut Job, input: &NetInput, targets: &Tensor<1, Int>, count: usize) -> Result<(), TrainError> {
     let mut last = None;
     let rows = targets.dims()[0];
     for _ in 0..count {
@@ -131,8 +131,9 @@ fn steps(job: &mut Job, input: &NetInput, targets: &Tensor<1, Int>, count: usize
         });
     }
     if let Some(loss) = last {
-        scalar(loss);
+        scalar(loss)?;
     }
+    Ok(())
 }
 
 /// A minibatch of random numbers, and its classes.
@@ -172,7 +173,7 @@ pub fn upload_s_each(
     if !device.synchronous || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let feed = Feed::new(device.device.clone().autodiff(), loader.normalize);
+    let feed = Feed::new(device, true, loader.normalize);
     let loader = LoaderSettings { layout, workers: 0, ..loader.clone() };
     let from = Position { epoch: 0, batch: 0 };
     let deadline = Instant::now() + time;

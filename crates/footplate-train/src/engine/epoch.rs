@@ -9,14 +9,13 @@ use super::{Ending, Loop};
 use crate::checkpoint::{Best, Checkpoint, CheckpointWriter};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::feed::Feed;
 use crate::model::Task;
 
 impl Loop<'_> {
     /// The epoch's record, its validation and what follows from that.
     pub(super) fn finish_epoch(&mut self) -> Result<Option<Ending>, TrainError> {
         let epoch = self.job.progress.epoch - 1;
-        self.record_epoch(epoch);
+        self.record_epoch(epoch)?;
         let Some(gain) = self.validate(epoch)? else { return Ok(Some(Ending::Interrupted)) };
         let progress = &mut self.job.progress;
         progress.validated_epochs = progress.epoch;
@@ -39,7 +38,7 @@ impl Loop<'_> {
             return Ok(Ending::Completed);
         }
         let epoch = self.job.progress.epoch;
-        self.record_epoch(epoch);
+        self.record_epoch(epoch)?;
         match self.validate(epoch)? {
             None => Ok(Ending::Interrupted),
             Some(gain) => {
@@ -51,8 +50,8 @@ impl Loop<'_> {
         }
     }
 
-    pub(super) fn record_epoch(&mut self, epoch: u32) {
-        self.fetch_loss();
+    pub(super) fn record_epoch(&mut self, epoch: u32) -> Result<(), TrainError> {
+        self.fetch_loss()?;
         let t_ns = self.around.clock.now_ns();
         let progress = &self.job.progress;
         let items = progress.epoch_items;
@@ -63,6 +62,7 @@ impl Loop<'_> {
             train_loss: (items > 0).then(|| progress.epoch_loss_sum / items as f64),
             duration_ns: t_ns - self.epoch_began_ns,
         }));
+        Ok(())
     }
 
     /// Evaluates; `Some(true)` if it is the best so far, `None` if it was interrupted.
@@ -75,9 +75,8 @@ impl Loop<'_> {
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();
-        let feed =
-            Feed::new(self.job.device.device.clone(), self.job.loader_settings(Split::Train).normalize);
-        let Some(mut found) = evaluate(net.as_ref(), &feed, pipeline, self.around.stop)? else {
+        let feed = &self.validation_feed;
+        let Some(mut found) = evaluate(net.as_ref(), feed, pipeline, self.around.stop)? else {
             return Ok(None);
         };
         self.note_bad(std::mem::take(&mut found.bad))?;
@@ -136,7 +135,7 @@ impl Loop<'_> {
             return Ok(());
         }
         let begun = self.around.clock.now_ns();
-        self.fetch_loss();
+        self.fetch_loss()?;
         let (updates, optimizer) = self.job.optimizer.to_tensors();
         self.job.progress.optimizer_updates = updates;
         self.job.progress.bad_samples = self.bad.iter().copied().collect();

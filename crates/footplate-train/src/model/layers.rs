@@ -4,7 +4,7 @@ use burn::module::{Initializer, Module, Param, RunningState};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::module::{batch_norm, batch_norm_train};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Distribution, Tensor};
 
 /// Batch normalisation with PyTorch's running statistics: the variance is the unbiased one.
 ///
@@ -83,4 +83,29 @@ pub(super) fn conv(
 pub(super) fn global_average(input: Tensor<4>) -> Tensor<2> {
     let [items, channels, height, width] = input.dims();
     input.reshape([items, channels, height * width]).mean_dim(2).reshape([items, channels])
+}
+
+/// Sets values to zero at random and scales the others, on a device with autodiff.
+///
+/// The cpu draws for every device, so that a run is the same on all of them; Burn's own draws on the device.
+#[derive(Module, Debug)]
+pub(super) struct Dropout {
+    probability: f64,
+}
+
+impl Dropout {
+    pub(super) fn new(probability: f64) -> Self {
+        Self { probability }
+    }
+
+    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let device = input.device();
+        if !device.is_autodiff() {
+            return input;
+        }
+        let kept = 1.0 - self.probability;
+        let mask = Tensor::<2>::random(input.dims(), Distribution::Bernoulli(kept), &Device::flex());
+        let mask = Tensor::from_data(mask.into_data(), &device);
+        input * mask * (1.0 / kept)
+    }
 }

@@ -2,11 +2,11 @@
 
 use burn::module::{Initializer, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{BatchNorm2d, conv, global_average};
+use super::layers::{BatchNorm2d, Dropout, conv, global_average};
 use super::{Forward, ModelShape, NetInput};
 
 /// Which of the two.
@@ -198,7 +198,7 @@ impl MobileNetV3 {
             blocks,
             last: conv_norm([channels, wide], 1, 1, 1, device),
             hidden: dense(wide, hidden),
-            dropout: DropoutConfig::new(DROPOUT).init(),
+            dropout: Dropout::new(DROPOUT),
             head: dense(hidden, shape.classes),
         }
     }
