@@ -129,6 +129,11 @@ impl Comparison<'_> {
             }
             out.push_str("</ul>\n");
         }
+        if self.groups.len() > 1 && self.groups.iter().all(|group| group.runs.len() == 1) {
+            out.push_str(&paragraph(
+                "One run for each setting: how much a repeat would differ is not known, and small differences may be noise.",
+            ));
+        }
         if !notes.is_empty() {
             let items: Vec<String> = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
             let _ = write!(out, "<h3>To know</h3>\n<ul class=\"plain\">{}</ul>\n", items.concat());
@@ -153,10 +158,12 @@ impl Comparison<'_> {
         // Within the spread of repeats nothing is better.
         let noise = its.deviation.unwrap_or(0.0) + worst_its.deviation.unwrap_or(0.0);
         if (its.mean - worst_its.mean).abs() <= noise {
-            return format!(
-                "{word}: no difference beyond the spread of the repeats ({})",
-                with_unit(metric, *its)
-            );
+            let same = if noise == 0.0 {
+                "the same in all"
+            } else {
+                "no difference beyond the spread of the repeats"
+            };
+            return format!("{word}: {same} ({})", with_unit(metric, *its));
         }
         format!(
             "{figure}; the other end is {} with {}",
