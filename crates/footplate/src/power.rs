@@ -31,12 +31,18 @@ pub(crate) struct PowerWatch {
 
 impl PowerWatch {
     /// Begins. A machine that cannot be read, for whatever reason, is no reason not to train. `meter`: one that runs
-    /// already, on the same clock.
-    pub(crate) fn start(clock: RunClock, sink: RecordSink, meter: Option<Arc<Meter>>) -> Self {
+    /// already, on the same clock. `board`: a simulated one, whose state is told in the place of this machine's; its
+    /// power is that of its own time, of which a run's is no multiple, and is left to the profiles.
+    pub(crate) fn start(
+        clock: RunClock,
+        sink: RecordSink,
+        meter: Option<Arc<Meter>>,
+        board: Option<Device>,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let device = Device::discover(Root::system());
+        let device = board.unwrap_or_else(|| Device::discover(Root::system()));
         let its_clock: Arc<dyn Clock + Send + Sync> = Arc::new(clock);
-        let has_rails = !device.rails.is_empty();
+        let has_rails = !device.rails.is_empty() && !device.root.is_simulated();
         let own = || Meter::start(&device, INTERVAL_NS, its_clock).ok().map(Arc::new);
         let meter = if has_rails { meter.or_else(own) } else { None };
         let (its_meter, its_stop) = (meter.clone(), stop.clone());

@@ -455,7 +455,12 @@ fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran
     let checkpoints = CheckpointStore::create(&store.checkpoints())?;
     let (sink, records) = RecordSink::bounded();
     let listener = recorder.listen(records)?;
-    let power = PowerWatch::start(clock, sink.clone(), place.as_ref().and_then(Place::meter));
+    let power = PowerWatch::start(
+        clock,
+        sink.clone(),
+        place.as_ref().and_then(Place::meter),
+        place.as_ref().and_then(Place::simulated_board),
+    );
     let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
     let ended = match (&wish, place) {
         (Some(wish), Some(place)) => match Session::start(job, around) {

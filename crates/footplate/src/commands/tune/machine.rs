@@ -302,6 +302,11 @@ impl Machine {
         applied.map_err(|e| Failure::new(Kind::Machine, format!("the choice cannot be set: {e}")))
     }
 
+    /// The board, where it is one.
+    pub(crate) fn board(&self) -> Option<&Device> {
+        self.device.as_ref().map(|(device, _)| device)
+    }
+
     /// A block of nvpmodel's configuration.
     pub(crate) fn nvpmodel(&self, name: &str, mode: &PowerMode) -> Result<String, Failure> {
         let Some((device, presets)) = &self.device else {

@@ -11,6 +11,7 @@ use footplate_core::ports::{
 use footplate_core::power_mode::{ModeSpace, Preset};
 use footplate_core::record::{ModePurpose, ModeRecord, Record, TuneRecord, WarningRecord};
 use footplate_core::{Reading, stats};
+use footplate_device::Device;
 use footplate_device::meter::Meter;
 use footplate_device::sim::SimWorkload;
 use footplate_train::TrainError;
@@ -82,6 +83,11 @@ impl Place {
                 Ok(Self { machine, simulated: None })
             }
         }
+    }
+
+    /// The board that stands in for this machine.
+    pub(crate) fn simulated_board(&self) -> Option<Device> {
+        self.simulated.as_ref().and_then(|_| self.machine.board().cloned())
     }
 
     /// A meter that runs already, for whoever needs one too.
