@@ -6,6 +6,7 @@ use std::path::Path;
 use footplate_core::record::RunStatus;
 use footplate_core::summary::Summary;
 use footplate_core::{Bytes, Joules, Reading};
+use footplate_train::memory::MemoryPlan;
 
 use crate::view::{percent, reading_text};
 
@@ -99,6 +100,27 @@ fn memory(summary: &Summary) -> String {
 
 fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// A memory plan in words.
+pub(crate) fn plan(plan: &MemoryPlan, available: Bytes) -> String {
+    let parts = [
+        ("program", plan.program),
+        ("parameters", plan.parameters),
+        ("gradients", plan.gradients),
+        ("optimizer", plan.optimizer),
+        ("activations", plan.activations),
+        ("pipeline", plan.pipeline),
+        ("checkpoint", plan.checkpoint),
+    ];
+    let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", Bytes(*bytes))).collect();
+    let available = if available == Bytes(u64::MAX) { "unknown".to_owned() } else { available.to_string() };
+    format!(
+        "memory plan (estimate for batch size {}): {} of {available} available\n  {}",
+        plan.batch_size,
+        plan.total(),
+        parts.join(", ")
+    )
 }
 
 #[cfg(test)]

@@ -184,7 +184,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
         plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
     }
     if *detail != Detail::Quiet {
-        output::note(&plan_text(&plan, available));
+        output::note(&summary_text::plan(&plan, available));
     }
     let mut run =
         RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
@@ -371,26 +371,6 @@ pub(crate) fn auto_batch(
         .into()),
         largest => Ok(1 << largest.ilog2()),
     }
-}
-
-fn plan_text(plan: &MemoryPlan, available: Bytes) -> String {
-    let parts = [
-        ("program", plan.program),
-        ("parameters", plan.parameters),
-        ("gradients", plan.gradients),
-        ("optimizer", plan.optimizer),
-        ("activations", plan.activations),
-        ("pipeline", plan.pipeline),
-        ("checkpoint", plan.checkpoint),
-    ];
-    let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", Bytes(*bytes))).collect();
-    let available = if available == Bytes(u64::MAX) { "unknown".to_owned() } else { available.to_string() };
-    format!(
-        "memory plan (estimate for batch size {}): {} of {available} available\n  {}",
-        plan.batch_size,
-        plan.total(),
-        parts.join(", ")
-    )
 }
 
 /// Trains, records, and prints the figures.
