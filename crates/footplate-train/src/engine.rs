@@ -12,9 +12,9 @@ use footplate_core::record::{
 use footplate_data::{BadSample, DataError, Dataset, HostBatch, Pipeline, Position, Split};
 
 use crate::checkpoint::{Best, Checkpoint, CheckpointError, CheckpointStore, CheckpointWriter};
-use crate::error::TrainError;
+use crate::error::{TrainError, guarded};
 use crate::evaluate::{Evaluation, evaluate, scalar};
-use crate::feed::Feed;
+use crate::feed::{Feed, IngestTime};
 use crate::job::Job;
 use crate::loss::cross_entropy_sum;
 use crate::model::Task;
@@ -70,6 +70,18 @@ struct StepTimes {
     transfer: u64,
     compute: u64,
     copied_bytes: u64,
+    /// Of each minibatch.
+    ingests: Vec<IngestTime>,
+}
+
+impl StepTimes {
+    /// What the kernels took that made the model's inputs; `None` unless all are known.
+    fn ingest_ns(&self) -> Option<u64> {
+        if self.ingests.is_empty() {
+            return None;
+        }
+        self.ingests.iter().map(IngestTime::ns).sum()
+    }
 }
 
 /// A job while it runs.
@@ -153,7 +165,8 @@ impl<'a> Session<'a> {
         let Some(pipeline) = self.pipeline.as_mut().filter(|_| self.ending.is_none()) else {
             return Ok(None);
         };
-        match self.this.turn(pipeline)? {
+        let this = &mut self.this;
+        match guarded(&this.job.device.clone(), this.job.settings.batch_size, || this.turn(pipeline))? {
             Turn::Step(step) => Ok(Some(step)),
             Turn::End(ending) => {
                 self.ending = Some(ending);
@@ -164,7 +177,9 @@ impl<'a> Session<'a> {
 
     /// The last checkpoint, and the end. A run that was not driven to its end can be resumed.
     pub fn finish(self) -> Result<Outcome, TrainError> {
-        self.this.finish(self.ending.unwrap_or(Ending::Interrupted))
+        let ending = self.ending.unwrap_or(Ending::Interrupted);
+        let this = self.this;
+        guarded(&this.job.device.clone(), this.job.settings.batch_size, || this.finish(ending))
     }
 
     /// How the run ended; `None`: it goes on.
@@ -221,7 +236,7 @@ fn start_writer(store: &CheckpointStore, around: &Surroundings<'_>) -> Result<Ch
 impl Loop<'_> {
     fn start_pipeline(&mut self) -> Result<Pipeline, TrainError> {
         let from = Position { epoch: self.job.progress.epoch, batch: self.job.progress.batch };
-        let settings = self.job.loader_settings(Split::Train);
+        let settings = self.feed.loader(self.job.loader_settings(Split::Train));
         let epochs = self.job.settings.epochs;
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Train, settings, from, epochs)?;
         self.checkpoint_due_next();
@@ -284,7 +299,7 @@ impl Loop<'_> {
             let Some(batch) = self.next_batch(pipeline, &mut times)? else { return Ok(None) };
             items += batch.items;
             if batch.items > 0 {
-                let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times);
+                let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times)?;
                 loss_sum = Some(match loss_sum {
                     Some(sum) => sum + loss,
                     None => loss,
@@ -329,13 +344,14 @@ impl Loop<'_> {
         gradients: &mut GradientMap,
         rows: &mut usize,
         times: &mut StepTimes,
-    ) -> Tensor<1> {
+    ) -> Result<Tensor<1>, TrainError> {
         let begun = self.around.clock.now_ns();
         let seed = step_seed(self.job.settings.seed, batch.epoch, batch.batch);
-        let batch = self.feed.upload(batch);
+        let batch = self.feed.upload(batch)?;
         let uploaded = self.around.clock.now_ns();
         times.transfer += uploaded - begun;
         times.copied_bytes += batch.copied_bytes;
+        times.ingests.push(batch.ingest);
         // Dropout draws from the host's generator, whose state cannot be saved: each minibatch sets it.
         Device::flex().seed(seed);
         *rows += batch.rows;
@@ -350,7 +366,7 @@ impl Loop<'_> {
             gradients.insert(path, sum);
         }
         times.compute += self.around.clock.now_ns() - uploaded;
-        value
+        Ok(value)
     }
 
     /// Updates the parameters by the mean of the gradients; returns the learning rate.
@@ -429,7 +445,8 @@ impl Loop<'_> {
             loss,
             synced,
             copied_bytes: Some(times.copied_bytes),
-            ingest_ns: None,
+            // Behind the loop's back the device may not have come to it yet.
+            ingest_ns: if synced { times.ingest_ns() } else { None },
         }));
         self.step_ended_ns = t_ns;
         Ok(())
@@ -545,7 +562,7 @@ impl Loop<'_> {
             return Ok(Some(false));
         }
         let begun = self.around.clock.now_ns();
-        let settings = self.job.loader_settings(Split::Validation);
+        let settings = self.validation_feed.loader(self.job.loader_settings(Split::Validation));
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();
