@@ -30,6 +30,7 @@ fn main() {
         prefetch_batches: 4,
         prefetch_bytes: 256 << 20,
         layout: PixelLayout::U8Nhwc,
+        lender: None,
         seed,
         normalize: Normalize::IMAGENET,
         transform: if train { Transform::train(size) } else { Transform::eval(size) },

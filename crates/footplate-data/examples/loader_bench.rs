@@ -65,6 +65,7 @@ impl Options {
             normalize: Normalize::IMAGENET,
             transform: Transform::train(self.number("--size", 224.0) as u32),
             shuffle: true,
+            lender: None,
         }
     }
 }

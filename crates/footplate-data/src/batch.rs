@@ -1,11 +1,13 @@
 //! Minibatches in host memory, and how they are to be made.
 
+use std::sync::Arc;
+
 use half::f16;
 
 use crate::augment::Normalize;
 use crate::cache::CacheSettings;
 use crate::dataset::Dataset;
-use crate::pool::Pooled;
+use crate::pool::{Lender, Pooled};
 use crate::transform::Transform;
 
 /// How pixels stand in a minibatch.
@@ -37,6 +39,8 @@ pub struct LoaderSettings {
     pub cache: Option<CacheSettings>,
     /// How pixels stand.
     pub layout: PixelLayout,
+    /// Lends the memory for minibatches of [`PixelLayout::U8Nhwc`]; `None`: the pipeline's own.
+    pub lender: Option<Arc<dyn Lender<u8>>>,
     /// Of order and augmentation.
     pub seed: u64,
     /// For [`PixelLayout::F32Nchw`].

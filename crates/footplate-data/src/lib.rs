@@ -34,6 +34,6 @@ pub use cache::{CacheSettings, CacheStats};
 pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
 pub use error::DataError;
 pub use pipeline::{Pipeline, Position};
-pub use pool::Pooled;
+pub use pool::{Lender, Lent, Pooled};
 pub use source::page_cache;
 pub use text::TextDataset;

@@ -2,11 +2,29 @@
 //! `unsafe` besides the dispatch to SIMD kernels.
 #![expect(unsafe_code, reason = "a buffer is lent out in disjoint runs, and taken back whole without a copy")]
 
+use std::any::Any;
+use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pool::Pooled;
+
+/// Memory that somebody else lends for a minibatch. It goes back when it is dropped.
+///
+/// # Safety
+///
+/// [`elements`](Self::elements) and [`elements_mut`](Self::elements_mut) give the same memory in each call, wherever
+/// the value has been moved in between. It stays there and nobody else touches it until the value is dropped or
+/// [taken back](Self::into_any): [`Parts`] writes to it through a pointer from several threads.
+pub unsafe trait Lent<T>: fmt::Debug + Send {
+    /// What is in it.
+    fn elements(&self) -> &[T];
+    /// The same, to be written.
+    fn elements_mut(&mut self) -> &mut [T];
+    /// The value itself, for its lender.
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
 
 /// A buffer that is lent out from its beginning to its end.
 #[derive(Debug)]
@@ -19,8 +37,8 @@ pub(crate) struct Parts<T> {
     lent: AtomicUsize,
 }
 
-// SAFETY: the pointer is to the heap block of `buffer`, which `Parts` owns and never moves, grows or frees
-// while it is shared; elements are reached through disjoint `Part`s only. So sharing `Parts` shares no `T`.
+// SAFETY: the pointer is to the memory of `buffer` (a vector's heap block, or what `Lent` promises to leave alone),
+// which `Parts` owns and never moves, grows or frees while it is shared; elements are reached through disjoint `Part`s only. So sharing `Parts` shares no `T`.
 unsafe impl<T: Send> Send for Parts<T> {}
 // SAFETY: as above; the only thing that a `&Parts` can do is to lend out a run that nobody else has.
 unsafe impl<T: Send> Sync for Parts<T> {}
@@ -71,9 +89,66 @@ impl<T> DerefMut for Part<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::pool::Pool;
+    use crate::pool::{Lender, Pool};
+
+    /// Lends the one block that it has.
+    #[derive(Debug)]
+    pub(crate) struct OneBlock(Arc<Mutex<Option<Vec<u8>>>>);
+
+    impl OneBlock {
+        pub(crate) fn new(length: usize) -> Self {
+            Self(Arc::new(Mutex::new(Some(vec![0; length]))))
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Block(Vec<u8>, Arc<Mutex<Option<Vec<u8>>>>);
+
+    // SAFETY: a vector's heap block, which only `drop` moves elsewhere.
+    unsafe impl Lent<u8> for Block {
+        fn elements(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn elements_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+            self
+        }
+    }
+
+    impl Drop for Block {
+        fn drop(&mut self) {
+            *self.1.lock().unwrap() = Some(std::mem::take(&mut self.0));
+        }
+    }
+
+    impl Lender<u8> for OneBlock {
+        fn lend(&self, _length: usize) -> Option<Box<dyn Lent<u8>>> {
+            let block = self.0.lock().unwrap().take()?;
+            Some(Box::new(Block(block, self.0.clone())))
+        }
+    }
+
+    #[test]
+    fn lent_memory_is_filled_by_threads_too() {
+        let pool = Pool::<u8>::lent(4, 1, Some(Arc::new(OneBlock::new(4))));
+        let parts = Parts::new(pool.take());
+        let (mut first, mut second) = (parts.lend(1), parts.lend(3));
+        std::thread::scope(|scope| {
+            scope.spawn(move || first.fill(1));
+            scope.spawn(move || second.fill(2));
+        });
+        let whole = parts.take_back().unwrap();
+        assert_eq!(whole[..], [1, 2, 2, 2]);
+        assert!(whole.into_lent().is_ok());
+    }
 
     #[test]
     fn threads_fill_runs_and_the_whole_comes_back() {

@@ -382,6 +382,7 @@ mod tests {
             prefetch_batches: 2,
             prefetch_bytes: 1 << 20,
             layout,
+            lender: None,
             seed: 1,
             normalize: Normalize::IMAGENET,
             transform: Transform::train(16),

@@ -64,6 +64,7 @@ fn allocations_of_an_epoch(dataset: &Arc<Dataset>, batch_size: usize, layout: Pi
         prefetch_batches: 2,
         prefetch_bytes: 1 << 30,
         layout,
+        lender: None,
         seed: 1,
         normalize: Normalize::IMAGENET,
         transform: Transform::train(64),

@@ -63,6 +63,7 @@ fn settings(workers: usize) -> LoaderSettings {
         prefetch_bytes: 1 << 20,
         cache: None,
         layout: PixelLayout::U8Nhwc,
+        lender: None,
         seed: 5,
         normalize: Normalize::IMAGENET,
         transform: Transform::eval(SIDE as u32),

@@ -44,6 +44,7 @@ fn samples(dataset: Dataset, split: Split, size: u32) -> Vec<(u64, i32, [u8; 3])
         prefetch_bytes: 1 << 20,
         cache: None,
         layout: PixelLayout::U8Nhwc,
+        lender: None,
         seed: 1,
         normalize: Normalize::IMAGENET,
         transform: Transform { mode: TransformMode::Eval { resize_to: size }, ..Transform::eval(size) },

@@ -7,6 +7,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::feed::{self, DeviceMemory, FeedChoice, FeedWay};
+#[cfg(feature = "vulkan")]
+use crate::gpu::Gpu;
 
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,25 +58,54 @@ pub struct ChosenDevice {
     pub name: &'static str,
     /// Why it was chosen, for the user.
     pub reason: String,
+    /// How minibatches get there.
+    pub feed: FeedWay,
     /// Whether an operation has finished when its call returns.
     pub(crate) synchronous: bool,
+    /// The GPU behind it, where the feed can reach it.
+    #[cfg(feature = "vulkan")]
+    pub(crate) gpu: Option<std::sync::Arc<Gpu>>,
 }
 
 impl ChosenDevice {
     /// The cpu device.
     pub fn cpu(reason: &str) -> Self {
-        Self { device: Device::flex(), name: "cpu", reason: reason.to_owned(), synchronous: true }
+        Self {
+            device: Device::flex(),
+            name: "cpu",
+            reason: reason.to_owned(),
+            feed: FeedWay::View,
+            synchronous: true,
+            #[cfg(feature = "vulkan")]
+            gpu: None,
+        }
+    }
+
+    /// This device with the feed that is asked for.
+    fn fed(self, choice: FeedChoice) -> Result<Self, TrainError> {
+        let feed = feed::decide(choice, self.memory())?;
+        Ok(Self { feed, ..self })
+    }
+
+    fn memory(&self) -> DeviceMemory {
+        #[cfg(feature = "vulkan")]
+        if let Some(gpu) = &self.gpu {
+            return if gpu.unified { DeviceMemory::Shared } else { DeviceMemory::Own };
+        }
+        if self.synchronous { DeviceMemory::Process } else { DeviceMemory::Opaque }
     }
 }
 
-/// Turns a choice into a device that has proved to work by adding two numbers.
-pub fn choose(choice: DeviceChoice) -> Result<ChosenDevice, TrainError> {
-    match choice {
-        DeviceChoice::Cpu => Ok(ChosenDevice::cpu("asked for")),
-        DeviceChoice::Vulkan => vulkan("asked for"),
-        DeviceChoice::Cuda => cuda("asked for"),
-        DeviceChoice::Auto => Ok(auto()),
-    }
+/// Turns a choice into a device that has proved to work by adding two numbers, with the feed that suits it or is
+/// asked for.
+pub fn choose(choice: DeviceChoice, feed: FeedChoice) -> Result<ChosenDevice, TrainError> {
+    let chosen = match choice {
+        DeviceChoice::Cpu => ChosenDevice::cpu("asked for"),
+        DeviceChoice::Vulkan => vulkan("asked for")?,
+        DeviceChoice::Cuda => cuda("asked for")?,
+        DeviceChoice::Auto => auto(),
+    };
+    chosen.fed(feed)
 }
 
 fn auto() -> ChosenDevice {
@@ -89,7 +121,14 @@ fn auto() -> ChosenDevice {
 
 #[cfg(feature = "vulkan")]
 fn vulkan(reason: &str) -> Result<ChosenDevice, TrainError> {
-    probe("vulkan", reason, || Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+    let failed = |reason| TrainError::Device { device: "vulkan".to_owned(), reason };
+    // What is missing in a driver may show itself as a panic inside Burn's runtime.
+    let opened = std::panic::catch_unwind(Gpu::open);
+    let gpu = opened.map_err(|_| failed("its driver cannot be used".to_owned()))?.map_err(failed)?;
+    let device = gpu.burn.clone();
+    let reason = format!("{}; {reason}", gpu.name);
+    let chosen = probe("vulkan", &reason, || device)?;
+    Ok(ChosenDevice { gpu: Some(gpu), ..chosen })
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -118,20 +157,26 @@ fn not_built(name: &str) -> TrainError {
 fn probe(
     name: &'static str,
     reason: &str,
-    open: impl FnOnce() -> Device + std::panic::UnwindSafe,
+    open: impl FnOnce() -> Device,
 ) -> Result<ChosenDevice, TrainError> {
     use burn::tensor::Tensor;
 
     let failed = |reason: &str| TrainError::Device { device: name.to_owned(), reason: reason.to_owned() };
-    let attempt = std::panic::catch_unwind(move || {
+    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let device = open();
         let sum = Tensor::<1>::from_floats([1.0, 2.0], &device).sum().into_data();
         (device, sum.iter::<f32>().next())
-    });
+    }));
     match attempt {
-        Ok((device, Some(sum))) if (sum - 3.0).abs() < 1e-6 => {
-            Ok(ChosenDevice { device, name, reason: reason.to_owned(), synchronous: false })
-        }
+        Ok((device, Some(sum))) if (sum - 3.0).abs() < 1e-6 => Ok(ChosenDevice {
+            device,
+            name,
+            reason: reason.to_owned(),
+            feed: FeedWay::Staged,
+            synchronous: false,
+            #[cfg(feature = "vulkan")]
+            gpu: None,
+        }),
         Ok(_) => Err(failed("it computes 1 + 2 wrongly")),
         Err(_) => Err(failed("no driver, or no device that it can use")),
     }

@@ -9,9 +9,9 @@ use footplate_core::record::{BadSampleRecord, LoaderRecord, MinibatchRecord, Rec
 use footplate_data::{BadSample, DataError, HostBatch, Pipeline, Position, Split};
 
 use crate::checkpoint::{Best, CheckpointError, CheckpointStore, CheckpointWriter};
-use crate::error::TrainError;
+use crate::error::{TrainError, guarded};
 use crate::evaluate::scalar;
-use crate::feed::Feed;
+use crate::feed::{Feed, IngestTime};
 use crate::job::Job;
 use crate::loss::cross_entropy_sum;
 use crate::optimizer::{GradientMap, clip_norm};
@@ -68,6 +68,18 @@ struct StepTimes {
     transfer: u64,
     compute: u64,
     copied_bytes: u64,
+    /// Of each minibatch.
+    ingests: Vec<IngestTime>,
+}
+
+impl StepTimes {
+    /// What the kernels took that made the model's inputs; `None` unless all are known.
+    fn ingest_ns(&self) -> Option<u64> {
+        if self.ingests.is_empty() {
+            return None;
+        }
+        self.ingests.iter().map(IngestTime::ns).sum()
+    }
 }
 
 /// A job while it runs.
@@ -151,7 +163,8 @@ impl<'a> Session<'a> {
         let Some(pipeline) = self.pipeline.as_mut().filter(|_| self.ending.is_none()) else {
             return Ok(None);
         };
-        match self.this.turn(pipeline)? {
+        let this = &mut self.this;
+        match guarded(&this.job.device.clone(), this.job.settings.batch_size, || this.turn(pipeline))? {
             Turn::Step(step) => Ok(Some(step)),
             Turn::End(ending) => {
                 self.ending = Some(ending);
@@ -162,7 +175,9 @@ impl<'a> Session<'a> {
 
     /// The last checkpoint, and the end. A run that was not driven to its end can be resumed.
     pub fn finish(self) -> Result<Outcome, TrainError> {
-        self.this.finish(self.ending.unwrap_or(Ending::Interrupted))
+        let ending = self.ending.unwrap_or(Ending::Interrupted);
+        let this = self.this;
+        guarded(&this.job.device.clone(), this.job.settings.batch_size, || this.finish(ending))
     }
 
     /// How the run ended; `None`: it goes on.
@@ -219,7 +234,7 @@ fn start_writer(store: &CheckpointStore, around: &Surroundings<'_>) -> Result<Ch
 impl Loop<'_> {
     fn start_pipeline(&mut self) -> Result<Pipeline, TrainError> {
         let from = Position { epoch: self.job.progress.epoch, batch: self.job.progress.batch };
-        let settings = self.job.loader_settings(Split::Train);
+        let settings = self.feed.loader(self.job.loader_settings(Split::Train));
         let epochs = self.job.settings.epochs;
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Train, settings, from, epochs)?;
         self.checkpoint_due_next();
@@ -282,7 +297,7 @@ impl Loop<'_> {
             let Some(batch) = self.next_batch(pipeline, &mut times)? else { return Ok(None) };
             items += batch.items;
             if batch.items > 0 {
-                let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times);
+                let loss = self.forward_backward(batch, &mut gradients, &mut rows, &mut times)?;
                 loss_sum = Some(match loss_sum {
                     Some(sum) => sum + loss,
                     None => loss,
@@ -327,13 +342,14 @@ impl Loop<'_> {
         gradients: &mut GradientMap,
         rows: &mut usize,
         times: &mut StepTimes,
-    ) -> Tensor<1> {
+    ) -> Result<Tensor<1>, TrainError> {
         let begun = self.around.clock.now_ns();
         let seed = step_seed(self.job.settings.seed, batch.epoch, batch.batch);
-        let batch = self.feed.upload(batch);
+        let batch = self.feed.upload(batch)?;
         let uploaded = self.around.clock.now_ns();
         times.transfer += uploaded - begun;
         times.copied_bytes += batch.copied_bytes;
+        times.ingests.push(batch.ingest);
         // Dropout draws from the host's generator, whose state cannot be saved: each minibatch sets it.
         Device::flex().seed(seed);
         *rows += batch.rows;
@@ -348,7 +364,7 @@ impl Loop<'_> {
             gradients.insert(path, sum);
         }
         times.compute += self.around.clock.now_ns() - uploaded;
-        value
+        Ok(value)
     }
 
     /// Updates the parameters by the mean of the gradients; returns the learning rate.
@@ -427,7 +443,8 @@ impl Loop<'_> {
             loss,
             synced,
             copied_bytes: Some(times.copied_bytes),
-            ingest_ns: None,
+            // Behind the loop's back the device may not have come to it yet.
+            ingest_ns: if synced { times.ingest_ns() } else { None },
         }));
         self.step_ended_ns = t_ns;
         Ok(())

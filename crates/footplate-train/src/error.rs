@@ -1,5 +1,6 @@
 //! Why a training run cannot begin, go on or end well.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use footplate_core::Bytes;
@@ -7,6 +8,7 @@ use footplate_data::DataError;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
+use crate::device::ChosenDevice;
 use crate::params::ParamError;
 use crate::weights::WeightsError;
 
@@ -45,6 +47,26 @@ pub enum TrainError {
         /// Its name.
         device: String,
         /// Why not.
+        reason: String,
+    },
+    /// The device worked, and then it did not any more.
+    #[error("device `{device}` failed: {reason}")]
+    DeviceFailed {
+        /// Its name.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The device's own memory is full.
+    #[error("batch size {batch_size} does not fit the memory of device `{device}`: {reason}")]
+    DeviceMemory {
+        /// The device's name.
+        device: String,
+        /// The batch size that was tried.
+        batch_size: usize,
+        /// The largest that fits, where it is known.
+        largest_batch: Option<usize>,
+        /// What it said.
         reason: String,
     },
     /// The plan exceeds what is available.
@@ -93,4 +115,66 @@ pub enum TrainError {
         /// Where they were looked for.
         folder: PathBuf,
     },
+}
+
+/// Parts of drivers' and Burn's words for memory that cannot be had.
+const NO_MEMORY: [&str; 4] = ["out of memory", "outofmemory", "out_of_device_memory", "buffertoobig"];
+
+impl TrainError {
+    /// What a device said when it failed: that its memory is full, or that it is broken.
+    pub(crate) fn of_device(device: &str, batch_size: usize, said: &str) -> Self {
+        let device = device.to_owned();
+        let lower = said.to_ascii_lowercase();
+        // Burn says that something failed, then what; a backtrace follows.
+        let cause = said.split_once("Caused by:").map_or(said, |(_, cause)| cause);
+        let reason = cause.trim().lines().next().unwrap_or_default().to_owned();
+        if NO_MEMORY.iter().any(|words| lower.contains(words)) {
+            return Self::DeviceMemory { device, batch_size, largest_batch: None, reason };
+        }
+        Self::DeviceFailed { device, reason }
+    }
+
+    /// The same error, sorted by what the device said.
+    pub(crate) fn on_device(self, device: &str, batch_size: usize) -> Self {
+        match self {
+            Self::DeviceFailed { reason, .. } => Self::of_device(device, batch_size, &reason),
+            other => other,
+        }
+    }
+}
+
+/// Does what `device` may fail at in its own way: what a driver cannot do (a lost device, no memory left) may reach its
+/// user as a panic of Burn's runtime.
+pub(crate) fn guarded<T>(
+    device: &ChosenDevice,
+    batch_size: usize,
+    work: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    if device.synchronous {
+        return work();
+    }
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
+        Err(TrainError::of_device(device.name, batch_size, said))
+    })
+    .map_err(|error| error.on_device(device.name, batch_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_memory_is_told_from_a_broken_one() {
+        let full = "An error happened during execution\nCaused by:\n  OutOfMemory { size: 9 }\nbacktrace";
+        let error = TrainError::of_device("vulkan", 32, full);
+        assert!(matches!(&error, TrainError::DeviceMemory { batch_size: 32, .. }), "{error}");
+        let lost = "The device is poisoned\nCaused by:\n  Destroyed: gone";
+        let error = TrainError::of_device("gpu", 32, lost);
+        assert_eq!(error.to_string(), "device `gpu` failed: Destroyed: gone");
+        let failed = TrainError::DeviceFailed { device: "gpu".to_owned(), reason: full.to_owned() };
+        assert!(matches!(failed.on_device("vulkan", 8), TrainError::DeviceMemory { batch_size: 8, .. }));
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn evaluate(
         if batch.items == 0 {
             continue;
         }
-        let batch = feed.upload(batch);
+        let batch = feed.upload(batch)?;
         let logits = net.forward(batch.input);
         let [_, classes] = logits.dims();
         let loss = cross_entropy_sum(logits.clone(), batch.targets.clone(), 0.0);
@@ -57,5 +57,5 @@ pub(crate) fn scalar(tensor: Tensor<1>) -> Result<f64, TrainError> {
 
 /// A device that cannot give back what was computed on it.
 fn failed(error: impl std::fmt::Display) -> TrainError {
-    TrainError::Device { device: "in use".to_owned(), reason: error.to_string() }
+    TrainError::DeviceFailed { device: "gpu".to_owned(), reason: error.to_string() }
 }

@@ -1,13 +1,126 @@
-//! From a host minibatch to tensors on the device: the seam behind which the way to the device is decided.
+//! From a host minibatch to tensors on the device: the one place that decides its way.
 //!
-//! On the cpu device the pipeline's f32 buffer becomes the tensor's own storage: nothing is copied. A GPU gets the
-//! same f32 batch through the backend's upload; reading bytes where they were decoded comes with its own issue.
+//! On the cpu device the pipeline's f32 buffer becomes the tensor's own storage. A GPU gets bytes, which its first
+//! kernel turns into the model's input: from where the decoders wrote them if both share one memory, else from a
+//! copy in the GPU's own. Whatever the way, the network sees the same numbers.
+
+use std::fmt;
+use std::str::FromStr;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use footplate_data::{HostBatch, Inputs, Normalize, PixelLayout};
+use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize, PixelLayout};
+use serde::Deserialize;
 
 use crate::device::ChosenDevice;
+use crate::error::TrainError;
+#[cfg(feature = "vulkan")]
+use crate::gpu;
 use crate::model::NetInput;
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedChoice {
+    /// What suits the device.
+    #[default]
+    Auto,
+    /// The GPU reads what the decoders wrote.
+    Mapped,
+    /// The GPU reads a copy in its own memory.
+    Staged,
+    /// The decoders' buffer is the tensor; on the cpu.
+    View,
+}
+
+impl FromStr for FeedChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "mapped" => Ok(Self::Mapped),
+            "staged" => Ok(Self::Staged),
+            "view" => Ok(Self::View),
+            other => Err(format!("`{other}` is not one of auto, mapped, staged, view")),
+        }
+    }
+}
+
+impl fmt::Display for FeedChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Mapped => "mapped",
+            Self::Staged => "staged",
+            Self::View => "view",
+        })
+    }
+}
+
+/// Whose memory a device computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceMemory {
+    /// The process's own.
+    Process,
+    /// One that the processor and a GPU share, and that both can address at once.
+    #[cfg_attr(
+        not(any(feature = "vulkan", test)),
+        expect(dead_code, reason = "known of Vulkan devices only")
+    )]
+    Shared,
+    /// A GPU's own, and one beside it that both can address.
+    #[cfg_attr(
+        not(any(feature = "vulkan", test)),
+        expect(dead_code, reason = "known of Vulkan devices only")
+    )]
+    Own,
+    /// A GPU's, reached through Burn only.
+    Opaque,
+}
+
+/// The way of a minibatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedWay {
+    /// See [`FeedChoice::View`].
+    View,
+    /// See [`FeedChoice::Mapped`].
+    Mapped,
+    /// See [`FeedChoice::Staged`].
+    Staged,
+}
+
+impl FeedWay {
+    /// As it is shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Mapped => "mapped",
+            Self::Staged => "staged",
+        }
+    }
+}
+
+/// Decides.
+pub(crate) fn decide(choice: FeedChoice, memory: DeviceMemory) -> Result<FeedWay, TrainError> {
+    let refuse = |reason: &str| {
+        Err(TrainError::Setting { setting: "feed", value: choice.to_string(), reason: reason.to_owned() })
+    };
+    match (choice, memory) {
+        (FeedChoice::Auto | FeedChoice::View, DeviceMemory::Process) => Ok(FeedWay::View),
+        (FeedChoice::Auto, DeviceMemory::Shared) => Ok(FeedWay::Mapped),
+        (FeedChoice::Auto | FeedChoice::Staged, DeviceMemory::Own | DeviceMemory::Opaque) => {
+            Ok(FeedWay::Staged)
+        }
+        // A GPU with its own memory can read the other too: slowly, but it can be asked for.
+        (FeedChoice::Mapped, DeviceMemory::Shared | DeviceMemory::Own) => Ok(FeedWay::Mapped),
+        (FeedChoice::Staged, DeviceMemory::Shared) => Ok(FeedWay::Staged),
+        (FeedChoice::Mapped, DeviceMemory::Opaque) => refuse("this device's memory cannot be mapped here"),
+        (FeedChoice::Mapped | FeedChoice::Staged, DeviceMemory::Process) => {
+            refuse("the cpu device takes the decoders' buffer as it is: auto or view")
+        }
+        (FeedChoice::View, _) => refuse("only the cpu device takes the decoders' buffer as it is"),
+    }
+}
 
 /// One minibatch on the device.
 pub(crate) struct DeviceBatch {
@@ -18,14 +131,59 @@ pub(crate) struct DeviceBatch {
     pub(crate) rows: usize,
     /// Bytes of inputs that were copied on the way.
     pub(crate) copied_bytes: u64,
+    /// How long the first kernel takes, where the device can tell.
+    pub(crate) ingest: IngestTime,
+}
+
+/// The time of the kernel that makes the model's input.
+#[derive(Clone, Default)]
+pub(crate) struct IngestTime {
+    #[cfg(feature = "vulkan")]
+    on_gpu: Option<gpu::IngestTime>,
+}
+
+impl IngestTime {
+    /// Nanoseconds, once the device has finished; `None` before, and where it does not tell.
+    pub(crate) fn ns(&self) -> Option<u64> {
+        #[cfg(feature = "vulkan")]
+        let ns = self.on_gpu.as_ref().and_then(gpu::IngestTime::ns);
+        #[cfg(not(feature = "vulkan"))]
+        let ns = None;
+        ns
+    }
 }
 
 /// Hands host minibatches to one device.
 pub(crate) struct Feed {
     device: Device,
     normalize: Normalize,
-    /// Whether a tensor is made of the very buffer that it is given.
-    in_place: bool,
+    way: FeedWay,
+    #[cfg(feature = "vulkan")]
+    gpu: Option<GpuFeed>,
+}
+
+#[cfg(feature = "vulkan")]
+struct GpuFeed {
+    gpu: std::sync::Arc<gpu::Gpu>,
+    ingest: gpu::Ingest,
+}
+
+#[cfg(feature = "vulkan")]
+impl GpuFeed {
+    /// Whether a kernel can address the tensor of so many pixels.
+    fn check(&self, [items, height, width, _]: [usize; 4]) -> Result<(), TrainError> {
+        let most = self.gpu.largest_tensor();
+        let each = 3 * 4 * height as u64 * width as u64;
+        if items as u64 * each <= most.0 {
+            return Ok(());
+        }
+        Err(TrainError::DeviceMemory {
+            device: "vulkan".to_owned(),
+            batch_size: items,
+            largest_batch: usize::try_from(most.0 / each.max(1)).ok(),
+            reason: format!("its kernels address tensors of at most {most}"),
+        })
+    }
 }
 
 impl Feed {
@@ -34,20 +192,35 @@ impl Feed {
         let device = chosen.device.clone();
         Self {
             device: if training { device.autodiff() } else { device },
+            way: chosen.feed,
+            #[cfg(feature = "vulkan")]
+            gpu: chosen.gpu.clone().map(|gpu| GpuFeed {
+                ingest: gpu::Ingest::new(gpu.clone(), &normalize, chosen.feed == FeedWay::Staged),
+                gpu,
+            }),
             normalize,
-            in_place: chosen.synchronous,
         }
     }
 
-    /// The form in which the pipeline should write pixels.
-    pub(crate) fn layout() -> PixelLayout {
-        PixelLayout::F32Nchw
+    /// How the pipeline should make minibatches for this feed.
+    pub(crate) fn loader(&self, settings: LoaderSettings) -> LoaderSettings {
+        let layout = layout(self.way);
+        #[cfg(feature = "vulkan")]
+        if let Some(feed) = &self.gpu {
+            // Those made ahead, the one in the loop's hands, and those that the GPU may be reading.
+            let most = settings.prefetch_batches + 1 + gpu::IN_FLIGHT;
+            let pool = gpu::MappedPool::new(feed.gpu.clone(), most);
+            let lender: std::sync::Arc<dyn footplate_data::Lender<u8>> =
+                std::sync::Arc::new(gpu::MappedLender(pool));
+            return LoaderSettings { layout, lender: Some(lender), ..settings };
+        }
+        LoaderSettings { layout, ..settings }
     }
 
     /// Takes a minibatch to the device. It must hold at least one item.
-    pub(crate) fn upload(&self, batch: HostBatch) -> DeviceBatch {
+    pub(crate) fn upload(&self, batch: HostBatch) -> Result<DeviceBatch, TrainError> {
         let items = batch.items;
-        match batch.inputs {
+        Ok(match batch.inputs {
             Inputs::F32Nchw { data, shape } => {
                 let copied = self.copied(data.len() * 4);
                 let images = Tensor::from_data(TensorData::new(data.into_vec(), shape), &self.device);
@@ -58,6 +231,10 @@ impl Feed {
                 let images = Tensor::from_data(TensorData::new(data.into_vec(), shape), &self.device);
                 self.images(images, batch.labels, copied)
             }
+            #[cfg(feature = "vulkan")]
+            Inputs::U8Nhwc { data, shape } if self.gpu.is_some() => {
+                self.ingested(data, shape, batch.labels)?
+            }
             Inputs::U8Nhwc { data, shape } => {
                 // Burn widens the bytes before they go.
                 let copied = data.len() as u64 + self.copied(data.len() * 4);
@@ -65,19 +242,41 @@ impl Feed {
                 self.images(self.normalized(pixels), batch.labels, copied)
             }
             Inputs::Tokens { data, shape: [_, length] } => self.tokens(&data, items, length),
-        }
+        })
     }
 
     /// Bytes that a tensor's upload through Burn copies.
     fn copied(&self, bytes: usize) -> u64 {
-        if self.in_place { 0 } else { bytes as u64 }
+        if self.way == FeedWay::View { 0 } else { bytes as u64 }
+    }
+
+    #[cfg(feature = "vulkan")]
+    fn ingested(
+        &self,
+        data: footplate_data::Pooled<u8>,
+        shape: [usize; 4],
+        labels: Vec<i32>,
+    ) -> Result<DeviceBatch, TrainError> {
+        let failed = |reason: String| TrainError::DeviceFailed { device: "vulkan".to_owned(), reason };
+        let Some(feed) = &self.gpu else { return Err(failed("it is not open".to_owned())) };
+        feed.check(shape)?;
+        let ingested = match data.into_lent() {
+            Ok(lent) => match lent.downcast::<gpu::LentBuffer>() {
+                Ok(lent) => feed.ingest.lent(*lent, shape, &self.device),
+                Err(_) => Err("a minibatch in memory of another kind".to_owned()),
+            },
+            Err(own) => feed.ingest.foreign(&own, shape, &self.device),
+        };
+        let ingested = ingested.map_err(failed)?;
+        let batch = self.images(ingested.images, labels, ingested.copied);
+        Ok(DeviceBatch { ingest: IngestTime { on_gpu: ingested.time }, ..batch })
     }
 
     fn images(&self, images: Tensor<4>, labels: Vec<i32>, copied_bytes: u64) -> DeviceBatch {
         let rows = labels.len();
         let targets = Tensor::from_data(TensorData::new(labels, [rows]), &self.device);
         let input = NetInput::Images(images);
-        DeviceBatch { input, targets, rows, copied_bytes }
+        DeviceBatch { input, targets, rows, copied_bytes, ingest: IngestTime::default() }
     }
 
     /// `[n, h, w, 3]` of 0 to 255 to normalised `[n, 3, h, w]`, by the formula of the decoders.
@@ -101,51 +300,40 @@ impl Feed {
         let input = Tensor::from_data(TensorData::new(inputs, [items, steps]), &self.device);
         let targets = Tensor::from_data(TensorData::new(targets, [rows]), &self.device);
         let input = NetInput::Tokens(input);
-        DeviceBatch { input, targets, rows, copied_bytes }
+        DeviceBatch { input, targets, rows, copied_bytes, ingest: IngestTime::default() }
+    }
+}
+
+/// The form in which the pipeline should write pixels.
+pub(crate) fn layout(way: FeedWay) -> PixelLayout {
+    match way {
+        FeedWay::View => PixelLayout::F32Nchw,
+        FeedWay::Mapped | FeedWay::Staged => PixelLayout::U8Nhwc,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use footplate_data::StageTimes;
-
     use super::*;
 
-    fn batch(inputs: Inputs) -> HostBatch {
-        HostBatch {
-            seq: 0,
-            epoch: 0,
-            batch: 0,
-            items: 2,
-            inputs,
-            labels: vec![1, 0],
-            indices: vec![0, 1],
-            bad: Vec::new(),
-            times: StageTimes::default(),
-        }
-    }
-
-    /// Bytes that the device normalises give the very numbers that the decoders write.
     #[test]
-    fn bytes_and_numbers_of_the_same_pixels_give_the_same_input() {
-        let side = 5;
-        let pixels: Vec<u8> = (0..2 * side * side * 3).map(|i| (i * 37 % 256) as u8).collect();
-        let normalize = Normalize::IMAGENET;
-        let mut numbers = vec![0.0; pixels.len()];
-        let image = side * side * 3;
-        for (from, to) in pixels.chunks_exact(image).zip(numbers.chunks_exact_mut(image)) {
-            normalize.nhwc_u8_to_nchw_f32(from, side, to);
+    fn the_way_follows_from_the_memory_unless_it_is_asked_for() {
+        use DeviceMemory::{Opaque, Own, Process, Shared};
+        let auto = |memory| decide(FeedChoice::Auto, memory).unwrap();
+        assert_eq!(
+            [Process, Shared, Own, Opaque].map(auto),
+            [FeedWay::View, FeedWay::Mapped, FeedWay::Staged, FeedWay::Staged]
+        );
+        assert_eq!(decide(FeedChoice::Staged, Shared).unwrap(), FeedWay::Staged);
+        assert_eq!(decide(FeedChoice::Mapped, Own).unwrap(), FeedWay::Mapped);
+        for (choice, memory) in [
+            (FeedChoice::View, Shared),
+            (FeedChoice::Mapped, Process),
+            (FeedChoice::Staged, Process),
+            (FeedChoice::Mapped, Opaque),
+        ] {
+            let error = decide(choice, memory).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("feed = {choice}: ")), "{error}");
         }
-        let device = ChosenDevice::cpu("test");
-        let fed = |inputs| {
-            let batch = Feed::new(&device, false, normalize).upload(batch(inputs));
-            let NetInput::Images(images) = batch.input else { panic!("images") };
-            (images.into_data().try_to_vec::<f32>().unwrap(), batch.copied_bytes)
-        };
-        let length = pixels.len() as u64;
-        let view = fed(Inputs::F32Nchw { data: numbers.clone().into(), shape: [2, 3, side, side] });
-        let bytes = fed(Inputs::U8Nhwc { data: pixels.into(), shape: [2, side, side, 3] });
-        assert_eq!(view, (numbers.clone(), 0));
-        assert_eq!(bytes, (numbers, length));
     }
 }

@@ -6,12 +6,11 @@ use burn::tensor::Device;
 use footplate_core::Bytes;
 use footplate_data::augment::{ColorJitter, Normalize};
 use footplate_data::transform::{ExifPolicy, Transform, TransformMode};
-use footplate_data::{Dataset, LoaderSettings, Split};
+use footplate_data::{Dataset, LoaderSettings, PixelLayout, Split};
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::device::ChosenDevice;
 use crate::error::TrainError;
-use crate::feed::Feed;
 use crate::memory::{self, HeapMeter, MemoryPlan, StepMemory};
 use crate::model::{self, ModelEntry, ModelShape, Network, Task};
 use crate::optimizer::Optimizer;
@@ -200,6 +199,7 @@ fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError>
     Ok(())
 }
 
+/// How the pipeline makes minibatches for the cpu device; a feed changes their form.
 pub(crate) fn loader_settings(
     settings: &TrainSettings,
     entry: &ModelEntry,
@@ -230,7 +230,8 @@ pub(crate) fn loader_settings(
         prefetch_bytes: settings.prefetch_bytes,
         // Each epoch's validation would fill it with what is read once.
         cache: settings.cache.clone().filter(|_| split == Split::Train),
-        layout: Feed::layout(),
+        layout: PixelLayout::F32Nchw,
+        lender: None,
         seed: settings.seed,
         normalize: normalize(entry),
         transform: Transform { mode, exif, ..Transform::eval(size) },

@@ -9,7 +9,11 @@ pub mod diagnose;
 pub mod engine;
 pub mod error;
 mod evaluate;
-mod feed;
+pub mod feed;
+#[cfg(feature = "vulkan")]
+pub mod feed_cost;
+#[cfg(feature = "vulkan")]
+mod gpu;
 pub mod job;
 mod loss;
 pub mod memory;

@@ -182,7 +182,7 @@ pub fn upload_s_each(
         let batch = batch?;
         if batch.items > 0 {
             let (items, begun) = (batch.items as f64, Instant::now());
-            let uploaded = feed.upload(batch);
+            let uploaded = feed.upload(batch)?;
             each.push(begun.elapsed().as_secs_f64() / items);
             drop(uploaded);
         }

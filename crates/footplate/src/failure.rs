@@ -97,6 +97,14 @@ impl From<TrainError> for Failure {
                 .hint("image models take folders, tar shards, idx or CIFAR files; lstm takes a text file"),
             TrainError::Device { .. } => Self::new(Kind::Machine, message)
                 .hint("`--device auto` falls back to the cpu; a GPU needs a build with its cargo feature"),
+            TrainError::DeviceFailed { .. } => Self::new(Kind::Machine, message)
+                .hint("what was computed since the last checkpoint is lost with the device"),
+            TrainError::DeviceMemory { batch_size, largest_batch: None, .. } => {
+                let smaller = (batch_size / 2).max(1);
+                Self::new(Kind::Memory, message)
+                    .hint(format!("try --batch-size {smaller}; --accumulate 2 keeps the size of a step"))
+            }
+            TrainError::DeviceMemory { largest_batch: Some(largest), .. } => memory(message, largest),
             TrainError::Memory { largest_batch, .. } => memory(message, largest_batch),
             TrainError::Diverged { .. } => Self::new(Kind::Internal, message)
                 .hint("lower --learning-rate, add --warmup-steps or --clip-norm 1.0; --resume goes back to the last checkpoint"),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use footplate_data::CacheSettings;
 use footplate_train::device::DeviceChoice;
+use footplate_train::feed::FeedChoice;
 use footplate_train::model::OptimizerKind;
 use footplate_train::settings::ScheduleKind;
 use serde::Deserialize;
@@ -63,6 +64,9 @@ pub(crate) struct TrainOptions {
     /// auto, cpu, vulkan or cuda [default: cpu]
     #[arg(long, value_name = "DEVICE", help_heading = "Training")]
     pub(crate) device: Option<DeviceChoice>,
+    /// How minibatches get to the device: auto, mapped, staged or view [default: auto, by whose memory it uses]
+    #[arg(long, value_name = "WAY", help_heading = "Training")]
+    pub(crate) feed: Option<FeedChoice>,
     /// Passes over the training data [default: from the model]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub(crate) epochs: Option<u32>,
@@ -329,6 +333,7 @@ impl TrainOptions {
             prefetch_bytes,
             cache,
             device,
+            feed,
             epochs,
             max_steps,
             batch_size,

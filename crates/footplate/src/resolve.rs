@@ -3,6 +3,7 @@
 use footplate_data::CacheSettings;
 use footplate_train::TrainError;
 use footplate_train::device::DeviceChoice;
+use footplate_train::feed::FeedChoice;
 use footplate_train::model::{self, LstmSize, ModelEntry, Task};
 use footplate_train::settings::{
     AugmentSettings, OptimizerSettings, ScheduleKind, ScheduleSettings, TrainSettings,
@@ -44,6 +45,11 @@ pub(crate) fn validation_fraction(options: &TrainOptions, task: Task) -> f64 {
 /// The device; the cpu unless another is asked for.
 pub(crate) fn device(options: &TrainOptions) -> DeviceChoice {
     options.device.unwrap_or(DeviceChoice::Cpu)
+}
+
+/// The way of minibatches to the device.
+pub(crate) fn feed(options: &TrainOptions) -> FeedChoice {
+    options.feed.unwrap_or_default()
 }
 
 /// All settings, from the options or else from the model and the data. `source_side` is the typical shorter

@@ -43,6 +43,9 @@ pub(crate) fn text(summary: &Summary, energy: &Reading<Joules>, run_dir: &Path) 
     for (name, value, meaning) in parts {
         row(name, part(value, summary.step_ms_mean, meaning));
     }
+    if let Some(bytes) = summary.copied_bytes_per_step {
+        row("copied", copied(bytes, summary.ingest_ms));
+    }
     row("memory", memory(summary));
     row("energy", reading_text(energy));
     if summary.bad_samples > 0 {
@@ -84,6 +87,13 @@ fn part(value: Option<f64>, whole: Option<f64>, meaning: &str) -> String {
     let share = value.zip(whole).filter(|(_, whole)| *whole > 0.0).map(|(value, whole)| value / whole);
     let share = share.map_or("-".to_owned(), percent);
     format!("{:>10} ms  {share:>7}  {meaning}", number(value, 2))
+}
+
+/// What the way to the device cost.
+fn copied(bytes: f64, ingest_ms: Option<f64>) -> String {
+    let kernel =
+        ingest_ms.map_or(String::new(), |ms| format!("; the kernel that reads them takes {ms:.2} ms"));
+    format!("{} of inputs per step on their way to the device{kernel}", Bytes(bytes as u64))
 }
 
 fn memory(summary: &Summary) -> String {

@@ -35,6 +35,7 @@ fn settings(workers: usize, cache: Option<CacheSettings>) -> LoaderSettings {
         prefetch_bytes: 1 << 30,
         cache,
         layout: PixelLayout::U8Nhwc,
+        lender: None,
         seed: 5,
         normalize: Normalize::IMAGENET,
         transform: Transform::train(16),

@@ -122,7 +122,7 @@ impl Maker {
         let pools = Pools {
             floats: Pool::new(length, kept),
             halves: Pool::new(length, kept),
-            bytes: Pool::new(length, kept),
+            bytes: Pool::lent(length, kept, settings.lender.clone()),
             tokens: Pool::new(length, kept),
         };
         Self {

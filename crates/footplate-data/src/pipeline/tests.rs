@@ -35,6 +35,7 @@ fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
         prefetch_bytes: 1 << 30,
         cache: None,
         layout,
+        lender: None,
         seed: 5,
         normalize: Normalize::IMAGENET,
         transform: Transform::train(16),

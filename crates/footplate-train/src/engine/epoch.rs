@@ -71,7 +71,7 @@ impl Loop<'_> {
             return Ok(Some(false));
         }
         let begun = self.around.clock.now_ns();
-        let settings = self.job.loader_settings(Split::Validation);
+        let settings = self.validation_feed.loader(self.job.loader_settings(Split::Validation));
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();

@@ -60,7 +60,7 @@ fn subject(arguments: &StallsArguments, detail: Detail) -> Result<Subject, Failu
     };
     let options = arguments.options.clone().or(file.options);
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = device::choose(resolve::device(&options))?;
+    let device = device::choose(resolve::device(&options), resolve::feed(&options))?;
     let data = match &options.data {
         Some(path) => train::absolute(path)?,
         None => train::embedded_data(entry, &options, detail)?,

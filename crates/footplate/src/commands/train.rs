@@ -14,6 +14,7 @@ use footplate_data::{Dataset, Format, OpenOptions, Split};
 use footplate_train::checkpoint::CheckpointStore;
 use footplate_train::device::{self, ChosenDevice, DeviceChoice};
 use footplate_train::engine::{self, Ending, Outcome, Session, Surroundings};
+use footplate_train::feed::{FeedChoice, FeedWay};
 use footplate_train::memory::{HeapMeter, MemoryPlan};
 use footplate_train::model::{ModelEntry, Task};
 use footplate_train::records::{RecordSink, RunClock};
@@ -153,7 +154,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
     let options = arguments.options.clone().or(file.options);
     let wish = wish(arguments)?;
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = device::choose(resolve::device(&options))?;
+    let device = device::choose(resolve::device(&options), resolve::feed(&options))?;
     let data = match &options.data {
         Some(path) => absolute(path)?,
         None => embedded_data_told(entry, &options, &mut Progress::with_board(*detail, board))?,
@@ -251,7 +252,8 @@ fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<P
         .map(|r| format!("{} cannot be used ({}); taking the one before", r.path.display(), r.error))
         .collect();
     let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
-    let device = device::choose(choice)?;
+    // How minibatches get there makes no difference to what is computed.
+    let device = device::choose(choice, FeedChoice::Auto)?;
     let settings = &run.settings;
     let dataset = open(
         &run.data,
@@ -486,7 +488,7 @@ fn run_start(
         started_at: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: settings.model.clone(),
-        device: format!("{} ({})", device.name, device.reason),
+        device: device_text(device),
         data: job.dataset().description(),
         host: host::description(),
         parameters: job.parameter_count() as u64,
@@ -500,6 +502,14 @@ fn run_start(
         planned_memory_bytes: plan.total(),
         settings_toml: toml::to_string(settings).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?,
     })
+}
+
+/// The device, why it was taken, and how minibatches get there where that is not as a matter of course.
+fn device_text(device: &ChosenDevice) -> String {
+    match device.feed {
+        FeedWay::View => format!("{} ({})", device.name, device.reason),
+        way => format!("{} ({}; feed {})", device.name, device.reason, way.name()),
+    }
 }
 
 fn run_end(
