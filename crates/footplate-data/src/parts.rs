@@ -16,7 +16,7 @@ use crate::pool::Pooled;
 ///
 /// [`elements`](Self::elements) and [`elements_mut`](Self::elements_mut) give the same memory in each call, wherever
 /// the value has been moved in between. It stays there and nobody else touches it until the value is dropped or
-/// [taken back](Self::into_any): [`Parts`] writes to it through a pointer from several threads.
+/// [taken back](Self::into_any): the pipeline writes to it through a pointer from several threads.
 pub unsafe trait Lent<T>: fmt::Debug + Send {
     /// What is in it.
     fn elements(&self) -> &[T];
