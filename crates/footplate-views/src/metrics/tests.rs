@@ -2,25 +2,16 @@ use footplate_core::record::{ClockState, MachineRecord, MinibatchRecord, PowerRe
 use footplate_core::{Bytes, Celsius, Hertz, Record, Watts};
 
 use super::*;
+use crate::report::testing;
 
 fn start(model: &str) -> Record {
     Record::RunStart(RunStart {
-        started_at: "2026-11-24T10:00:00Z".into(),
-        version: "0.1.0".into(),
         model: model.into(),
-        device: "cpu (asked for)".into(),
         data: "64 images".into(),
-        host: "linux aarch64, 6 cores".into(),
-        parameters: 61_000,
-        train_items: 64,
         validation_items: 320,
-        batch_size: 32,
-        epochs: 2,
         steps_per_epoch: 50,
         steps_total: 100,
-        first_step: 0,
-        planned_memory_bytes: Bytes(100 << 20),
-        settings_toml: String::new(),
+        ..testing::start()
     })
 }
 

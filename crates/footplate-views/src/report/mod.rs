@@ -20,7 +20,7 @@ mod totals;
 mod tuned;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

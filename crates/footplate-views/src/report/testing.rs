@@ -63,7 +63,7 @@ pub(crate) fn start() -> RunStart {
 
 pub(crate) fn minibatch(step: u64, step_ns: u64) -> MinibatchRecord {
     MinibatchRecord {
-        t_ns: step_ns * (step + 1),
+        t_ns: step_ns.saturating_mul(step + 1),
         epoch: 0,
         step,
         items: 32,

@@ -1,48 +1,23 @@
-use footplate_core::record::{MinibatchRecord, WarningRecord};
-use footplate_core::{Bytes, Celsius, Reading};
+use footplate_core::record::WarningRecord;
+use footplate_core::{Celsius, Reading};
 use proptest::prelude::*;
 
 use super::*;
+use crate::report::testing;
 
 fn start(first_step: u64) -> Record {
     Record::RunStart(RunStart {
-        started_at: "2026-11-24T10:00:00Z".into(),
-        version: "0.1.0".into(),
-        model: "lenet5".into(),
-        device: "cpu (asked for)".into(),
         data: "64 images".into(),
-        host: "linux aarch64, 6 cores".into(),
-        parameters: 61_000,
-        train_items: 64,
         validation_items: 320,
-        batch_size: 32,
-        epochs: 2,
         steps_per_epoch: 50,
         steps_total: 100,
         first_step,
-        planned_memory_bytes: Bytes(100 << 20),
-        settings_toml: String::new(),
+        ..testing::start()
     })
 }
 
 fn step(step: u64, step_ns: u64) -> Record {
-    Record::Minibatch(MinibatchRecord {
-        t_ns: step_ns.saturating_mul(step + 1),
-        epoch: 0,
-        step,
-        items: 32,
-        fetch_ns: step_ns / 100,
-        prep_ns: step_ns / 10,
-        transfer_ns: 0,
-        stall_ns: step_ns / 50,
-        compute_ns: step_ns / 50 * 49,
-        step_ns,
-        learning_rate: 0.1,
-        loss: Some(2.0),
-        synced: true,
-        copied_bytes: None,
-        ingest_ns: None,
-    })
+    Record::Minibatch(testing::minibatch(step, step_ns))
 }
 
 fn validation(epoch: u32, duration_ns: u64) -> Record {
