@@ -7,18 +7,32 @@ use super::huffman::{AC_BITS, Ac, AcSymbol, DC_BITS, Dc, END, extend};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
 
-/// Coefficients of a block, row by row, and room for those that a look places beyond the block's end.
-pub(super) type Block = [i16; 128];
+/// Coefficients of a block, row by row, and room for those that a look places beyond the block's end: any byte is
+/// a place in it.
+pub(super) type Block = [i16; 256];
 
-/// Looks that fit into a filled window after a DC difference of at most [`DC_BITS`] bits, and without one.
-const LOOKS_AFTER_DC: u32 = (56 - DC_BITS) / AC_BITS;
-const LOOKS: u32 = 56 / AC_BITS;
+/// Looks that fit into a filled window, also after a DC difference of at most [`DC_BITS`] bits.
+const LOOKS: u32 = (56 - DC_BITS) / AC_BITS;
 
-/// The place in a block of each coefficient in zigzag order; past the 64th, a place outside the block.
-static ZIGZAG: [u8; 128] = zigzag();
+/// The place in a block of each coefficient in zigzag order; past the 64th, a place outside the block. A
+/// number below 64 and a byte have a sum in it.
+static ZIGZAG: [u8; 320] = zigzag();
 
-const fn zigzag() -> [u8; 128] {
-    let mut table = [64; 128];
+/// For each place in zigzag order the one before it, as in [`ZIGZAG`].
+static BEFORE: [u8; 320] = before();
+
+const fn before() -> [u8; 320] {
+    let mut table = [64; 320];
+    let mut i = 1;
+    while i < table.len() {
+        table[i] = ZIGZAG[i - 1];
+        i += 1;
+    }
+    table
+}
+
+const fn zigzag() -> [u8; 320] {
+    let mut table = [64; 320];
     let (mut x, mut y, mut i) = (0i32, 0i32, 0);
     while i < 64 {
         table[i] = (y * 8 + x) as u8;
@@ -84,38 +98,37 @@ pub(super) fn decode(
         bits.refill();
     }
     let mut k = 1usize;
-    let mut looks = LOOKS_AFTER_DC;
     loop {
-        for _ in 0..looks {
+        for _ in 0..LOOKS {
             let look = tables.1.looks[bits.peek(AC_BITS)];
-            let (place, value) = look.first();
-            block[usize::from(ZIGZAG[(k + place) & 127]) & 127] = value;
-            let (place, value) = look.second();
-            block[usize::from(ZIGZAG[(k + place) & 127]) & 127] = value;
-            let next = k + look.step();
+            // Less than 64 as it is; this spares a check of the table's bounds.
+            k &= 63;
+            let next = k + usize::from(look.step);
+            block[usize::from(ZIGZAG[k + usize::from(look.first_place)])] = look.first;
+            block[usize::from(BEFORE[next])] = look.last;
             if next < 64 {
                 k = next;
-                bits.consume(look.bits());
+                bits.consume(look.bits.into());
                 continue;
             }
             if let Some(end) = end_of_block(next) {
-                bits.consume(look.bits());
+                bits.consume(look.bits.into());
                 return Ok(end);
             }
             if let Some((run, size)) = look.long()
                 && k + run < 63
             {
                 bits.refill();
-                let raw = bits.peek(look.bits()) as u32 & ((1 << size) - 1);
-                block[usize::from(ZIGZAG[(k + run) & 127]) & 127] = extend(raw, size) as i16;
-                bits.consume(look.bits());
+                let raw = bits.peek(look.bits.into()) as u32 & ((1 << size) - 1);
+                block[usize::from(ZIGZAG[k + run])] = extend(raw, size) as i16;
+                bits.consume(look.bits.into());
                 k += run + 1;
                 break;
             }
             let (next, raw);
             (*bits, next, raw) = one_symbol(*bits, tables.1, k)?;
             if let Some((place, value)) = raw {
-                block[usize::from(ZIGZAG[place & 127]) & 127] = value;
+                block[usize::from(ZIGZAG[place & 63])] = value;
             }
             if next >= 64 {
                 return Ok(if next == 64 { 64 } else { next - END as usize });
@@ -123,7 +136,6 @@ pub(super) fn decode(
             k = next;
         }
         bits.refill();
-        looks = LOOKS;
     }
 }
 
@@ -136,30 +148,42 @@ pub(super) fn skip(bits: &mut Bits<'_>, tables: (&Dc, &Ac), prediction: &mut i32
         bits.refill();
     }
     let mut k = 1usize;
-    let mut looks = 3;
-    loop {
-        for _ in 0..looks {
-            let look = tables.1.looks[bits.peek(AC_BITS)];
-            let next = k + look.skip_step();
-            if next < 64 {
-                k = next;
-                bits.consume(look.bits());
-                continue;
-            }
-            if end_of_block(next).is_some() {
-                bits.consume(look.bits());
-                return Ok(());
-            }
-            let next;
-            (*bits, next, _) = one_symbol(*bits, tables.1, k)?;
-            if next >= 64 {
-                return Ok(());
-            }
-            k = next;
-        }
-        bits.refill();
-        looks = 4;
+    // Looks of at most SKIP_BITS_MAX bits: three fit after a DC difference, four into a filled window.
+    if skip_looks::<3>(bits, tables.1, &mut k)? {
+        return Ok(());
     }
+    loop {
+        bits.refill();
+        if skip_looks::<4>(bits, tables.1, &mut k)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Steps over coefficients from number `k` on by `N` looks; `true`: the block is complete.
+#[inline(always)]
+fn skip_looks<const N: usize>(bits: &mut Bits<'_>, ac: &Ac, k: &mut usize) -> Result<bool, Damaged> {
+    for _ in 0..N {
+        let look = ac.looks[bits.peek(AC_BITS)];
+        let next = *k + usize::from(look.skip_step);
+        if next < 64 {
+            *k = next;
+            bits.consume(look.bits.into());
+            continue;
+        }
+        if end_of_block(next).is_some() {
+            bits.consume(look.bits.into());
+            return Ok(true);
+        }
+        let next;
+        (*bits, next, _) = one_symbol(*bits, ac, *k)?;
+        if next >= 64 {
+            return Ok(true);
+        }
+        // The window is full: the looks that are left fit all the more.
+        *k = next;
+    }
+    Ok(false)
 }
 
 /// Whether a block is complete at this place, and how many coefficients it then has at most.

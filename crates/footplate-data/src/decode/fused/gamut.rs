@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::idct::{greater, less};
+use super::idct::{Extremes, greater, less};
 use super::resample::Upsampling;
 use super::row::Strips;
 use super::simd::Level;
@@ -54,11 +54,20 @@ pub(super) struct Around<'a> {
     pub(super) outside: [&'a [Vec<f32>; 2]; 2],
 }
 
+/// Beyond which of the limits there may be pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sides {
+    pub(super) bright: bool,
+    pub(super) dark: bool,
+}
+
 /// The excess of a strip's pixels.
 #[derive(Debug, Default)]
 pub(super) struct Excess {
     /// Of red, green and blue: columns of eight pixels, as in a strip of luma.
     pub(super) colors: [Vec<[f32; 8]>; 3],
+    /// Of each block of the strip last looked at, on which sides it may have some.
+    marks: Vec<Sides>,
 }
 
 impl Excess {
@@ -67,7 +76,9 @@ impl Excess {
     pub(super) fn find(&mut self, around: &Around<'_>, lie: &Lie, level: Level) -> Option<Range<usize>> {
         let Around { strips: [luma, cb, cr], place: (row, y), outside } = *around;
         let v = lie.sampling.1;
-        let ranges = &luma.ranges[y * luma.blocks..(y + 1) * luma.blocks];
+        if !self.may_be_in(around.strips, y, lie, level) {
+            return None;
+        }
         let strip = &luma.columns[y * luma.stride..(y + 1) * luma.stride];
         let first_row = (row * v + y) * 8;
         let rows = std::array::from_fn(|i| {
@@ -75,9 +86,8 @@ impl Excess {
             shares.map(|(sample, share)| ((sample + 1).saturating_sub(row * 8).min(9), share as f32))
         });
         let mut found: Option<Range<usize>> = None;
-        for (i, range) in ranges.iter().enumerate() {
-            let at = lie.chroma_block(i, cb.blocks);
-            if !may_exceed(*range, cb.ranges[at], cr.ranges[at]) {
+        for (i, sides) in self.marks.iter().enumerate() {
+            if *sides == Sides::default() {
                 continue;
             }
             let first = (lie.first_blocks[0] + i) * 8;
@@ -86,7 +96,7 @@ impl Excess {
             let Some(samples) = strip.get(i * 8..).and_then(<[_]>::first_chunk) else { continue };
             let chroma: [&[[f32; 8]]; 2] = [&cb.columns, &cr.columns];
             let place = Place { luma: samples, chroma, outside, columns, rows, height: v };
-            if !level.block_exceeds(&place) {
+            if !level.block_exceeds(&place, *sides) {
                 continue;
             }
             if found.is_none() {
@@ -104,23 +114,49 @@ impl Excess {
         }
         found
     }
+
+    /// Whether a strip may have an excess, by the extremes in its rows.
+    pub(super) fn may_be_in(&mut self, strips: &[Strips; 3], y: usize, lie: &Lie, level: Level) -> bool {
+        self.marks.clear();
+        level.mark_excess(strips, y, lie, &mut self.marks)
+    }
 }
 
-/// Whether a strip may have an excess.
-pub(super) fn strip_may_exceed([luma, cb, cr]: &[Strips; 3], y: usize, lie: &Lie) -> bool {
-    let ranges = &luma.ranges[y * luma.blocks..(y + 1) * luma.blocks];
-    ranges.iter().enumerate().any(|(i, range)| {
+/// Marks the blocks of a strip of luma in which a pixel may be in excess; `true`: there are some. Each row of pixels is
+/// judged by its extremes.
+#[inline(always)]
+pub(super) fn mark(strips: &[Strips; 3], y: usize, lie: &Lie, marks: &mut Vec<Sides>) -> bool {
+    let [luma, cb, cr] = strips;
+    let mut any = false;
+    let (mut chroma_block, mut brightest, mut darkest) = (usize::MAX, [0.0; 8], [0.0; 8]);
+    for (i, luma) in luma.extremes[y * luma.blocks..(y + 1) * luma.blocks].iter().enumerate() {
         let at = lie.chroma_block(i, cb.blocks);
-        may_exceed(*range, cb.ranges[at], cr.ranges[at])
-    })
+        if at != chroma_block {
+            chroma_block = at;
+            (brightest, darkest) = reach(&cb.extremes[at], &cr.extremes[at]);
+            (brightest, darkest) = (lie.luma_rows(&brightest, y, greater), lie.luma_rows(&darkest, y, less));
+        }
+        let mut sides = Sides::default();
+        for y in 0..8 {
+            sides.bright |= luma.greatest[y] + brightest[y] > LIMITS[1] + LET_BE;
+            sides.dark |= luma.least[y] + darkest[y] < LIMITS[0] - LET_BE;
+        }
+        marks.push(sides);
+        any |= sides.bright | sides.dark;
+    }
+    any
 }
 
-/// Whether pixels with components in these ranges may be in excess.
-fn may_exceed([dark, bright]: [f32; 2], [b0, b1]: [f32; 2], [r0, r1]: [f32; 2]) -> bool {
-    let [low, high] = [LIMITS[0] - LET_BE, LIMITS[1] + LET_BE];
-    let brightest = (1.402 * r1).max(1.772 * b1).max(-0.345 * b0 - 0.715 * r0);
-    let darkest = (1.402 * r0).min(1.772 * b0).min(-0.345 * b1 - 0.715 * r1);
-    bright + brightest > high || dark + darkest < low
+/// What chroma adds to luma at most and at least, in any colour, in each row of a block of chroma.
+#[inline(always)]
+fn reach(cb: &Extremes, cr: &Extremes) -> ([f32; 8], [f32; 8]) {
+    let (mut brightest, mut darkest) = ([0.0; 8], [0.0; 8]);
+    for y in 0..8 {
+        let ([b0, b1], [r0, r1]) = ([cb.least[y], cb.greatest[y]], [cr.least[y], cr.greatest[y]]);
+        brightest[y] = greater(greater(1.402 * r1, 1.772 * b1), -0.345 * b0 - 0.715 * r0);
+        darkest[y] = less(less(1.402 * r0, 1.772 * b0), -0.345 * b1 - 0.715 * r1);
+    }
+    (brightest, darkest)
 }
 
 impl Lie {
@@ -137,36 +173,67 @@ impl Lie {
         at.min(blocks.saturating_sub(1))
     }
 
+    /// A value of each row of a block of chroma, for the rows of the block of luma at height `y` in the MCU.
+    #[inline(always)]
+    fn luma_rows(&self, values: &[f32; 8], y: usize, worse: fn(f32, f32) -> f32) -> [f32; 8] {
+        match self.sampling.1 {
+            1 => *values,
+            2 => doubled(values, y == 0),
+            _ => [values[1..].iter().copied().fold(values[0], worse); 8],
+        }
+    }
+
     /// Whether the last pixels of a row of MCUs have a share of the chroma of the next.
     pub(super) fn reaches_below(&self) -> bool {
         self.upsampling[1] == Upsampling::Smooth
     }
 }
 
-/// Whether a pixel of a block is in excess, with the chroma of its column and of the row nearest to it.
+/// Whether a pixel of a block is in excess on one of these sides, with the chroma of its column and of the row nearest
+/// to it.
 #[inline(always)]
-pub(super) fn exceeds(place: &Place<'_>) -> bool {
-    let upper_half = place.rows[0][0].0 <= 4;
-    let mut most = [0.0; 8];
+pub(super) fn exceeds(place: &Place<'_>, sides: Sides) -> bool {
+    let bright = || {
+        let most = beyond(place, |luma, cb, cr| {
+            luma + greater(greater(1.402 * cr, 1.772 * cb), -0.344 * cb - 0.714 * cr)
+        });
+        most > LIMITS[1] + LET_BE
+    };
+    // The brightest of a negative is the darkest.
+    let dark = || {
+        let most = beyond(place, |luma, cb, cr| {
+            greater(greater(-1.402 * cr, -1.772 * cb), 0.344 * cb + 0.714 * cr) - luma
+        });
+        most > LET_BE - LIMITS[0]
+    };
+    sides.bright && bright() || sides.dark && dark()
+}
+
+/// The greatest in a block of what `of` makes of a pixel.
+#[inline(always)]
+fn beyond(place: &Place<'_>, of: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    match (place.height == 2, place.rows[0][0].0 <= 4) {
+        (false, _) => beyond_rows(place, of, |values| values),
+        (true, true) => beyond_rows(place, of, |values| doubled(&values, true)),
+        (true, false) => beyond_rows(place, of, |values| doubled(&values, false)),
+    }
+}
+
+/// The same with the rows of chroma that belong to the block's.
+#[inline(always)]
+fn beyond_rows(
+    place: &Place<'_>,
+    of: impl Fn(f32, f32, f32) -> f32,
+    rows: impl Fn([f32; 8]) -> [f32; 8],
+) -> f32 {
+    let mut most = [f32::MIN; 8];
     for (x, shares) in place.columns.into_iter().enumerate() {
-        let mixed = place.chroma.map(|columns| mixed(columns, shares));
-        let (mut brightest, mut darkest) = ([0.0; 8], [0.0; 8]);
+        let [cb, cr] = place.chroma.map(|columns| rows(mixed(columns, shares)));
         for y in 0..8 {
-            let (cb, cr) = (mixed[0][y], mixed[1][y]);
-            let (red, blue, green) = (1.402 * cr, 1.772 * cb, -0.344 * cb - 0.714 * cr);
-            brightest[y] = greater(greater(red, blue), green);
-            darkest[y] = less(less(red, blue), green);
-        }
-        if place.height == 2 {
-            (brightest, darkest) = (doubled(&brightest, upper_half), doubled(&darkest, upper_half));
-        }
-        for y in 0..8 {
-            let luma = place.luma[x][y];
-            let excess = greater(luma + brightest[y] - LIMITS[1], LIMITS[0] - luma - darkest[y]);
-            most[y] = greater(most[y], excess);
+            most[y] = greater(most[y], of(place.luma[x][y], cb[y], cr[y]));
         }
     }
-    most.into_iter().fold(0.0, greater) > LET_BE
+    most.into_iter().fold(f32::MIN, greater)
 }
 
 /// A column of chroma between two of its columns.
@@ -182,17 +249,8 @@ fn mixed(columns: &[[f32; 8]], [(near, near_share), (next, next_share)]: [(usize
 /// One half of the values, each twice.
 #[inline(always)]
 fn doubled(values: &[f32; 8], upper_half: bool) -> [f32; 8] {
-    let mut out = [0.0; 8];
-    if upper_half {
-        for i in 0..8 {
-            out[i] = values[i / 2];
-        }
-    } else {
-        for i in 0..8 {
-            out[i] = values[4 + i / 2];
-        }
-    }
-    out
+    let [a, b, c, d, e, f, g, h] = *values;
+    if upper_half { [a, a, b, b, c, c, d, d] } else { [e, e, f, f, g, g, h, h] }
 }
 
 /// The excess of a block's pixels.

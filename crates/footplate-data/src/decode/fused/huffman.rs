@@ -17,53 +17,37 @@ const SKIP_BITS_MAX: u32 = 14;
 /// Tables that are kept for the images to come.
 const KEPT: usize = 8;
 
-/// What a look at [`AC_BITS`] bits tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look(u64);
+/// What a look at [`AC_BITS`] bits tells. The fields are bytes of their own: each is one load for the reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub(super) struct Look {
+    /// Bits that the look uses up.
+    pub(super) bits: u8,
+    /// The first value's place after the present one.
+    pub(super) first_place: u8,
+    /// Coefficients that it steps over, its own among them; with [`END`] if the block is then complete. Its last
+    /// value is the one before that.
+    pub(super) step: u8,
+    /// The step for a reader that needs no values.
+    pub(super) skip_step: u8,
+    /// The first value.
+    pub(super) first: i16,
+    /// The last value: the second one, or the first again. In a [`LONG`] look the number of the value's bits.
+    pub(super) last: i16,
+}
 
 impl Look {
-    fn new(bits: u32, places: [u32; 2], step: u32, skip: u32, values: [i32; 2]) -> Self {
-        let [first, second] = values.map(|v| u64::from(v as u16));
-        let low = bits | places[0] << 6 | places[1] << 10 | step << 16 | skip << 24;
-        Self(u64::from(low) | first << 32 | second << 48)
-    }
-
-    /// Bits that the look uses up.
-    #[inline(always)]
-    pub(super) fn bits(self) -> u32 {
-        self.0 as u32 & 63
-    }
-
-    /// Coefficients that it steps over, its own among them; with [`END`] if the block is then complete.
-    #[inline(always)]
-    pub(super) fn step(self) -> usize {
-        (self.0 >> 16) as usize & 0xff
-    }
-
-    /// The step for a reader that needs no values.
-    #[inline(always)]
-    pub(super) fn skip_step(self) -> usize {
-        (self.0 >> 24) as usize & 0xff
+    fn new(bits: u32, first_place: u32, step: u32, [first, last]: [i32; 2]) -> Self {
+        let [bits, first_place, step] = [bits, first_place, step].map(|n| n as u8);
+        Self { bits, first_place, step, skip_step: step, first: first as i16, last: last as i16 }
     }
 
     /// Whether this look is a symbol with a value of more bits: its run of zeros and the value's number of bits, of
     /// the [`Look::bits`] at their end.
     #[inline(always)]
     pub(super) fn long(self) -> Option<(usize, u32)> {
-        let is_long = self.step() == LONG as usize;
-        is_long.then_some(((self.0 >> 6) as usize & 15, (self.0 >> 10) as u32 & 31))
-    }
-
-    /// The first value and its place after the present one. It may be a zero that stands for nothing.
-    #[inline(always)]
-    pub(super) fn first(self) -> (usize, i16) {
-        ((self.0 >> 6) as usize & 15, (self.0 >> 32) as i16)
-    }
-
-    /// The second value, in the same way.
-    #[inline(always)]
-    pub(super) fn second(self) -> (usize, i16) {
-        ((self.0 >> 10) as usize & 31, (self.0 >> 48) as i16)
+        let is_long = u32::from(self.step) == LONG;
+        is_long.then_some((self.first_place.into(), self.last as u32))
     }
 }
 
@@ -167,7 +151,7 @@ impl AcSymbol {
 
 impl Ac {
     fn new(canonical: Canonical) -> Self {
-        let mut table = Self { looks: Box::new([Look(0); 1 << AC_BITS]), canonical };
+        let mut table = Self { looks: Box::new([Look::default(); 1 << AC_BITS]), canonical };
         table.fill();
         table
     }
@@ -188,31 +172,30 @@ impl Ac {
         let (length, symbol) = single[i];
         let (length, symbol) = (u32::from(length), AcSymbol::new(symbol));
         if length == 0 {
-            return Look::new(0, [0, 0], MORE, MORE, [0, 0]);
+            return Look::new(0, 0, MORE, [0, 0]);
         }
         if symbol.is_end() {
-            return Look::new(length, [0, 0], END, END, [0, 0]);
+            return Look::new(length, 0, END, [0, 0]);
         }
         let step = symbol.run + 1;
         let used = length + symbol.size;
         if used > AC_BITS {
-            let skip = if used > SKIP_BITS_MAX { MORE } else { step };
-            return Look::new(used, [symbol.run, symbol.size], LONG, skip, [0, 0]);
+            let skip_step = if used > SKIP_BITS_MAX { MORE } else { step };
+            let look = Look::new(used, symbol.run, LONG, [0, symbol.size as i32]);
+            return Look { skip_step: skip_step as u8, ..look };
         }
         let first = value(i, length, symbol.size);
         let (length, symbol) = single[i << used & ((1 << AC_BITS) - 1)];
         let (length, symbol) = (u32::from(length), AcSymbol::new(symbol));
         if length != 0 && used + length <= AC_BITS && symbol.is_end() {
-            let both = step + END;
-            return Look::new(used + length, [step - 1, step], both, both, [first, 0]);
+            return Look::new(used + length, step - 1, step + END, [first, 0]);
         }
         if length != 0 && used + length + symbol.size <= AC_BITS {
             let second = value(i, used + length, symbol.size);
-            let both = step + symbol.run + 1;
             let bits = used + length + symbol.size;
-            return Look::new(bits, [step - 1, both - 1], both, both, [first, second]);
+            return Look::new(bits, step - 1, step + symbol.run + 1, [first, second]);
         }
-        Look::new(used, [step - 1, step], step, step, [first, 0])
+        Look::new(used, step - 1, step, [first, first])
     }
 }
 
@@ -364,10 +347,10 @@ mod tests {
         fn looks_agree_with_symbols(bits in 0usize..1 << 16) {
             let table = Ac::new(Canonical::new(code()).unwrap());
             let look = table.looks[bits >> (16 - AC_BITS)];
-            prop_assume!(look.step() < MORE as usize);
+            prop_assume!(u32::from(look.step) < MORE);
             let mut expected = [0i16; 64];
             let (mut used, mut at) = (0, 0);
-            while used < look.bits() {
+            while used < u32::from(look.bits) {
                 let (symbol, length) = table.canonical.symbol(bits << used & 0xffff).unwrap();
                 let symbol = AcSymbol::new(symbol);
                 used += length;
@@ -381,13 +364,15 @@ mod tests {
                 used += symbol.size;
                 at += 1;
             }
-            prop_assert_eq!((used, at), (look.bits(), look.step()));
+            prop_assert_eq!((used, at), (look.bits.into(), look.step.into()));
             let mut got = [0i16; 64];
-            for (place, value) in [look.first(), look.second()] {
-                got[place] = value;
+            for (place, value) in [(look.first_place, look.first), (look.step.wrapping_sub(1), look.last)] {
+                if let Some(to) = got.get_mut(usize::from(place)) {
+                    *to = value;
+                }
             }
             prop_assert_eq!(got, expected);
-            prop_assert_eq!(look.skip_step(), look.step());
+            prop_assert_eq!(look.skip_step, look.step);
         }
     }
 }

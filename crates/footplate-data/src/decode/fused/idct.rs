@@ -29,6 +29,13 @@ pub(super) fn scaled_table(quant: &[u16; 64]) -> [f32; 64] {
     table
 }
 
+/// The least and the greatest sample in each row of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Extremes {
+    pub(super) least: [f32; 8],
+    pub(super) greatest: [f32; 8],
+}
+
 /// Added to a small number it leaves no room for a fraction: the sum is rounded to a whole number.
 pub(super) const WHOLE: f32 = 12_582_912.0;
 
@@ -84,39 +91,32 @@ fn rounded(sample: f32) -> f32 {
 }
 
 /// The samples of a block, column by column, of which only the first `count` coefficients in zigzag order are not
-/// zero. Gives the least and the greatest of them.
+/// zero. Gives the extremes of each row.
 #[inline(always)]
-pub(super) fn samples(block: &Block, table: &[f32; 64], count: usize, out: &mut [[f32; 8]; 8]) -> [f32; 2] {
+pub(super) fn samples(block: &Block, table: &[f32; 64], count: usize, out: &mut [[f32; 8]; 8]) -> Extremes {
     if count <= 1 {
         let sample = rounded(f32::from(block[0]) * table[0]);
         *out = [[sample; 8]; 8];
-        return [sample; 2];
+        return Extremes { least: [sample; 8], greatest: [sample; 8] };
     }
     if count <= IN_QUARTER {
         of_quarter(block, table, out);
     } else {
         of_all(block, table, out);
     }
-    range(out)
+    extremes(out)
 }
 
-/// The least and the greatest.
 #[inline(always)]
-fn range(samples: &[[f32; 8]; 8]) -> [f32; 2] {
+fn extremes(samples: &[[f32; 8]; 8]) -> Extremes {
     let (mut least, mut greatest) = (samples[0], samples[0]);
-    for column in samples {
+    for column in &samples[1..] {
         for i in 0..8 {
             least[i] = less(least[i], column[i]);
             greatest[i] = greater(greatest[i], column[i]);
         }
     }
-    for half in [4, 2, 1] {
-        for i in 0..half {
-            least[i] = less(least[i], least[i + half]);
-            greatest[i] = greater(greatest[i], greatest[i + half]);
-        }
-    }
-    [least[0], greatest[0]]
+    Extremes { least, greatest }
 }
 
 #[inline(always)]
@@ -218,15 +218,18 @@ mod tests {
             steps in prop::collection::vec(1u16..40, 64),
             count in 0usize..65,
         ) {
-            let mut block: Block = [0; 128];
+            let mut block: Block = [0; 256];
             for (i, value) in values.iter().take(count).enumerate() {
                 block[natural(i)] = *value;
             }
             let quant: [u16; 64] = steps.try_into().unwrap();
             let mut got = [[0.0; 8]; 8];
-            let range = samples(&block, &scaled_table(&quant), count, &mut got);
-            let all = got.as_flattened();
-            prop_assert_eq!(range, [all.iter().copied().fold(127.0, f32::min), all.iter().copied().fold(-128.0, f32::max)]);
+            let extremes = samples(&block, &scaled_table(&quant), count, &mut got);
+            for y in 0..8 {
+                let row = got.map(|column| column[y]);
+                prop_assert_eq!(extremes.least[y], row.into_iter().fold(127.0, f32::min));
+                prop_assert_eq!(extremes.greatest[y], row.into_iter().fold(-128.0, f32::max));
+            }
             let expected = by_definition(&block, &quant);
             for (got, expected) in got.as_flattened().iter().zip(expected.as_flattened()) {
                 prop_assert!((f64::from(*got) - expected).abs() < 0.51, "{got} {expected}");

@@ -359,7 +359,11 @@ impl Parts {
             if !self.want.down[0].contains(&block_row) {
                 continue;
             }
-            if y + 1 == v && !last && lie.reaches_below() && gamut::strip_may_exceed(&self.strips, y, lie) {
+            if y + 1 == v
+                && !last
+                && lie.reaches_below()
+                && self.excess.may_be_in(&self.strips, y, lie, level)
+            {
                 self.held = Some(number);
                 continue;
             }

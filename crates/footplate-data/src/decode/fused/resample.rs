@@ -133,20 +133,23 @@ impl Axis {
     fn weigh(&mut self, i: usize, span: &Span, upsampling: Upsampling, samples: usize) {
         let (from, to, centre) = span.window(i);
         let inverse = 1.0 / (span.length / span.size as f64).max(1.0);
-        self.pixels.clear();
         let triangle = |pixel: usize| (1.0 - ((pixel as f64 - centre + 0.5) * inverse).abs()).max(0.0);
-        self.pixels.extend((from..to).map(triangle));
-        let sum: f64 = self.pixels.iter().sum();
+        self.pixels.resize((to - from).max(self.pixels.len()), 0.0);
+        for (place, pixel) in self.pixels.iter_mut().zip(from..to) {
+            *place = triangle(pixel);
+        }
+        let pixels = &self.pixels[..to - from];
+        let sum: f64 = pixels.iter().sum();
         let normal = if sum > 0.0 { 1.0 / sum } else { 0.0 };
         let start = self.starts[i] as usize;
         let weights = &mut self.weights[i * self.taps..(i + 1) * self.taps];
         if upsampling == Upsampling::None {
-            for (weight, pixel) in weights.iter_mut().zip(&self.pixels) {
+            for (weight, pixel) in weights.iter_mut().zip(pixels) {
                 *weight = (pixel * normal) as f32;
             }
             return;
         }
-        for (pixel, weight) in (from..to).zip(&self.pixels) {
+        for (pixel, weight) in (from..to).zip(pixels) {
             for (sample, share) in upsampling.shares(pixel, samples) {
                 if let Some(sum) = sample.checked_sub(start).and_then(|place| weights.get_mut(place)) {
                     *sum += (weight * normal * share) as f32;

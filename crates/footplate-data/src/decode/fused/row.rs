@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::entropy::{self, Block, Damaged};
 use super::header::Header;
 use super::huffman::{Ac, Dc};
-use super::idct;
+use super::idct::{self, Extremes};
 
 /// A place in the entropy-coded data, at the beginning of an MCU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +110,8 @@ pub(super) struct Strips {
     /// Columns of eight samples; each strip has `stride` of them.
     pub(super) columns: Vec<[f32; 8]>,
     pub(super) stride: usize,
-    /// The least and the greatest sample of each block; each strip has `blocks` of them.
-    pub(super) ranges: Vec<[f32; 2]>,
+    /// Of each block; each strip has `blocks` of them.
+    pub(super) extremes: Vec<Extremes>,
     pub(super) blocks: usize,
 }
 
@@ -120,7 +120,7 @@ impl Strips {
     pub(super) fn set(&mut self, strips: usize, blocks: usize, more_columns: usize) {
         (self.blocks, self.stride) = (blocks, blocks * 8 + more_columns);
         self.columns.resize(strips * self.stride, [0.0; 8]);
-        self.ranges.resize(strips * blocks, [0.0; 2]);
+        self.extremes.resize(strips * blocks, Extremes::default());
     }
 
     /// The strips from above.
@@ -159,7 +159,7 @@ pub(super) fn decode(row: Row<'_, '_>) -> Result<(), Damaged> {
     let Row { scan, number, want, to_end, tables, strips } = row;
     let mcus = want.map_or(0..0, |want| want.mcus.clone());
     let end = if to_end { scan.mcus_across } else { mcus.end };
-    let mut block: Block = [0; 128];
+    let mut block: Block = [0; 256];
     for mcu in 0..end {
         scan.restart_if_due()?;
         scan.left = scan.left.wrapping_sub(1);
@@ -182,11 +182,11 @@ pub(super) fn decode(row: Row<'_, '_>) -> Result<(), Damaged> {
             let strips = &mut strips[component];
             let first = at.y * strips.stride + place * 8;
             let out = strips.columns.get_mut(first..).and_then(<[_]>::first_chunk_mut).ok_or(Damaged)?;
-            let range = idct::samples(&block, &tables[component], count, out);
-            if let Some(to) = strips.ranges.get_mut(at.y * strips.blocks + place) {
-                *to = range;
+            let extremes = idct::samples(&block, &tables[component], count, out);
+            if let Some(to) = strips.extremes.get_mut(at.y * strips.blocks + place) {
+                *to = extremes;
             }
-            block = [0; 128];
+            block[..64].fill(0);
         }
         scan.bits = bits;
     }

@@ -9,8 +9,9 @@ use std::ops::Range;
 
 use super::entropy::Damaged;
 use super::gamut;
+use super::header::Color;
 use super::resample::{self, Axis};
-use super::row::{self, Row};
+use super::row::{self, Row, Strips};
 use super::write;
 
 /// What the processor can do.
@@ -75,16 +76,14 @@ kernels! {
     fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) = resample::across;
     /// See [`resample::down`].
     fn down(ring: &resample::Ring, axis: &Axis, y: usize, out: &mut [f32]) = resample::down;
-    /// See [`write::ycc_to_rgb`].
-    fn ycc_to_rgb(rows: &mut [Vec<f32>; 3]) = write::ycc_to_rgb;
-    /// See [`write::to_levels`].
-    fn to_levels(row: &mut [f32]) = write::to_levels;
-    /// See [`write::less`].
-    fn less(row: &mut [f32], less: &[f32]) = write::less;
+    /// See [`write::levels`].
+    fn levels(rows: &mut [Vec<f32>; 3], color: Color, excess: Option<&[Vec<f32>; 3]>) = write::levels;
+    /// See [`gamut::mark`].
+    fn mark_excess(strips: &[Strips; 3], y: usize, lie: &gamut::Lie, marks: &mut Vec<gamut::Sides>) -> bool = gamut::mark;
     /// See [`gamut::block`].
     fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) = gamut::block;
     /// See [`gamut::exceeds`].
-    fn block_exceeds(block: &gamut::Place<'_>) -> bool = gamut::exceeds;
+    fn block_exceeds(block: &gamut::Place<'_>, sides: gamut::Sides) -> bool = gamut::exceeds;
     /// See [`write::scaled`].
     fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
     /// See [`write::interleaved`].

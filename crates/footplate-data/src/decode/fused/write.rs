@@ -15,32 +15,45 @@ pub(super) fn rgb_of(luma: f32, blue: f32, red: f32) -> [f32; 3] {
     [luma + 1.402 * red, luma - 0.344_136_3 * blue - 0.714_136_3 * red, luma + 1.772 * blue]
 }
 
-/// Rows of red, green and blue from rows of Y, Cb and Cr, in place.
+/// Rows of components, whose values are 0 at mid-gray, become rows of whole levels from 0 to 255, in place: red, green
+/// and blue, or gray in the first. `excess` is what colours have too much of.
 #[inline(always)]
-pub(super) fn ycc_to_rgb(rows: &mut [Vec<f32>; 3]) {
-    let [y, cb, cr] = rows;
-    for ((y, cb), cr) in y.iter_mut().zip(cb.iter_mut()).zip(cr.iter_mut()) {
-        [*y, *cb, *cr] = rgb_of(*y, *cb, *cr);
+pub(super) fn levels(rows: &mut [Vec<f32>; 3], color: Color, excess: Option<&[Vec<f32>; 3]>) {
+    let [red, green, blue] = rows;
+    if color == Color::Gray {
+        red.iter_mut().for_each(|value| *value = level(*value));
+        return;
+    }
+    let columns = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
+    match (color == Color::Ycc, excess) {
+        (true, Some([too_red, too_green, too_blue])) => {
+            for ((((r, g), b), too_red), (too_green, too_blue)) in
+                columns.zip(too_red).zip(too_green.iter().zip(too_blue))
+            {
+                let rgb = rgb_of(*r, *g, *b);
+                (*r, *g, *b) = (level(rgb[0] - too_red), level(rgb[1] - too_green), level(rgb[2] - too_blue));
+            }
+        }
+        (true, None) => {
+            for ((r, g), b) in columns {
+                [*r, *g, *b] = rgb_of(*r, *g, *b).map(level);
+            }
+        }
+        (false, _) => {
+            for ((r, g), b) in columns {
+                [*r, *g, *b] = [*r, *g, *b].map(level);
+            }
+        }
     }
 }
 
-/// Values that are 0 at mid-gray become whole levels from 0 to 255, in place.
+/// A value that is 0 at mid-gray as a whole level from 0 to 255.
 #[inline(always)]
-pub(super) fn to_levels(row: &mut [f32]) {
-    for value in row {
-        let level = *value + 128.0;
-        let level = if level > 0.0 { level } else { 0.0 };
-        let level = if level < 255.0 { level } else { 255.0 };
-        *value = (level + WHOLE) - WHOLE;
-    }
-}
-
-/// Takes `less` from a row, in place.
-#[inline(always)]
-pub(super) fn less(row: &mut [f32], less: &[f32]) {
-    for (value, less) in row.iter_mut().zip(less) {
-        *value -= less;
-    }
+fn level(value: f32) -> f32 {
+    let level = value + 128.0;
+    let level = if level > 0.0 { level } else { 0.0 };
+    let level = if level < 255.0 { level } else { 255.0 };
+    (level + WHOLE) - WHOLE
 }
 
 /// `from * scale - shift`.
@@ -79,16 +92,8 @@ impl<'o> Writer<'o> {
     /// Writes row `y` from rows of components, whose values change. Each is at least `size` long. `excess` is what
     /// their colours have too much of.
     pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3], excess: Option<&[Vec<f32>; 3]>) {
-        if self.color == Color::Ycc {
-            self.level.ycc_to_rgb(rows);
-        }
-        for (row, excess) in rows.iter_mut().zip(excess.into_iter().flatten()) {
-            self.level.less(row, excess);
-        }
+        self.level.levels(rows, self.color, excess);
         let channels = if self.color == Color::Gray { [0, 0, 0] } else { [0, 1, 2] };
-        for row in &mut rows[..channels[2] + 1] {
-            self.level.to_levels(row);
-        }
         let (size, level) = (self.size, self.level);
         let area = size * size;
         match &mut self.out {
