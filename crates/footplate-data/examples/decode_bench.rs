@@ -14,6 +14,7 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use footplate_data::Normalize;
 use footplate_data::augment::{mirror, random_crop};
+use footplate_data::decode::remembered::Remembered;
 use footplate_data::decode::{decode_rgb, index};
 use footplate_data::rng::{SampleKey, SampleRng};
 use footplate_data::transform::{Encoded, Output, Scratch, Transform};
@@ -21,13 +22,22 @@ use half::f16;
 
 const SIZE: usize = 224;
 const VALUES: usize = SIZE * SIZE * 3;
-const WAYS: [&str; 7] =
-    ["library, f32", "plain, f32", "plain, f16", "plain, u8", "indexed, f32", "indexed, f16", "indexed, u8"];
+const WAYS: [&str; 8] = [
+    "library, f32",
+    "plain, f32",
+    "plain, f16",
+    "plain, u8",
+    "known, f32",
+    "indexed, f32",
+    "indexed, f16",
+    "indexed, u8",
+];
 
 /// Everything that a round needs.
 struct Bench {
     files: Vec<(Vec<u8>, Vec<u8>)>,
     scratch: Scratch,
+    remembered: Remembered,
     rgb: Vec<u8>,
     small: Vec<u8>,
     resizer: Resizer,
@@ -71,7 +81,8 @@ impl Bench {
             "f16" => Output::F16Nchw { out: &mut self.halves, normalize },
             _ => Output::U8Nhwc(&mut self.bytes),
         };
-        transform.apply(image, key, &mut self.scratch, out).unwrap();
+        let memory = (source == "known").then_some(&self.remembered);
+        transform.apply_remembering(image, key, memory, &mut self.scratch, out).unwrap();
     }
 
     /// The whole image by the library, then resized: what is done with files that the crop decoder does not speak.
@@ -125,6 +136,7 @@ fn main() {
     let mut bench = Bench {
         files,
         scratch: Scratch::new(),
+        remembered: Remembered::new(16 << 20),
         rgb: Vec::new(),
         small: vec![0; VALUES],
         resizer: Resizer::new(),
@@ -133,6 +145,12 @@ fn main() {
         bytes: vec![0; VALUES],
     };
     let mut results = vec![Vec::new(); ways.len()];
+    if ways.contains(&"known, f32") {
+        // Files are known from earlier epochs.
+        for epoch in 100..104 {
+            bench.round("known, f32", epoch);
+        }
+    }
     for epoch in 0..rounds as u32 {
         for (way, results) in ways.iter().zip(&mut results) {
             results.push(bench.round(way, epoch));

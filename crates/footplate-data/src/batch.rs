@@ -6,7 +6,7 @@ use half::f16;
 
 use crate::augment::Normalize;
 use crate::cache::CacheSettings;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, REMEMBERED_BYTES_MAX};
 use crate::pool::{Lender, Pooled};
 use crate::transform::Transform;
 
@@ -60,6 +60,8 @@ const WORKER_BYTES: u64 = 1 << 20;
 /// What it holds for each pixel of an image whose sides are the typical shorter one: the encoded file, the planes
 /// or pixels that it is decoded to, some room for larger and longer images. An estimate.
 const WORKER_BYTES_PER_PIXEL: u64 = 8;
+/// What is remembered of a photograph's file. An estimate.
+const REMEMBERED_BYTES_PER_SAMPLE: u64 = 400;
 /// The side that is reckoned with where none is known, in pixels.
 const SIDE_UNKNOWN: u32 = 500;
 
@@ -94,7 +96,9 @@ impl LoaderSettings {
             Dataset::Text(_) => (0, 0),
             Dataset::Images(images) => {
                 let side = u64::from(images.typical_side().unwrap_or(SIDE_UNKNOWN));
-                (PIPELINE_BYTES, WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL)
+                let remembered = REMEMBERED_BYTES_MAX as u64;
+                let remembered = remembered.min(images.labels.len() as u64 * REMEMBERED_BYTES_PER_SAMPLE);
+                (PIPELINE_BYTES + remembered, WORKER_BYTES + side * side * WORKER_BYTES_PER_PIXEL)
             }
         };
         let workers = self.workers_max.map_or(self.workers, |max| max.max(self.workers)).max(1) as u64;

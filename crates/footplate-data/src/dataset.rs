@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::decode::remembered::Remembered;
 use crate::decode::{self, image_info};
 use crate::error::DataError;
 use crate::source::{self, Form, Found, MemorySample, MemoryStore, Store};
@@ -96,7 +97,12 @@ pub struct ImageDataset {
     typical_side: Option<u32>,
     /// What was read is taken out of the page cache again.
     forgets: AtomicBool,
+    /// What samples of earlier epochs tell of the files.
+    pub(crate) remembered: Remembered,
 }
+
+/// Memory for what is remembered of files: enough for 40,000 photographs.
+pub(crate) const REMEMBERED_BYTES_MAX: usize = 16 << 20;
 
 /// Opens what is at `path`: a folder, a file, or a pattern of shards.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
@@ -224,6 +230,7 @@ impl ImageDataset {
             format,
             typical_side: None,
             forgets: AtomicBool::new(false),
+            remembered: Remembered::new(REMEMBERED_BYTES_MAX),
         };
         if dataset.train.is_empty() {
             return Err(DataError::Empty { path: path.to_owned() });
@@ -312,6 +319,7 @@ impl ImageDataset {
             format: self.format,
             typical_side: self.typical_side,
             forgets: AtomicBool::new(false),
+            remembered: Remembered::new(REMEMBERED_BYTES_MAX),
         })
     }
 

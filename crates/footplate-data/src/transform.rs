@@ -8,7 +8,8 @@ pub use output::Output;
 
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
 use crate::decode::fused::{Decoder, Header, Picture, Target};
-use crate::decode::index::Checkpoints;
+use crate::decode::index::{Checkpoints, Trail};
+use crate::decode::remembered::{Remembered, Stamp};
 use crate::decode::{DecodeError, ImageInfo, decode_rgb, fused_header};
 use crate::rng::{SampleKey, SampleRng};
 
@@ -94,6 +95,8 @@ pub struct Scratch {
     rgb: Vec<u8>,
     /// The sample's pixels, where they are not written to the output at once.
     sample: Vec<u8>,
+    /// What is known of the file's places, and what was found.
+    places: [Vec<u8>; 2],
     decoder: Decoder,
 }
 
@@ -142,6 +145,22 @@ impl Transform {
         scratch: &mut Scratch,
         out: Output<'_>,
     ) -> Result<(), DecodeError> {
+        self.apply_remembering(image, key, None, scratch, out)
+    }
+
+    /// The same. What is found of a plain file on the way is kept in `memory` under the sample's number, and makes the
+    /// next crops of it cheaper. The sample does not depend on it.
+    ///
+    /// # Errors
+    /// Those of [`Transform::apply`].
+    pub fn apply_remembering(
+        &self,
+        image: Encoded<'_>,
+        key: SampleKey,
+        memory: Option<&Remembered>,
+        scratch: &mut Scratch,
+        out: Output<'_>,
+    ) -> Result<(), DecodeError> {
         let size = self.image_size as usize;
         let mut out = out;
         out.check(size)?;
@@ -152,14 +171,42 @@ impl Transform {
         };
         if let Some(header) = fused_header(file).filter(|header| self.accepts(header)) {
             let checkpoints = index.and_then(|index| Checkpoints::new(index, file, &header));
-            let indexed = checkpoints.is_some();
-            if self.by_crop(file, &header, checkpoints, key, scratch, &mut out)
-                || indexed && self.by_crop(file, &header, None, key, scratch, &mut out)
-            {
+            let done = match (checkpoints, memory) {
+                (Some(checkpoints), _) => {
+                    self.by_crop(file, &header, (Some(checkpoints), None), key, scratch, &mut out)
+                        || self.by_crop(file, &header, (None, None), key, scratch, &mut out)
+                }
+                (None, None) => self.by_crop(file, &header, (None, None), key, scratch, &mut out),
+                (None, Some(memory)) => self.by_known(file, &header, key, memory, scratch, &mut out),
+            };
+            if done {
                 return Ok(());
             }
         }
         self.by_library(image, key, scratch, out)
+    }
+
+    /// Decodes only what the sample shows, from where an earlier sample of the same bytes has been.
+    fn by_known(
+        &self,
+        file: &[u8],
+        header: &Header<'_>,
+        key: SampleKey,
+        memory: &Remembered,
+        scratch: &mut Scratch,
+        out: &mut Output<'_>,
+    ) -> bool {
+        let stamp = Stamp::of(file);
+        let [mut rows, mut found] = std::mem::take(&mut scratch.places);
+        memory.recall(key.index, stamp, &mut rows);
+        let known = Checkpoints::of_rows(&rows, file, header);
+        let trail = Trail::after(&rows, file, header, &mut found);
+        let done = self.by_crop(file, header, (Some(known), Some(trail)), key, scratch, out);
+        if done {
+            memory.keep(key.index, stamp, rows.len(), &found, header.mcus().1);
+        }
+        scratch.places = [rows, found];
+        done
     }
 
     fn accepts(&self, header: &Header<'_>) -> bool {
@@ -172,7 +219,7 @@ impl Transform {
         &self,
         file: &[u8],
         header: &Header<'_>,
-        checkpoints: Option<Checkpoints<'_>>,
+        places: (Option<Checkpoints<'_>>, Option<Trail<'_>>),
         key: SampleKey,
         scratch: &mut Scratch,
         out: &mut Output<'_>,
@@ -181,11 +228,11 @@ impl Transform {
         let size = self.image_size as usize;
         let (target, at_once) = self.target(&info, key);
         if at_once {
-            return scratch.decoder.sample(file, header, checkpoints, &target, out.again()).is_ok();
+            return scratch.decoder.sample(file, header, places, &target, out.again()).is_ok();
         }
         scratch.sample.resize(size * size * 3, 0);
         let pixels = Output::U8Nhwc(&mut scratch.sample);
-        if scratch.decoder.sample(file, header, checkpoints, &target, pixels).is_err() {
+        if scratch.decoder.sample(file, header, places, &target, pixels).is_err() {
             return false;
         }
         self.finish(info.orientation, key, &mut scratch.sample, &mut scratch.rgb);
@@ -201,7 +248,7 @@ impl Transform {
         scratch: &mut Scratch,
         out: Output<'_>,
     ) -> Result<(), DecodeError> {
-        let Scratch { rgb, sample, decoder } = scratch;
+        let Scratch { rgb, sample, decoder, .. } = scratch;
         let (info, picture) = load(image, self.max_pixels, rgb)?;
         let info = self.oriented(info);
         let (target, at_once) = self.target(&info, key);

@@ -24,17 +24,22 @@ pub fn build(bytes: &[u8]) -> Option<Vec<u8>> {
     index.extend(crc32fast::hash(&bytes[..header.scan_start()]).to_le_bytes());
     let mut last = Checkpoint { at: header.scan_start(), ..Checkpoint::default() };
     let put = |checkpoint: Checkpoint| {
-        // The first bit's distance from the last checkpoint's byte.
-        let distance = checkpoint.at.saturating_sub(last.at) as u64 * 8 + u64::from(checkpoint.skip);
-        put_number(distance, &mut index);
-        for (now, before) in checkpoint.predictions.iter().zip(last.predictions).take(header.components()) {
-            put_number(folded(now.wrapping_sub(before)), &mut index);
-        }
+        put_checkpoint(checkpoint, last, header.components(), &mut index);
         last = checkpoint;
     };
     Decoder::default().scan(bytes, &header, put).ok()?;
     index.extend(crc32fast::hash(&index).to_le_bytes());
     Some(index)
+}
+
+/// Adds a checkpoint after the `last` one.
+fn put_checkpoint(checkpoint: Checkpoint, last: Checkpoint, components: usize, out: &mut Vec<u8>) {
+    // The first bit's distance from the last checkpoint's byte.
+    let distance = checkpoint.at.saturating_sub(last.at) as u64 * 8 + u64::from(checkpoint.skip);
+    put_number(distance, out);
+    for (now, before) in checkpoint.predictions.iter().zip(last.predictions).take(components) {
+        put_number(folded(now.wrapping_sub(before)), out);
+    }
 }
 
 /// Small numbers of either sign as small numbers.
@@ -90,9 +95,28 @@ impl<'a> Checkpoints<'a> {
             && number(4)? as usize == file.len()
             && number(8)? == crc32fast::hash(file.get(..header.scan_start())?)
             && checksum == crc32fast::hash(body).to_le_bytes();
+        fits.then(|| Self::of_rows(&body[HEAD..], file, header))
+    }
+
+    /// Of what [`Trail`] found in the same file before; the rows at the end may be missing.
+    pub(crate) fn of_rows(rows: &'a [u8], file: &[u8], header: &Header<'_>) -> Self {
         let last = Checkpoint { at: header.scan_start(), ..Checkpoint::default() };
-        let (rest, components) = (&body[HEAD..], header.components());
-        fits.then_some(Self { rest, components, file_length: file.len(), next: 0, last })
+        Self { rest: rows, components: header.components(), file_length: file.len(), next: 0, last }
+    }
+
+    /// The last known place up to the beginning of a row of MCUs, and the row that begins there. `None`: there is
+    /// none. Rows must be asked for in ascending order.
+    pub(crate) fn up_to(&mut self, row: usize) -> Option<(usize, Checkpoint)> {
+        while self.next <= row {
+            let (next, rest, last) = (self.next, self.rest, self.last);
+            if self.at(next).is_none() {
+                // What is there is still good.
+                (self.next, self.rest, self.last) = (next, rest, last);
+                break;
+            }
+        }
+        let row = self.next.checked_sub(1)?;
+        Some((row, self.last))
     }
 
     /// The place where a row of MCUs begins. Rows must be asked for in ascending order.
@@ -107,5 +131,36 @@ impl<'a> Checkpoints<'a> {
             self.next += 1;
         }
         (self.next == row + 1 && self.last.at <= self.file_length).then_some(self.last)
+    }
+}
+
+/// Checkpoints that are found while a crop is read, for the next time.
+#[derive(Debug)]
+pub(crate) struct Trail<'t> {
+    out: &'t mut Vec<u8>,
+    components: usize,
+    /// The number of the next row of MCUs, and the last checkpoint before it.
+    next: usize,
+    last: Checkpoint,
+}
+
+impl<'t> Trail<'t> {
+    /// Goes on after the `rows` that are known: what comes is put into `out`.
+    pub(crate) fn after(rows: &[u8], file: &[u8], header: &Header<'_>, out: &'t mut Vec<u8>) -> Self {
+        out.clear();
+        let mut known = Checkpoints::of_rows(rows, file, header);
+        let last = known.up_to(header.mcus().1);
+        let (next, last) = last.map_or((0, known.last), |(row, last)| (row + 1, last));
+        Self { out, components: known.components, next, last }
+    }
+
+    /// The place where a row begins. Only the next one is of use.
+    pub(crate) fn add(&mut self, row: usize, place: impl FnOnce() -> Option<Checkpoint>) {
+        if row == self.next
+            && let Some(checkpoint) = place()
+        {
+            put_checkpoint(checkpoint, self.last, self.components, self.out);
+            (self.next, self.last) = (row + 1, checkpoint);
+        }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod fused;
 pub mod index;
 mod jpeg;
 mod png;
+pub mod remembered;
 
 use thiserror::Error;
 

@@ -291,7 +291,9 @@ impl Maker {
         let Fetched { form, bytes } = fetched.map_err(|e| format!("cannot be read: {e}"))?;
         let key = SampleKey { seed: self.settings.seed, epoch: building.epoch, index: index.into() };
         let encoded = form.encoded(bytes);
-        let result = self.settings.transform.apply(encoded, key, &mut worker.scratch, out);
+        let transform = &self.settings.transform;
+        let memory = Some(&images.remembered);
+        let result = transform.apply_remembering(encoded, key, memory, &mut worker.scratch, out);
         building.prep_ns.fetch_add(nanoseconds(read.elapsed()), Ordering::Relaxed);
         result.map_err(|e| e.to_string())
     }

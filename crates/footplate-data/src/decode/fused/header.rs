@@ -247,7 +247,7 @@ impl<'a> Header<'a> {
     }
 
     /// MCUs across and down.
-    pub(super) fn mcus(&self) -> (usize, usize) {
+    pub(crate) fn mcus(&self) -> (usize, usize) {
         let luma = &self.components[0];
         (self.width.div_ceil(8 * luma.h), self.height.div_ceil(8 * luma.v))
     }

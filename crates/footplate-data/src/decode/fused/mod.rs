@@ -33,7 +33,7 @@ use resample::{Axis, LANES, Ring, Span, Upsampling};
 use row::{Row, Scan, Strips, Want};
 use write::Writer;
 
-use super::index::Checkpoints;
+use super::index::{Checkpoints, Trail};
 use crate::augment::CropBox;
 use crate::transform::Output;
 
@@ -115,12 +115,13 @@ impl Decoder {
     }
 
     /// Decodes the part of a file that `target` shows and writes it to `out`, which must have the right length. With
-    /// checkpoints the reading starts at the first row that is needed.
+    /// checkpoints the reading starts at the first row that is needed, or as near to it as they reach. Places that
+    /// they lack are put on the trail.
     pub(crate) fn sample(
         &mut self,
         bytes: &[u8],
         header: &Header<'_>,
-        checkpoints: Option<Checkpoints<'_>>,
+        (checkpoints, trail): (Option<Checkpoints<'_>>, Option<Trail<'_>>),
         target: &Target,
         out: Output<'_>,
     ) -> Result<(), Refused> {
@@ -131,7 +132,7 @@ impl Decoder {
         let scan = Scan::new(header, bytes, codes);
         let mut work =
             Work { header, target, level: self.level, parts: &mut self.parts, tables, writer, next: 0 };
-        work.run(scan, checkpoints)
+        work.run(scan, checkpoints, trail)
     }
 
     /// Resamples the part of decoded pixels that `target` shows, as of a file's components.
@@ -274,25 +275,40 @@ struct Work<'w, 'o> {
 }
 
 impl Work<'_, '_> {
-    fn run(&mut self, mut scan: Scan<'_>, mut checkpoints: Option<Checkpoints<'_>>) -> Result<(), Refused> {
+    fn run(
+        &mut self,
+        mut scan: Scan<'_>,
+        mut checkpoints: Option<Checkpoints<'_>>,
+        mut trail: Option<Trail<'_>>,
+    ) -> Result<(), Refused> {
         let rows = self.parts.mcu_rows(self.header);
-        for number in if checkpoints.is_some() { rows.start } else { 0 }..rows.end {
-            if let Some(checkpoints) = &mut checkpoints {
-                scan.jump(number, &checkpoints.at(number).ok_or(Refused)?);
+        let start = checkpoints.as_mut().and_then(|checkpoints| checkpoints.up_to(rows.start));
+        if let Some((row, place)) = &start {
+            scan.jump(*row, place);
+        }
+        for number in start.map_or(0, |(row, _)| row)..rows.end {
+            if let Some(trail) = &mut trail {
+                scan.restart_if_due()?;
+                trail.add(number, || scan.checkpoint());
             }
+            let last = number + 1 == rows.end;
+            let next = if last { None } else { checkpoints.as_mut().and_then(|c| c.at(number + 1)) };
             let wanted = number >= rows.start;
             let parts = &mut *self.parts;
             let row = Row {
                 scan: &mut scan,
                 number,
                 want: wanted.then_some(&parts.want),
-                to_end: checkpoints.is_none() && number + 1 < rows.end,
+                to_end: next.is_none() && !last,
                 tables: &self.tables,
                 strips: &mut parts.strips,
             };
             self.level.decode_row(row)?;
+            if let Some(place) = &next {
+                scan.jump(number + 1, place);
+            }
             if wanted {
-                self.resample(number, number + 1 == rows.end);
+                self.resample(number, last);
                 self.write(number)?;
             }
         }

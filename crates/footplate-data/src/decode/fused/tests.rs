@@ -1,6 +1,6 @@
 use super::*;
 use crate::augment::Normalize;
-use crate::decode::index::{self, Checkpoints};
+use crate::decode::index::{self, Checkpoints, Trail};
 use crate::decode::tests::{jpeg_with, noisy_picture};
 use crate::decode::{decode_rgb, fused_header};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -39,7 +39,7 @@ fn sample(decoder: &mut Decoder, bytes: &[u8], index: Option<&[u8]>, target: &Ta
         None => None,
     };
     let mut out = vec![0; target.size * target.size * 3];
-    decoder.sample(bytes, &header, checkpoints, target, Output::U8Nhwc(&mut out)).ok()?;
+    decoder.sample(bytes, &header, (checkpoints, None), target, Output::U8Nhwc(&mut out)).ok()?;
     Some(out)
 }
 
@@ -79,6 +79,33 @@ proptest! {
         prop_assert_eq!(&sample(&mut Decoder::default(), &bytes, None, &target), &expected);
         let index = index::build(&bytes).unwrap();
         prop_assert_eq!(&sample(&mut Decoder::default(), &bytes, Some(&index), &target), &expected);
+    }
+
+    /// What crops before have found makes no difference, and it is what an index says.
+    #[test]
+    fn no_pixel_depends_on_what_is_remembered(
+        (bytes, target) in cases(),
+        others in prop::collection::vec((0.0..0.9f64, 0.1..1.0f64), 1..5),
+    ) {
+        let header = fused_header(&bytes).unwrap();
+        let index = index::build(&bytes).unwrap();
+        let (mut decoder, mut known, mut found) = (Decoder::default(), Vec::new(), Vec::new());
+        let height = f64::from(header.info().height);
+        let others = others.into_iter().map(|(top, rest)| {
+            let crop = CropBox { top: top * height, height: rest * (1.0 - top) * height, ..target.crop };
+            Target { crop, ..target }
+        });
+        for target in others.chain([target]) {
+            let expected = sample(&mut Decoder::default(), &bytes, None, &target).unwrap();
+            let places = Checkpoints::of_rows(&known, &bytes, &header);
+            let trail = Trail::after(&known, &bytes, &header, &mut found);
+            let mut out = vec![0; expected.len()];
+            let places = (Some(places), Some(trail));
+            decoder.sample(&bytes, &header, places, &target, Output::U8Nhwc(&mut out)).unwrap();
+            prop_assert_eq!(out, expected);
+            known.extend_from_slice(&found);
+            prop_assert!(index[12..].starts_with(&known), "{known:?} {index:?}");
+        }
     }
 
     /// Mirroring is exact, and a decoder that has seen other images makes no difference.
@@ -152,9 +179,9 @@ fn all_layouts_hold_the_same_pixels() {
     let mut halves = vec![half::f16::ZERO; 1200];
     let mut decoder = Decoder::default();
     let out = Output::F32Nchw { out: &mut floats, normalize };
-    decoder.sample(&bytes, &header, None, &target, out).unwrap();
+    decoder.sample(&bytes, &header, (None, None), &target, out).unwrap();
     let out = Output::F16Nchw { out: &mut halves, normalize };
-    decoder.sample(&bytes, &header, None, &target, out).unwrap();
+    decoder.sample(&bytes, &header, (None, None), &target, out).unwrap();
     normalize.nhwc_u8_to_nchw_f32(&levels, 20, &mut expected);
     assert_eq!(floats, expected);
     let rounded: Vec<half::f16> = expected.iter().map(|x| half::f16::from_f32(*x)).collect();
