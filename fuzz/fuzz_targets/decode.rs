@@ -1,8 +1,10 @@
-//! Any bytes as an image file: no crash, no hang, bounded memory; and its index changes no pixel.
+//! Any bytes as an image file: no crash, no hang, bounded memory; and neither its index nor what is remembered of
+//! it changes a pixel.
 #![no_main]
 
 use footplate_data::Normalize;
 use footplate_data::decode::index;
+use footplate_data::decode::remembered::Remembered;
 use footplate_data::rng::SampleKey;
 use footplate_data::transform::{Encoded, Output, Scratch, Transform};
 use half::f16;
@@ -16,8 +18,9 @@ fuzz_target!(|data: &[u8]| {
     let mut scratch = Scratch::new();
     let index = index::build(data);
     let normalize = &Normalize::IMAGENET;
-    for number in 0..3 {
-        let key = SampleKey { seed: 1, epoch: 0, index: number };
+    let memory = Some(&Remembered::new(1 << 20));
+    for epoch in 0..3 {
+        let key = SampleKey { seed: 1, epoch, index: 7 };
         let mut bytes = vec![0; VALUES];
         let result = transform.apply(Encoded::File(data), key, &mut scratch, Output::U8Nhwc(&mut bytes));
         if let Some(index) = &index {
@@ -27,6 +30,11 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(result.is_ok(), second.is_ok());
             assert!(result.is_err() || bytes == again, "the index changes pixels");
         }
+        let mut again = vec![0; VALUES];
+        let out = Output::U8Nhwc(&mut again);
+        let third = transform.apply_remembering(Encoded::File(data), key, memory, &mut scratch, out);
+        assert_eq!(result.is_ok(), third.is_ok());
+        assert!(result.is_err() || bytes == again, "what is remembered changes pixels");
         let mut floats = vec![0.0; VALUES];
         let out = Output::F32Nchw { out: &mut floats, normalize };
         assert_eq!(transform.apply(Encoded::File(data), key, &mut scratch, out).is_ok(), result.is_ok());

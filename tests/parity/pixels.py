@@ -110,8 +110,22 @@ def png_of_16_bits(photo):
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def ycck(photo):
+    """CMYK whose first three components are stored as Y, Cb and Cr. Pillow writes no such file; it writes four components as
+    they are (inverted), and says so in Adobe's marker, whose last byte becomes that of YCCK here."""
+    cyan, magenta, yellow, black = photo.convert("CMYK").point(lambda level: 255 - level).split()
+    parts = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr").split()
+    stored = Image.merge("CMYK", (*parts, black)).point(lambda level: 255 - level)
+    data = bytearray(encoded(stored, "CMYK", "JPEG", {"quality": 95}))
+    marker = data.index(b"Adobe")
+    assert data[marker + 11] == 0, "four components as they are"
+    data[marker + 11] = 2
+    return bytes(data)
+
+
 def cases(photo):
     yield "16_bits.png", "ignore", png_of_16_bits(photo)
+    yield "ycck.jpg", "ignore", ycck(photo)
     if shutil.which("cjpeg"):
         for name, sampling in {"440": "1x2", "411": "4x1", "410": "4x2", "1x4": "1x4"}.items():
             yield f"{name}.jpg", "ignore", by_cjpeg(photo, "-sample", f"{sampling},1x1,1x1")
