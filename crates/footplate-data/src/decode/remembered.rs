@@ -29,7 +29,7 @@ impl Stamp {
 /// nothing is thrown out for it: each sample is used once in an epoch.
 #[derive(Debug)]
 pub struct Remembered {
-    shelves: [Mutex<Shelf>; SHELVES],
+    shelves: Box<[Mutex<Shelf>; SHELVES]>,
     shelf_bytes_max: usize,
 }
 
@@ -55,7 +55,7 @@ impl Places {
 impl Remembered {
     /// Nothing yet, and never more than about `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { shelves: Default::default(), shelf_bytes_max: bytes_max / SHELVES }
+        Self { shelves: Box::default(), shelf_bytes_max: bytes_max / SHELVES }
     }
 
     /// Bytes that are held, by an estimate of the map's own.
