@@ -40,8 +40,8 @@ pub(super) struct Place<'a> {
     columns: [[(usize, f32); 2]; 8],
     /// The same for its rows; 0 is the row above the strip.
     rows: [[(usize, f32); 2]; 8],
-    /// Rows that a chroma sample covers, 1 or 2.
-    height: usize,
+    /// Its rows are those of [`between`], for the upper or the lower half of the chroma.
+    regular: Option<bool>,
 }
 
 /// A strip of luma in which excess is looked for, with the chroma around it.
@@ -54,20 +54,13 @@ pub(super) struct Around<'a> {
     pub(super) outside: [&'a [Vec<f32>; 2]; 2],
 }
 
-/// Beyond which of the limits there may be pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sides {
-    pub(super) bright: bool,
-    pub(super) dark: bool,
-}
-
 /// The excess of a strip's pixels.
 #[derive(Debug, Default)]
 pub(super) struct Excess {
     /// Of red, green and blue: columns of eight pixels, as in a strip of luma.
     pub(super) colors: [Vec<[f32; 8]>; 3],
-    /// Of each block of the strip last looked at, on which sides it may have some.
-    marks: Vec<Sides>,
+    /// Of each block of the strip last looked at, whether it may have some.
+    marks: Vec<bool>,
 }
 
 impl Excess {
@@ -85,18 +78,17 @@ impl Excess {
             let shares = lie.upsampling[1].shares(first_row + i, lie.samples[1]);
             shares.map(|(sample, share)| ((sample + 1).saturating_sub(row * 8).min(9), share as f32))
         });
+        let regular = [true, false].into_iter().find(|upper_half| rows == rows_between(*upper_half));
         let mut found: Option<Range<usize>> = None;
-        for (i, sides) in self.marks.iter().enumerate() {
-            if *sides == Sides::default() {
-                continue;
-            }
+        for (i, _) in self.marks.iter().enumerate().filter(|(_, marked)| **marked) {
             let first = (lie.first_blocks[0] + i) * 8;
             let chroma_first = lie.first_blocks[1] * 8;
             let columns = std::array::from_fn(|x| lie.shares(first + x, chroma_first, cb.blocks * 8));
             let Some(samples) = strip.get(i * 8..).and_then(<[_]>::first_chunk) else { continue };
             let chroma: [&[[f32; 8]]; 2] = [&cb.columns, &cr.columns];
-            let place = Place { luma: samples, chroma, outside, columns, rows, height: v };
-            if !level.block_exceeds(&place, *sides) {
+            let place = Place { luma: samples, chroma, outside, columns, rows, regular };
+            let mut out = [[[0.0; 8]; 8]; 3];
+            if level.excess_of_block(&place, &mut out) <= LET_BE {
                 continue;
             }
             if found.is_none() {
@@ -105,8 +97,6 @@ impl Excess {
                     color.resize(luma.stride, [0.0; 8]);
                 }
             }
-            let mut out = [[[0.0; 8]; 8]; 3];
-            level.excess_of_block(&place, &mut out);
             for (color, out) in self.colors.iter_mut().zip(out) {
                 color[i * 8..i * 8 + 8].copy_from_slice(&out);
             }
@@ -125,7 +115,7 @@ impl Excess {
 /// Marks the blocks of a strip of luma in which a pixel may be in excess; `true`: there are some. Each row of pixels is
 /// judged by its extremes.
 #[inline(always)]
-pub(super) fn mark(strips: &[Strips; 3], y: usize, lie: &Lie, marks: &mut Vec<Sides>) -> bool {
+pub(super) fn mark(strips: &[Strips; 3], y: usize, lie: &Lie, marks: &mut Vec<bool>) -> bool {
     let [luma, cb, cr] = strips;
     let mut any = false;
     let (mut chroma_block, mut brightest, mut darkest) = (usize::MAX, [0.0; 8], [0.0; 8]);
@@ -136,13 +126,13 @@ pub(super) fn mark(strips: &[Strips; 3], y: usize, lie: &Lie, marks: &mut Vec<Si
             (brightest, darkest) = reach(&cb.extremes[at], &cr.extremes[at]);
             (brightest, darkest) = (lie.luma_rows(&brightest, y, greater), lie.luma_rows(&darkest, y, less));
         }
-        let mut sides = Sides::default();
+        let mut marked = false;
         for y in 0..8 {
-            sides.bright |= luma.greatest[y] + brightest[y] > LIMITS[1] + LET_BE;
-            sides.dark |= luma.least[y] + darkest[y] < LIMITS[0] - LET_BE;
+            marked |= luma.greatest[y] + brightest[y] > LIMITS[1] + LET_BE;
+            marked |= luma.least[y] + darkest[y] < LIMITS[0] - LET_BE;
         }
-        marks.push(sides);
-        any |= sides.bright | sides.dark;
+        marks.push(marked);
+        any |= marked;
     }
     any
 }
@@ -189,53 +179,6 @@ impl Lie {
     }
 }
 
-/// Whether a pixel of a block is in excess on one of these sides, with the chroma of its column and of the row nearest
-/// to it.
-#[inline(always)]
-pub(super) fn exceeds(place: &Place<'_>, sides: Sides) -> bool {
-    let bright = || {
-        let most = beyond(place, |luma, cb, cr| {
-            luma + greater(greater(1.402 * cr, 1.772 * cb), -0.344 * cb - 0.714 * cr)
-        });
-        most > LIMITS[1] + LET_BE
-    };
-    // The brightest of a negative is the darkest.
-    let dark = || {
-        let most = beyond(place, |luma, cb, cr| {
-            greater(greater(-1.402 * cr, -1.772 * cb), 0.344 * cb + 0.714 * cr) - luma
-        });
-        most > LET_BE - LIMITS[0]
-    };
-    sides.bright && bright() || sides.dark && dark()
-}
-
-/// The greatest in a block of what `of` makes of a pixel.
-#[inline(always)]
-fn beyond(place: &Place<'_>, of: impl Fn(f32, f32, f32) -> f32) -> f32 {
-    match (place.height == 2, place.rows[0][0].0 <= 4) {
-        (false, _) => beyond_rows(place, of, |values| values),
-        (true, true) => beyond_rows(place, of, |values| doubled(&values, true)),
-        (true, false) => beyond_rows(place, of, |values| doubled(&values, false)),
-    }
-}
-
-/// The same with the rows of chroma that belong to the block's.
-#[inline(always)]
-fn beyond_rows(
-    place: &Place<'_>,
-    of: impl Fn(f32, f32, f32) -> f32,
-    rows: impl Fn([f32; 8]) -> [f32; 8],
-) -> f32 {
-    let mut most = [f32::MIN; 8];
-    for (x, shares) in place.columns.into_iter().enumerate() {
-        let [cb, cr] = place.chroma.map(|columns| rows(mixed(columns, shares)));
-        for y in 0..8 {
-            most[y] = greater(most[y], of(place.luma[x][y], cb[y], cr[y]));
-        }
-    }
-    most.into_iter().fold(f32::MIN, greater)
-}
-
 /// A column of chroma between two of its columns.
 #[inline(always)]
 fn mixed(columns: &[[f32; 8]], [(near, near_share), (next, next_share)]: [(usize, f32); 2]) -> [f32; 8] {
@@ -253,9 +196,31 @@ fn doubled(values: &[f32; 8], upper_half: bool) -> [f32; 8] {
     if upper_half { [a, a, b, b, c, c, d, d] } else { [e, e, f, f, g, g, h, h] }
 }
 
-/// The excess of a block's pixels.
+/// Eight rows of luma between those of chroma of half the resolution: 3/4 of the nearer and 1/4 of the next.
 #[inline(always)]
-pub(super) fn block(place: &Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) {
+fn between(chroma: &[f32; 16], upper_half: bool) -> [f32; 8] {
+    let [a, b, c, d, e, f, g, h, i, j, ..] = *chroma;
+    let [a, b, c, d, e, f] = if upper_half { [a, b, c, d, e, f] } else { [e, f, g, h, i, j] };
+    let (near, next) = ([b, b, c, c, d, d, e, e], [a, c, b, d, c, e, d, f]);
+    let mut rows = [0.0; 8];
+    for y in 0..8 {
+        rows[y] = near[y] * 0.75 + next[y] * 0.25;
+    }
+    rows
+}
+
+/// What [`between`] takes for each row.
+fn rows_between(upper_half: bool) -> [[(usize, f32); 2]; 8] {
+    std::array::from_fn(|y| {
+        let near = if upper_half { 1 } else { 5 } + y / 2;
+        [(near, 0.75), (if y % 2 == 0 { near - 1 } else { near + 1 }, 0.25)]
+    })
+}
+
+/// The excess of a block's pixels; gives the greatest.
+#[inline(always)]
+pub(super) fn block(place: &Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) -> f32 {
+    let mut most = [0.0; 8];
     for (x, shares) in place.columns.into_iter().enumerate() {
         let [(near, near_share), (next, next_share)] = shares;
         let mut chroma = [[0.0; 8]; 2];
@@ -271,15 +236,21 @@ pub(super) fn block(place: &Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) {
             let mut mixed = [0.0; 16];
             mixed[1..9].copy_from_slice(&inside);
             (mixed[0], mixed[9]) = (edge(0, inside[0]), edge(1, inside[7]));
-            for (chroma, [(near, near_share), (next, next_share)]) in chroma.iter_mut().zip(place.rows) {
-                *chroma = mixed[near & 15] * near_share + mixed[next & 15] * next_share;
-            }
+            *chroma = match place.regular {
+                Some(upper_half) => between(&mixed, upper_half),
+                None => place.rows.map(|[(near, near_share), (next, next_share)]| {
+                    mixed[near & 15] * near_share + mixed[next & 15] * next_share
+                }),
+            };
         }
         for y in 0..8 {
             let rgb = rgb_of(place.luma[x][y], chroma[0][y], chroma[1][y]);
             for (color, value) in out.iter_mut().zip(rgb) {
-                color[x][y] = value - less(greater(value, LIMITS[0]), LIMITS[1]);
+                let excess = value - less(greater(value, LIMITS[0]), LIMITS[1]);
+                color[x][y] = excess;
+                most[y] = greater(most[y], greater(excess, -excess));
             }
         }
     }
+    most.into_iter().fold(0.0, greater)
 }

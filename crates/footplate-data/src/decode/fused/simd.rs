@@ -82,11 +82,9 @@ kernels! {
     /// See [`write::levels`].
     fn levels(rows: &mut [Vec<f32>; 3], color: Color, excess: Option<&[Vec<f32>; 3]>) = write::levels;
     /// See [`gamut::mark`].
-    fn mark_excess(strips: &[Strips; 3], y: usize, lie: &gamut::Lie, marks: &mut Vec<gamut::Sides>) -> bool = gamut::mark;
+    fn mark_excess(strips: &[Strips; 3], y: usize, lie: &gamut::Lie, marks: &mut Vec<bool>) -> bool = gamut::mark;
     /// See [`gamut::block`].
-    fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) = gamut::block;
-    /// See [`gamut::exceeds`].
-    fn block_exceeds(block: &gamut::Place<'_>, sides: gamut::Sides) -> bool = gamut::exceeds;
+    fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) -> f32 = gamut::block;
     /// See [`write::scaled`].
     fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
     /// See [`write::interleaved`].
