@@ -64,5 +64,6 @@ fn measured(knobs: &Knobs, setting: &Setting) -> Measurement {
         power_w: Some(power),
         time_error: 0.01,
         power_error: 0.01,
+        stall_share: None,
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::choose::{Candidate, choose};
 use crate::goal::{Goal, Limits, Objective};
 use crate::plan::{Next, Search, SearchOptions};
-use crate::predict::{Estimate, Measurement, Prediction, Predictor};
+use crate::predict::{Estimate, Measurement, Prediction, Source};
 use crate::rng::Rng;
 use crate::setting::{Knobs, Setting};
 
@@ -32,7 +32,7 @@ impl Truth {
             (Some(energy), Some(time)) => Some(energy / time),
             _ => mean(&|m| m.power_w),
         };
-        Measurement { setting: self.setting, time_s, power_w, time_error: 0.0, power_error: 0.0 }
+        measurement(self.setting, time_s, power_w)
     }
 }
 
@@ -52,13 +52,18 @@ pub fn truths(table: &ProfileTable, workload: &str) -> Result<Vec<Truth>, String
         };
         let power_w = row.power_w.map(|w| w.0).or_else(|| Some(row.energy_j?.0 / time_s?));
         let setting = Setting { mode: row.mode, batch_size, workers: None };
-        let measurement = Measurement { setting, time_s, power_w, time_error: 0.0, power_error: 0.0 };
+        let measurement = measurement(setting, time_s, power_w);
         match truths.iter_mut().find(|truth| truth.setting == setting) {
             Some(truth) => truth.repeats.push(measurement),
             None => truths.push(Truth { setting, repeats: vec![measurement] }),
         }
     }
     Ok(truths)
+}
+
+/// A measurement of a table, which tells nothing of its own error.
+fn measurement(setting: Setting, time_s: Option<f64>, power_w: Option<f64>) -> Measurement {
+    Measurement { setting, time_s, power_w, time_error: 0.0, power_error: 0.0, stall_share: None }
 }
 
 /// What is evaluated.
@@ -72,11 +77,24 @@ pub struct Options {
     pub budgets: usize,
     /// With what probability a choice must hold its limit.
     pub confidence: f64,
+    /// Settings of another job that are known beforehand, where one is given.
+    pub known: usize,
+}
+
+/// A table of another job, of which a few settings are known beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Its settings.
+    pub table: &'a [Truth],
+    /// Whether it was measured on the same machine: its settings are points of the same space.
+    pub same_machine: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { profiles: vec![8, 12, 20, 50], seeds: 20, budgets: 8, confidence: 0.9 }
+        Self { profiles: vec![8, 12, 20, 50], seeds: 20, budgets: 8, confidence: 0.9, known: 24 }
     }
 }
 
@@ -179,7 +197,17 @@ pub fn noise_floor(table: &[Truth]) -> Option<NoiseFloor> {
 
 /// Evaluates one workload's table. Counts that leave fewer than five settings hidden are left out.
 pub fn evaluate(workload: &str, table: &[Truth], options: &Options) -> Vec<Row> {
-    let bench = Bench::new(table);
+    evaluate_with(workload, table, None, options)
+}
+
+/// The same with some settings of another job known beforehand.
+pub fn evaluate_with(
+    workload: &str,
+    table: &[Truth],
+    other: Option<Other<'_>>,
+    options: &Options,
+) -> Vec<Row> {
+    let bench = Bench::new(table, other, options.known);
     let mut rows = Vec::new();
     for sampling in [Sampling::Random, Sampling::Planned] {
         for profiles in &options.profiles {
@@ -264,13 +292,39 @@ struct Bench<'a> {
     means: Vec<Measurement>,
     settings: Vec<Setting>,
     knobs: Knobs,
+    other: Option<Other<'a>>,
+    /// Settings of the other job that are known.
+    known: usize,
 }
 
 impl<'a> Bench<'a> {
-    fn new(table: &'a [Truth]) -> Self {
+    fn new(table: &'a [Truth], other: Option<Other<'a>>, known: usize) -> Self {
         let settings: Vec<Setting> = table.iter().map(|t| t.setting).collect();
         let knobs = Knobs::of(&settings);
-        Self { table, means: table.iter().map(Truth::mean).collect(), settings, knobs }
+        Self { table, means: table.iter().map(Truth::mean).collect(), settings, knobs, other, known }
+    }
+
+    /// A search that begins with what is known of the other job.
+    fn search(&self, goal: Goal, options: SearchOptions) -> Search {
+        let mut search = Search::new(self.settings.clone(), goal, options);
+        if let Some(source) = self.other.and_then(|other| self.source(&other, options.seed)) {
+            search.learn_from(source);
+        }
+        search
+    }
+
+    /// Random settings of the other job, measured once each.
+    fn source(&self, other: &Other<'_>, seed: u64) -> Option<Source> {
+        // Not the draws that this job's settings are picked with.
+        let mut rng = Rng::new(seed ^ 0x0b5e_55ed);
+        let picked = rng.sample(other.table.len(), self.known);
+        let measured: Vec<Measurement> =
+            picked.iter().map(|i| one_of(&other.table[*i].repeats, &mut rng)).collect();
+        if other.same_machine {
+            Source::same_machine(other.name, &self.knobs, &measured)
+        } else {
+            Source::other_machine(other.name, &measured)
+        }
     }
 
     /// The quantities that the table has.
@@ -281,32 +335,32 @@ impl<'a> Bench<'a> {
 
     /// One measurement of a setting: one of its repeats.
     fn measure(&self, index: usize, rng: &mut Rng) -> Measurement {
-        let repeats = &self.table[index].repeats;
-        repeats[rng.below(repeats.len())]
+        one_of(&self.table[index].repeats, rng)
     }
 
     fn random_errors(&self, profiles: usize, seed: u64) -> Errors {
         let mut rng = Rng::new(seed);
         let picked = rng.sample(self.table.len(), profiles);
-        let known: Vec<Measurement> = picked.iter().map(|i| self.measure(*i, &mut rng)).collect();
-        self.errors(&known)
+        let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
+        let mut search = self.search(goal(Target::Time, None, 0.9), options);
+        picked.iter().for_each(|i| search.record(self.measure(*i, &mut rng)));
+        self.errors(&search)
     }
 
     /// The planner without a goal: a start that fills the space, then what tells most about the whole of it.
     fn planned_errors(&self, profiles: usize, seed: u64) -> Errors {
         let mut rng = Rng::new(seed);
-        let goal = Goal { objective: Objective::Time, limits: Limits::default(), confidence: 0.9 };
         let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
-        let mut search = Search::new(self.settings.clone(), goal, options);
+        let mut search = self.search(goal(Target::Time, None, 0.9), options);
         while let Some(setting) = search.next_to_explore() {
             let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
             search.record(self.measure(index, &mut rng));
         }
-        self.errors(search.measured())
+        self.errors(&search)
     }
 
-    fn errors(&self, known: &[Measurement]) -> Errors {
-        let predictor = Predictor::fit(&self.knobs, known);
+    fn errors(&self, search: &Search) -> Errors {
+        let (predictor, known) = (search.predictor(), search.measured());
         let predictions = predictor.predict(&self.settings);
         let mut errors = Errors::default();
         for (index, truth) in self.means.iter().enumerate() {
@@ -398,8 +452,8 @@ impl<'a> Bench<'a> {
     fn drawn(&self, profiles: usize, seed: u64) -> Vec<Candidate> {
         let mut rng = Rng::new(seed);
         let picked = rng.sample(self.table.len(), profiles);
-        let goal = goal(Target::Time, None, 0.9);
-        let mut search = Search::new(self.settings.clone(), goal, SearchOptions::default());
+        let options = SearchOptions { seed, ..SearchOptions::default() };
+        let mut search = self.search(goal(Target::Time, None, 0.9), options);
         for index in picked {
             search.record(self.measure(index, &mut rng));
         }
@@ -410,7 +464,7 @@ impl<'a> Bench<'a> {
     fn chosen_by_search(&self, goal: &Goal, profiles: usize, seed: u64) -> (Option<usize>, usize) {
         let mut rng = Rng::new(seed);
         let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
-        let mut search = Search::new(self.settings.clone(), *goal, options);
+        let mut search = self.search(*goal, options);
         while let Next::Profile(setting) = search.next() {
             let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
             search.record(self.measure(index, &mut rng));
@@ -424,6 +478,10 @@ impl<'a> Bench<'a> {
         };
         (outlook.verified.map(|c| c.index).or_else(closest), search.used())
     }
+}
+
+fn one_of(repeats: &[Measurement], rng: &mut Rng) -> Measurement {
+    repeats[rng.below(repeats.len())]
 }
 
 fn goal(target: Target, limit: Option<(Target, f64)>, confidence: f64) -> Goal {

@@ -4,7 +4,7 @@
 use crate::choose::{Candidate, Choice, Infeasible, choose, quantile};
 use crate::goal::{Goal, Limits};
 use crate::normal;
-use crate::predict::{Estimate, Measurement, Predictor};
+use crate::predict::{Estimate, Measurement, Predictor, Source};
 use crate::rng::Rng;
 use crate::setting::{Knobs, Point, Setting};
 
@@ -57,6 +57,8 @@ pub struct Search {
     goal: Goal,
     options: SearchOptions,
     measured: Vec<Measurement>,
+    /// What is known of other jobs.
+    sources: Vec<Source>,
     /// By setting of the space: cannot be had, or is known to break a limit that is not predicted.
     forbidden: Vec<bool>,
     /// Measurements that were there before this search began and are not counted.
@@ -99,7 +101,23 @@ impl Search {
         let knobs = Knobs::of(&space);
         let forbidden = vec![false; space.len()];
         let rng = Rng::new(options.seed);
-        Self { space, knobs, goal, options, measured: Vec::new(), forbidden, given: 0, retreats: 0, rng }
+        Self {
+            space,
+            knobs,
+            goal,
+            options,
+            measured: Vec::new(),
+            sources: Vec::new(),
+            forbidden,
+            given: 0,
+            retreats: 0,
+            rng,
+        }
+    }
+
+    /// Adds what is known of another job: it is believed as far as it helps to predict what is measured of this one.
+    pub fn learn_from(&mut self, source: Source) {
+        self.sources.push(source);
     }
 
     /// Adds what was measured.
@@ -183,9 +201,14 @@ impl Search {
         self.measured.iter().any(|m| m.setting == *setting)
     }
 
+    /// Fits what was measured.
+    pub fn predictor(&self) -> Predictor {
+        Predictor::fit_with(&self.knobs, &self.measured, &self.sources)
+    }
+
     /// Fits and predicts.
     pub fn outlook(&self) -> Outlook {
-        let predictor = Predictor::fit(&self.knobs, &self.measured);
+        let predictor = self.predictor();
         let predictions = predictor.predict(&self.space);
         let mut candidates: Vec<Candidate> = self
             .space
@@ -233,7 +256,9 @@ impl Search {
         }
         let (time_s, time_error) = weighted(same.iter().filter_map(|m| Some((m.time_s?, m.time_error))));
         let (power_w, power_error) = weighted(same.iter().filter_map(|m| Some((m.power_w?, m.power_error))));
-        Some(Measurement { setting: *setting, time_s, power_w, time_error, power_error })
+        let shares: Vec<f64> = same.iter().filter_map(|m| m.stall_share).collect();
+        let stall_share = footplate_core::stats::mean(&shares);
+        Some(Measurement { setting: *setting, time_s, power_w, time_error, power_error, stall_share })
     }
 
     /// A measured setting that is better than the choice and holds the limits by its figures, but not surely enough: a
@@ -290,7 +315,7 @@ impl Search {
             let index = self.filling(&open, false);
             return Some(self.space[index]);
         }
-        let predictor = Predictor::fit(&self.knobs, &self.measured);
+        let predictor = self.predictor();
         let everywhere: Vec<usize> = (0..self.space.len()).collect();
         let index = self.most_telling(&open, &everywhere, &predictor);
         Some(self.space[index])

@@ -110,6 +110,7 @@ impl ProfileRecord {
             power_w: power.map(|p| p.mean_w),
             time_error: self.step_error_s / self.step_s,
             power_error: power.map_or(0.0, |p| p.error_w / POWER_ERRORS / p.mean_w),
+            stall_share: Some(self.stall_share).filter(|share| share.is_finite()),
         }
     }
 }

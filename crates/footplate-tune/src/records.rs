@@ -3,10 +3,14 @@
 //! A line is `{"v":1,"crc32":"0123abcd","record":{…}}` and a newline; the checksum is the CRC-32 (IEEE 802.3) of
 //! the bytes of the record's JSON. `docs/profile-records.md` describes the fields.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::predict::{Measurement, Source};
 use crate::profiler::ProfileRecord;
+use crate::setting::{Knobs, Setting};
 
 /// The version that this program writes.
 pub const VERSION: u32 = 1;
@@ -24,6 +28,34 @@ pub struct KeptProfile {
     pub verifies: bool,
     /// What was measured.
     pub profile: ProfileRecord,
+}
+
+impl KeptProfile {
+    /// Whether it is of this job on this machine.
+    pub fn is_of(&self, machine: &str, workload: &str) -> bool {
+        self.machine == machine && self.workload == workload
+    }
+}
+
+/// What kept profiles of other jobs on this machine, and of this job on other machines, can tell of it. Each job is a
+/// source of its own; of a setting that was measured several times the last one counts.
+pub fn sources(kept: &[KeptProfile], machine: &str, workload: &str, knobs: &Knobs) -> Vec<Source> {
+    let mut jobs: BTreeMap<(&str, &str), BTreeMap<Setting, Measurement>> = BTreeMap::new();
+    for one in kept.iter().filter(|k| k.profile.is_sound() && !k.is_of(machine, workload)) {
+        if one.machine == machine || one.workload == workload {
+            let job = jobs.entry((&one.machine, &one.workload)).or_default();
+            job.insert(one.profile.setting, one.profile.measurement());
+        }
+    }
+    let source = |((place, job), measured): ((&str, &str), BTreeMap<Setting, Measurement>)| {
+        let measured: Vec<Measurement> = measured.into_values().collect();
+        if place == machine {
+            Source::same_machine(job, knobs, &measured)
+        } else {
+            Source::other_machine(&format!("{job} on {place}"), &measured)
+        }
+    };
+    jobs.into_iter().filter_map(source).collect()
 }
 
 /// Why a line is not a kept profile.
@@ -139,6 +171,34 @@ mod tests {
         let line = encode(&kept()).unwrap();
         assert_eq!(line, include_str!("golden_profile.txt"));
         assert_eq!(decode(&line), Ok(kept()));
+    }
+
+    #[test]
+    fn sources_are_other_jobs_here_and_this_job_elsewhere() {
+        let of = |machine: &str, workload: &str, cores: u32| {
+            let mut one = kept();
+            (one.machine, one.workload) = (machine.into(), workload.into());
+            one.profile.setting.mode.cpu_cores = Some(cores);
+            one.profile.got = one.profile.setting.mode;
+            one
+        };
+        let mut all = Vec::new();
+        for (machine, workload) in [("here", "job"), ("here", "other"), ("there", "job"), ("there", "other")]
+        {
+            all.extend((1..=5).map(|cores| of(machine, workload, cores)));
+        }
+        // Too few to tell anything.
+        all.extend((1..=3).map(|cores| of("here", "hardly", cores)));
+        // Repeats of one setting, and what was not taken, are not more.
+        all.extend((1..=3).map(|cores| of("here", "hardly", cores)));
+        all.push(KeptProfile {
+            profile: ProfileRecord { throttled: vec!["hot".into()], ..of("here", "hardly", 4).profile },
+            ..of("here", "hardly", 4)
+        });
+        let knobs = Knobs::of(&all.iter().map(|k| k.profile.setting).collect::<Vec<_>>());
+        let found = sources(&all, "here", "job", &knobs);
+        let names: Vec<&str> = found.iter().map(Source::name).collect();
+        assert_eq!(names, ["other", "job on there"]);
     }
 
     #[test]

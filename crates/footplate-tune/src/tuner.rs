@@ -9,6 +9,7 @@ use crate::choose::{Candidate, Choice, Infeasible, WouldDo};
 use crate::goal::{Goal, Limits, Objective};
 use crate::pareto;
 use crate::plan::{Next, Outlook, Search, SearchOptions, Stop};
+use crate::predict::Source;
 use crate::profiler::{Ports, ProfileError, ProfileOptions, ProfileRecord, profile};
 use crate::setting::{Knob, Setting};
 
@@ -199,6 +200,11 @@ impl<'a> Tuner<'a> {
             if counts { self.search.record(measurement) } else { self.search.record_given(measurement) }
         }
         self.records.push(record);
+    }
+
+    /// Takes what is known of another job: it becomes a prior as far as it helps to predict this one.
+    pub fn learn_from(&mut self, source: Source) {
+        self.search.learn_from(source);
     }
 
     /// Plans anew while the job runs, from what was measured before (already told by [`Tuner::resume`]). The present

@@ -55,6 +55,7 @@ fn measured(mode: &PowerMode, error: f64) -> Measurement {
         power_w: Some(power),
         time_error: error,
         power_error: error,
+        stall_share: None,
     }
 }
 
@@ -528,6 +529,7 @@ proptest! {
                 power_w: Some(*power),
                 time_error: 0.0,
                 power_error: 0.0,
+                stall_share: None,
             })
             .collect();
         for prediction in Predictor::fit(&knobs, &measured).predict(&all) {

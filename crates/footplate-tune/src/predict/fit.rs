@@ -6,7 +6,7 @@
 //! found by Gauss-Newton steps; around it the form is linear, and prediction has a closed form.
 
 use super::dual::{Dual, PARAMS};
-use super::form::{Form, Input, Prior};
+use super::form::{Form, Input, Part, Prior};
 use super::kernel::{Kernel, Levels};
 use super::linalg::{Cholesky, Matrix, dot};
 
@@ -36,6 +36,8 @@ pub(crate) struct Fit {
     weights: Vec<f64>,
     /// `L⁻¹ J S` of the samples.
     whitened_jacobian: Matrix,
+    /// `L⁻¹` of the samples less the form with its parameters at their priors.
+    whitened_out: Vec<f64>,
     posterior: Cholesky,
     /// Logarithm of the evidence, for choosing between fits.
     pub(crate) log_evidence: f64,
@@ -70,7 +72,8 @@ impl Problem<'_> {
         let mut residual = Vec::with_capacity(self.samples.len());
         for (row, sample) in self.samples.iter().enumerate() {
             let value = self.form.log_value(&duals, &sample.input);
-            residual.push(sample.log_value - self.scale - value.v);
+            let scale = if sample.input.part == Part::Whole { self.scale } else { 0.0 };
+            residual.push(sample.log_value - scale - value.v);
             for (column, index) in self.active.iter().enumerate() {
                 jacobian.set(row, column, value.d[*index] * self.priors[*index].sd);
             }
@@ -149,7 +152,7 @@ const NOISE_BELIEF: (f64, f64) = (-4.1, 0.8);
 const AMPLITUDE_BELIEF: (f64, f64) = (-3.0, 0.8);
 
 impl Fit {
-    /// Fits `samples`; `None` without any, or if they are not numbers.
+    /// Fits `samples`, those of a part before the others; `None` without any, or if they are not numbers.
     pub(crate) fn of(
         form: Form,
         priors: [Prior; PARAMS],
@@ -157,7 +160,7 @@ impl Fit {
         samples: &[Sample],
         levels: Levels,
     ) -> Option<Self> {
-        if samples.is_empty() || samples.iter().any(|s| !s.log_value.is_finite()) {
+        if levels.parts() == samples.len() || samples.iter().any(|s| !s.log_value.is_finite()) {
             return None;
         }
         let active: Vec<usize> = (0..PARAMS).filter(|i| priors[*i].sd > 0.0).collect();
@@ -187,6 +190,8 @@ impl Fit {
         let whitened_jacobian = gram.forward_matrix(&state.jacobian);
         let posterior = Cholesky::of(&whitened_jacobian.gram_plus_identity())?;
         let weights = gram.solve(&state.residual);
+        let mut whitened_out = problem.centred(state);
+        gram.forward(&mut whitened_out);
         let log_evidence = -problem.cost(state, &gram) - 0.5 * (gram.log_det() + posterior.log_det())
             + belief(&kernel, noise_sd);
         Some(Self {
@@ -201,9 +206,55 @@ impl Fit {
             gram,
             weights,
             whitened_jacobian,
+            whitened_out,
             posterior,
             log_evidence,
         })
+    }
+
+    /// How well each whole sample is predicted by all others: the sum of the logarithms of its density, with the form
+    /// linear around what was found.
+    pub(crate) fn cross_validation(&self) -> f64 {
+        let n = self.weights.len();
+        let mut score = 0.0;
+        // y = f(θ₀) + J (φ − φ₀) + g + noise, with φ integrated out: `out` is y − f(θ₀) + J φ₀, of covariance
+        // C + J Jᵀ; its inverse by Woodbury. A sample left out has the error [K⁻¹ out] / [K⁻¹] and the variance 1 / [K⁻¹].
+        let mut pull = self.whitened_jacobian.transposed_times(&self.whitened_out);
+        self.posterior.forward(&mut pull);
+        for i in self.levels.parts()..n {
+            let mut unit = vec![0.0; n];
+            unit[i] = 1.0;
+            self.gram.forward(&mut unit);
+            let mut through = self.whitened_jacobian.transposed_times(&unit);
+            self.posterior.forward(&mut through);
+            let precision = dot(&unit, &unit) - dot(&through, &through);
+            let weighted = dot(&unit, &self.whitened_out) - dot(&through, &pull);
+            score += 0.5 * (precision.ln() - weighted * weighted / precision);
+        }
+        score
+    }
+
+    /// How sure each parameter is after the fit: its standard deviation.
+    pub(crate) fn param_sds(&self) -> [f64; PARAMS] {
+        let mut sds = self.priors.map(|prior| prior.sd);
+        for (place, index) in self.active.iter().enumerate() {
+            let mut unit = vec![0.0; self.active.len()];
+            unit[place] = 1.0;
+            self.posterior.forward(&mut unit);
+            sds[*index] *= dot(&unit, &unit).sqrt();
+        }
+        sds
+    }
+
+    /// What is left beyond the form at each input: the mean of the correction.
+    pub(crate) fn corrections(&self, inputs: &[Input]) -> Vec<f64> {
+        let mut reader = self.levels.reader(&self.kernel);
+        let mut cross = vec![0.0; self.weights.len()];
+        let correction = |input: &Input| {
+            reader.cross(&input.point, &mut cross);
+            dot(&cross, &self.weights)
+        };
+        inputs.iter().map(correction).collect()
     }
 
     /// The form's parameters as constants, prepared.
@@ -216,7 +267,7 @@ impl Fit {
         let duals = self.prepared();
         let mut knowledge = Knowledge::for_fit(self);
         let mut reader = self.levels.reader(&self.kernel);
-        let widen = student_factor(self.weights.len()).powi(2);
+        let widen = student_factor(self.weights.len() - self.levels.parts()).powi(2);
         inputs
             .iter()
             .map(|input| {
@@ -260,12 +311,13 @@ impl Fit {
 
     /// From covariances with the samples to what they leave open.
     fn digest(&self, value: &Dual, knowledge: &mut Knowledge) {
-        self.gram.forward(&mut knowledge.cross);
+        let parts = self.levels.parts();
+        self.gram.forward_from(parts, &mut knowledge.cross);
         let sensitivity = &mut knowledge.sensitivity;
         for (s, index) in sensitivity.iter_mut().zip(&self.active) {
             *s = value.d[*index] * self.priors[*index].sd;
         }
-        for (row, known) in knowledge.cross.iter().enumerate() {
+        for (row, known) in knowledge.cross.iter().enumerate().skip(parts) {
             let told = self.whitened_jacobian.row(row);
             sensitivity.iter_mut().zip(told).for_each(|(s, t)| *s -= known * t);
         }
@@ -322,14 +374,17 @@ impl Problem<'_> {
         best
     }
 
+    /// The form is `f(θ) ≈ f(θ₀) + J (φ − φ₀)`: with φ integrated out, `y − f(θ₀) + J φ₀` has covariance C + J Jᵀ.
+    fn centred(&self, state: &State) -> Vec<f64> {
+        let offsets = self.offsets(&state.params);
+        let rows = state.residual.iter().enumerate();
+        rows.map(|(r, residual)| residual + dot(state.jacobian.row(r), &offsets)).collect()
+    }
+
     /// The widths of largest evidence, with the form linear around `state`: all of them tried for few samples, one
     /// after the other for many.
     fn choose_widths(&self, state: &State, levels: &Levels) -> Option<(Kernel, f64)> {
-        let offsets = self.offsets(&state.params);
-        // The form is `f(θ) ≈ f(θ₀) + J (φ − φ₀)`: with φ integrated out, `y − f(θ₀) + J φ₀` has covariance C + J Jᵀ.
-        let centred: Vec<f64> = (0..self.samples.len())
-            .map(|r| state.residual[r] + dot(state.jacobian.row(r), &offsets))
-            .collect();
+        let centred = self.centred(state);
         let shapes = LENGTHS.map(|length| levels.shape(length));
         let evidence = |[length, amplitude, noise]: [usize; 3]| {
             let kernel = Kernel { amplitude: AMPLITUDES[amplitude], length: LENGTHS[length] };

@@ -18,6 +18,8 @@ pub(crate) enum Form {
         least_limit: f64,
         /// The smallest by the largest host (cores × clock).
         least_host: f64,
+        /// The most workers by the most cores; `None`: not both vary.
+        workers_by_cores: Option<f64>,
     },
     /// Mean watts.
     Power {
@@ -44,6 +46,15 @@ pub(crate) struct Input {
     pub(crate) busy: Busy,
     /// What another workload showed beyond its own form at this point (0: nothing is known).
     pub(crate) hint: f64,
+    pub(crate) part: Part,
+}
+
+/// Which part of a quantity a sample is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The share of the time that does not wait for the data pipeline.
+    Unstalled,
 }
 
 /// The largest by the smallest value of the host's knobs.
@@ -104,16 +115,13 @@ mod power {
 pub(crate) const HINT: usize = 17;
 
 impl Form {
-    /// What is believed of each parameter with the knobs that vary. `hinted`: whether inputs carry hints.
-    pub(crate) fn priors(self, knobs: &Knobs, hinted: bool) -> [Prior; PARAMS] {
+    /// What is believed of each parameter with the knobs that vary. `stalls`: whether steps were seen to wait for data.
+    pub(crate) fn priors(self, knobs: &Knobs, stalls: bool) -> [Prior; PARAMS] {
         let mut priors = [Prior { mean: 0.0, sd: 0.0 }; PARAMS];
         let mut set = |index: usize, mean: f64, sd: f64| priors[index] = Prior { mean, sd };
         match self {
-            Self::Time { .. } => time_priors(knobs, &mut set),
+            Self::Time { .. } => time_priors(knobs, stalls, &mut set),
             Self::Power { .. } => power_priors(knobs, &mut set),
-        }
-        if hinted {
-            set(HINT, 0.5, 0.5);
         }
         priors
     }
@@ -135,6 +143,17 @@ impl Form {
         })
     }
 
+    /// Whether a parameter is an amount of work or power, by the scale.
+    pub(crate) fn is_amount(self, index: usize) -> bool {
+        match self {
+            Self::Time { .. } => {
+                [time::FIXED, time::SERIAL, time::PARALLEL, time::GPU, time::MEMORY, time::DEMAND]
+                    .contains(&index)
+            }
+            Self::Power { .. } => [power::IDLE, power::CPU, power::GPU, power::MEMORY].contains(&index),
+        }
+    }
+
     /// Logarithm of the quantity by its scale, with prepared parameters.
     pub(crate) fn log_value(self, p: &[Dual; PARAMS], input: &Input) -> Dual {
         match self {
@@ -148,7 +167,7 @@ fn any(knobs: &Knobs, of: &[Knob]) -> bool {
     of.iter().any(|knob| knobs.varies(*knob))
 }
 
-fn time_priors(knobs: &Knobs, set: &mut impl FnMut(usize, f64, f64)) {
+fn time_priors(knobs: &Knobs, stalls: bool, set: &mut impl FnMut(usize, f64, f64)) {
     let cores = any(knobs, &[Knob::Cores, Knob::Workers]);
     let host = cores || any(knobs, &[Knob::CpuClock, Knob::BatchSize]);
     let limit = knobs.varies(Knob::PowerLimit);
@@ -157,8 +176,10 @@ fn time_priors(knobs: &Knobs, set: &mut impl FnMut(usize, f64, f64)) {
     let batch = knobs.varies(Knob::BatchSize);
     let off = -30.0;
     set(time::FIXED, -2.3, 1.5);
+    // Without cores to choose the pipeline's rate is a constant of the host's clock: it is told from the rest by its stalls.
+    let pipeline = cores || stalls;
     set(time::SERIAL, if host { -2.5 } else { off }, if host { 1.5 } else { 0.0 });
-    set(time::PARALLEL, if cores { -2.3 } else { off }, if cores { 1.5 } else { 0.0 });
+    set(time::PARALLEL, if pipeline { -2.3 } else { off }, if pipeline { 1.5 } else { 0.0 });
     set(time::GPU, if gpu { -1.0 } else { off }, if gpu { 1.0 } else { 0.0 });
     set(time::MEMORY, if memory { -1.8 } else { off }, if memory { 1.2 } else { 0.0 });
     let when = |on: bool, sd: f64| if on { sd } else { 0.0 };
@@ -167,7 +188,7 @@ fn time_priors(knobs: &Knobs, set: &mut impl FnMut(usize, f64, f64)) {
     set(time::GPU_POWER, 0.0, when(gpu, 0.12));
     set(time::MEMORY_POWER, 0.0, when(memory, 0.2));
     set(time::DEVICE_OVERLAP, 0.0, when(gpu && memory, 1.0));
-    set(time::HOST_OVERLAP, 0.0, when(host && (gpu || memory), 1.0));
+    set(time::HOST_OVERLAP, 0.0, when((host || stalls) && (gpu || memory), 1.0));
     set(time::FLOOR, 0.0, when(limit, 1.2));
     set(time::DEMAND, -0.7, when(limit, 0.5));
     set(time::CURVE, 0.7, when(limit, 0.4));
@@ -209,12 +230,19 @@ fn power_priors(knobs: &Knobs, set: &mut impl FnMut(usize, f64, f64)) {
 impl Form {
     /// The time and the shares of it that host and device are busy.
     pub(crate) fn log_time(self, p: &[Dual; PARAMS], input: &Input) -> (Dual, Busy) {
-        let (least_limit, least_host) = match self {
-            Self::Time { least_limit, least_host } => (least_limit, least_host),
-            Self::Power { .. } => (1.0, 1.0),
+        let (least_limit, least_host, workers_by_cores) = match self {
+            Self::Time { least_limit, least_host, workers_by_cores } => {
+                (least_limit, least_host, workers_by_cores)
+            }
+            Self::Power { .. } => (1.0, 1.0, None),
         };
         let x = &input.point;
-        let cores = x[Knob::Cores as usize].min(x[Knob::Workers as usize]);
+        let cores = x[Knob::Cores as usize];
+        // More workers than cores do no more work.
+        let loaders = match workers_by_cores {
+            Some(most) => cores.min(most * x[Knob::Workers as usize]) / most.min(1.0),
+            None => cores * x[Knob::Workers as usize],
+        };
         let [cpu, gpu, emc, limit, batch] =
             [Knob::CpuClock, Knob::GpuClock, Knob::EmcClock, Knob::PowerLimit, Knob::BatchSize]
                 .map(|knob| x[knob as usize]);
@@ -225,7 +253,7 @@ impl Form {
         let stolen = p[time::STOLEN].scale(-0.95 * least_host / (cores * cpu));
         let cpu_slow = cpu_slow * (one + stolen).recip();
         let serial = p[time::SERIAL] * cpu_slow;
-        let parallel = p[time::PARALLEL] * cpu_slow * slowdown(cores, p[time::CORE_POWER]);
+        let parallel = p[time::PARALLEL] * cpu_slow * slowdown(loaders, p[time::CORE_POWER]);
         let mut gpu_slow = slowdown(gpu, p[time::GPU_POWER]);
         if limit < 1.0 || p[time::DEMAND].d[time::DEMAND] != 0.0 {
             gpu_slow = gpu_slow * limit_slowdown(p, limit, least_limit, batch);
@@ -235,13 +263,17 @@ impl Form {
         let memory = p[time::MEMORY] * slowdown(emc, p[time::MEMORY_POWER]);
         let device = compute.overlap(memory, p[time::DEVICE_OVERLAP]);
         let beside = parallel.overlap(device, p[time::HOST_OVERLAP]);
-        let total = p[time::FIXED] + serial + beside;
+        let own = p[time::FIXED] + serial;
+        let total = own + beside;
         let busy = Busy {
             host: ((serial.v + parallel.v) / total.v).min(1.0),
             device: (device.v / total.v).min(1.0),
         };
-        let hint = p[time::HINT].scale(input.hint);
-        (total.ln() + hint, busy)
+        let log = match input.part {
+            Part::Whole => total.ln() + p[time::HINT].scale(input.hint),
+            Part::Unstalled => (own + device).ln() + total.ln().scale(-1.0),
+        };
+        (log, busy)
     }
 }
 

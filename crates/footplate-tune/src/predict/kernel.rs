@@ -1,6 +1,7 @@
 //! The covariance of what the physical form leaves: near settings leave alike.
 
 use super::fit::Sample;
+use super::form::Part;
 use super::linalg::{Cholesky, Matrix};
 use crate::setting::{Knob, Knobs, Point};
 
@@ -36,12 +37,26 @@ pub(crate) struct Levels {
     knobs: Knobs,
     varying: Vec<usize>,
     positions: Vec<Point>,
+    /// So many of the first samples have no correction: they are of a part of the quantity.
+    parts: usize,
 }
 
 impl Levels {
-    pub(crate) fn of(knobs: &Knobs, points: impl Iterator<Item = Point>) -> Self {
-        let positions = points.map(|point| knobs.position(&point)).collect();
-        Self { knobs: knobs.clone(), varying: knobs.varying().map(|k| k as usize).collect(), positions }
+    /// Of samples in order, those of a part of the quantity before the others.
+    pub(crate) fn of(knobs: &Knobs, samples: &[Sample]) -> Self {
+        let positions = samples.iter().map(|s| knobs.position(&s.input.point)).collect();
+        let parts = samples.iter().take_while(|s| s.input.part != Part::Whole).count();
+        Self {
+            knobs: knobs.clone(),
+            varying: knobs.varying().map(|k| k as usize).collect(),
+            positions,
+            parts,
+        }
+    }
+
+    /// Samples at the beginning that have no correction.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
     }
 
     fn correlation(&self, a: &Point, b: &Point, length: f64) -> f64 {
@@ -61,7 +76,10 @@ impl Levels {
     /// Correlations of the samples with each other.
     pub(crate) fn shape(&self, length: f64) -> Matrix {
         let n = self.positions.len();
-        Matrix::from_fn(n, n, |i, j| self.correlation(&self.positions[i], &self.positions[j], length))
+        Matrix::from_fn(n, n, |i, j| {
+            let whole = i >= self.parts && j >= self.parts;
+            if whole { self.correlation(&self.positions[i], &self.positions[j], length) } else { 0.0 }
+        })
     }
 
     /// Factor of the covariance of the samples: correction and noise.
@@ -77,7 +95,8 @@ impl Levels {
         samples: &[Sample],
     ) -> Option<Cholesky> {
         let covariance = Matrix::from_fn(samples.len(), samples.len(), |i, j| {
-            let noise = if i == j { noise_sd * noise_sd + samples[i].extra_variance } else { 0.0 };
+            let own = if i < self.parts { 0.0 } else { noise_sd * noise_sd };
+            let noise = if i == j { own + samples[i].extra_variance } else { 0.0 };
             kernel.variance() * shape.at(i, j) + noise
         });
         Cholesky::of(&covariance)
@@ -114,6 +133,8 @@ impl Reader<'_> {
     /// Covariances of a point with each sample.
     pub(crate) fn cross(&mut self, point: &Point, into: &mut [f64]) {
         let variance = self.kernel.variance();
+        let (parts, into) = into.split_at_mut(self.levels.parts);
+        parts.fill(0.0);
         if self.seen.is_empty() {
             into.fill(variance);
             return;
@@ -143,7 +164,7 @@ impl Reader<'_> {
             Err(index) => {
                 let here = self.levels.knobs.position(point)[knob];
                 let near = |there: &Point| matern((here - there[knob]).abs() / self.kernel.length);
-                let row = self.levels.positions.iter().map(near).collect();
+                let row = self.levels.positions[self.levels.parts..].iter().map(near).collect();
                 self.seen[slot].values.insert(index, value);
                 self.seen[slot].rows.insert(index, row);
                 index

@@ -85,9 +85,14 @@ impl Cholesky {
 
     /// Solves `L x = v` in place.
     pub(crate) fn forward(&self, v: &mut [f64]) {
-        for i in 0..v.len() {
+        self.forward_from(0, v);
+    }
+
+    /// The same where the first `zeros` of `v` are zero.
+    pub(crate) fn forward_from(&self, zeros: usize, v: &mut [f64]) {
+        for i in zeros..v.len() {
             let row = self.0.row(i);
-            v[i] = (v[i] - dot(&row[..i], &v[..i])) / row[i];
+            v[i] = (v[i] - dot(&row[zeros..i], &v[zeros..i])) / row[i];
         }
     }
 

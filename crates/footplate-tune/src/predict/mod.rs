@@ -6,5 +6,7 @@ mod form;
 mod kernel;
 mod linalg;
 mod predictor;
+mod transfer;
 
 pub use predictor::{Estimate, Measurement, Prediction, Predictor, Z90};
+pub use transfer::{SOURCE_LEAST, Source};

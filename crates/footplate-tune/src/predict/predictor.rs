@@ -4,8 +4,9 @@ use footplate_core::stats;
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, LogNormal, Sample};
-use super::form::{Busy, Form, Input, Slowest};
+use super::form::{Busy, Form, Input, Part, Slowest};
 use super::kernel::Levels;
+use super::transfer::{self, Kind, Source};
 use crate::setting::{Knob, Knobs, Setting};
 
 /// What was measured at one setting: per unit of work (a step, a picture, an epoch: the same for all).
@@ -21,6 +22,8 @@ pub struct Measurement {
     pub time_error: f64,
     /// The same of the power.
     pub power_error: f64,
+    /// Share of the time that the job waited for its data pipeline, where it is known.
+    pub stall_share: Option<f64>,
 }
 
 impl Measurement {
@@ -85,17 +88,45 @@ pub struct Predictor {
     power: Option<Fit>,
     /// Correlation of the errors of time and power.
     correlation: f64,
+    /// What time and power were told by.
+    sources: [Option<Source>; 2],
 }
+
+/// Waits for data below this share are not told from none.
+const STALL_LEAST: f64 = 0.02;
+/// How exactly a share of waiting tells of the job's own work: what runs beside it disturbs it.
+const STALL_ERROR: f64 = 0.02;
+/// A larger share of waiting leaves too little to tell of.
+const STALL_MOST: f64 = 0.95;
 
 impl Predictor {
     /// Fits what was measured. Measurements that are not positive numbers count as not there.
     pub fn fit(knobs: &Knobs, measured: &[Measurement]) -> Self {
+        Self::fit_with(knobs, measured, &[])
+    }
+
+    /// The same with what other jobs tell, as far as it helps to predict what was measured of this one.
+    pub fn fit_with(knobs: &Knobs, measured: &[Measurement], sources: &[Source]) -> Self {
         let least_limit = knobs.least_share(Knob::PowerLimit);
-        let form =
-            Form::Time { least_limit, least_host: 1.0 / (slowest(knobs).clock * slowest(knobs).cores) };
+        let both = knobs.varies(Knob::Cores) && knobs.varies(Knob::Workers);
+        let form = Form::Time {
+            least_limit,
+            least_host: 1.0 / (slowest(knobs).clock * slowest(knobs).cores),
+            workers_by_cores: both.then(|| knobs.largest(Knob::Workers) / knobs.largest(Knob::Cores)),
+        };
         let inputs: Vec<Input> = measured.iter().map(|m| input(knobs, &m.setting)).collect();
-        let times: Vec<Sample> = samples(&inputs, measured, |m| (m.time_s, m.time_error));
-        let time = fit(form, knobs, &times);
+        let mut times = stalls(&inputs, measured);
+        let has_stalls = !times.is_empty();
+        times.extend(samples(&inputs, measured, |m| (m.time_s, m.time_error)));
+        let mut used = [None, None];
+        let mut fit = |kind: Kind, form: Form, stalls: bool, samples: &[Sample]| {
+            let levels = Levels::of(knobs, samples);
+            let fresh = Fit::of(form, form.priors(knobs, stalls), scale(samples), samples, levels)?;
+            let (best, source) = transfer::better(kind, fresh, knobs, samples, sources);
+            used[kind as usize] = source.map(|index| sources[index].clone());
+            Some(best)
+        };
+        let time = fit(Kind::Time, form, has_stalls, &times);
         let mut inputs = inputs;
         if let Some(time) = &time {
             add_busy(time, &mut inputs);
@@ -104,17 +135,39 @@ impl Predictor {
         let scale = scale(&powers).exp();
         let limit_by_scale = knobs.largest(Knob::PowerLimit) / 1e3 / scale;
         let form = Form::Power { limit_by_scale, slowest: slowest(knobs) };
-        let power = fit(form, knobs, &powers);
-        Self { knobs: knobs.clone(), time, power, correlation: 0.0 }
+        let power = fit(Kind::Power, form, false, &powers);
+        Self { knobs: knobs.clone(), time, power, correlation: 0.0, sources: used }
+    }
+
+    /// The other jobs that time and power are predicted with the help of; `None`: none helped.
+    pub fn helped_by(&self) -> [Option<&str>; 2] {
+        [&self.sources[0], &self.sources[1]].map(|source| source.as_ref().map(Source::name))
+    }
+
+    pub(super) fn fit_of(&self, kind: Kind) -> Option<&Fit> {
+        match kind {
+            Kind::Time => self.time.as_ref(),
+            Kind::Power => self.power.as_ref(),
+        }
+    }
+
+    /// Gives inputs what the source of a quantity's fit knows of them.
+    fn add_hints(&self, kind: Kind, inputs: &mut [Input]) {
+        if let Some(source) = &self.sources[kind as usize] {
+            let hints = transfer::hints(kind, source, inputs);
+            inputs.iter_mut().zip(hints).for_each(|(input, hint)| input.hint = hint);
+        }
     }
 
     /// Predicts each setting.
     pub fn predict(&self, settings: &[Setting]) -> Vec<Prediction> {
         let mut inputs: Vec<Input> = settings.iter().map(|setting| input(&self.knobs, setting)).collect();
+        self.add_hints(Kind::Time, &mut inputs);
         let times = self.time.as_ref().map(|time| time.predict(&inputs));
         if let Some(time) = self.time.as_ref().filter(|_| self.power.is_some()) {
             add_busy(time, &mut inputs);
         }
+        self.add_hints(Kind::Power, &mut inputs);
         let powers = self.power.as_ref().map(|power| power.predict(&inputs));
         (0..settings.len())
             .map(|i| {
@@ -148,10 +201,12 @@ impl Predictor {
             gains.iter_mut().zip(fit.gain(of, over)).for_each(|(sum, gain)| *sum += gain);
         };
         if let Some(time) = &self.time {
+            self.add_hints(Kind::Time, &mut inputs);
             add(time, &inputs);
             add_busy(time, &mut inputs);
         }
         if let Some(power) = &self.power {
+            self.add_hints(Kind::Power, &mut inputs);
             add(power, &inputs);
         }
         gains
@@ -192,7 +247,8 @@ impl Predictor {
 }
 
 fn input(knobs: &Knobs, setting: &Setting) -> Input {
-    Input { point: knobs.point(setting), busy: Busy { host: 1.0, device: 1.0 }, hint: 0.0 }
+    let busy = Busy { host: 1.0, device: 1.0 };
+    Input { point: knobs.point(setting), busy, hint: 0.0, part: Part::Whole }
 }
 
 fn slowest(knobs: &Knobs) -> Slowest {
@@ -219,12 +275,22 @@ fn samples(
     inputs.iter().zip(measured).filter_map(sample).collect()
 }
 
-fn scale(samples: &[Sample]) -> f64 {
-    let logs: Vec<f64> = samples.iter().map(|s| s.log_value).collect();
-    stats::quantile(&logs, 0.5).unwrap_or(0.0)
+/// The shares of the time that did not wait for data, where any did.
+fn stalls(inputs: &[Input], measured: &[Measurement]) -> Vec<Sample> {
+    let share = |m: &Measurement| m.stall_share.filter(|s| s.is_finite()).map(|s| s.clamp(0.0, STALL_MOST));
+    if !measured.iter().filter_map(share).any(|s| s >= STALL_LEAST) {
+        return Vec::new();
+    }
+    let sample = |(input, measurement): (&Input, &Measurement)| {
+        let work = 1.0 - share(measurement)?;
+        let error = STALL_ERROR / work;
+        let input = Input { part: Part::Unstalled, ..*input };
+        Some(Sample { input, log_value: work.ln(), extra_variance: error * error })
+    };
+    inputs.iter().zip(measured).filter_map(sample).collect()
 }
 
-fn fit(form: Form, knobs: &Knobs, samples: &[Sample]) -> Option<Fit> {
-    let levels = Levels::of(knobs, samples.iter().map(|s| s.input.point));
-    Fit::of(form, form.priors(knobs, false), scale(samples), samples, levels)
+fn scale(samples: &[Sample]) -> f64 {
+    let whole = samples.iter().filter(|s| s.input.part == Part::Whole);
+    stats::quantile(&whole.map(|s| s.log_value).collect::<Vec<f64>>(), 0.5).unwrap_or(0.0)
 }
