@@ -64,24 +64,41 @@ pub struct WouldDo {
     pub energy_j: Option<f64>,
 }
 
-/// Candidates are chosen between by their objective; one that needs another's limits broken never wins.
+/// Settings whose objectives differ by less serve it alike.
+pub(crate) const ALIKE: f64 = 0.005;
+/// By how much the second quantity must be less to decide between settings that are alike.
+pub(crate) const SECOND_LEAST: f64 = 0.03;
+
+/// Candidates are chosen between by their objective; one that needs another's limits broken never wins. Of those that are
+/// alike the one that is clearly better in the second quantity is taken: a job that waits for its data is as fast at a
+/// lower GPU clock.
 pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasible> {
     let mut best: Option<Choice> = None;
+    let mut holding: Vec<Choice> = Vec::new();
     let mut closest: Option<(usize, f64, f64)> = None;
     for (index, candidate) in candidates.iter().enumerate() {
         let Some(objective) = goal.objective_of(&candidate.prediction) else { continue };
         let probability = goal.probability(&candidate.prediction);
         // A limit that the candidate's own figures break is broken, however unsure they are.
         let holds = probability >= goal.confidence && goal.excess(&candidate.prediction) <= 1.0;
-        if holds && best.is_none_or(|b| objective.value < b.objective.value) {
-            best = Some(Choice { index, objective, probability });
+        if holds {
+            let choice = Choice { index, objective, probability };
+            holding.push(choice);
+            best = best.filter(|b| b.objective.value <= objective.value).or(Some(choice));
         }
         let excess = goal.excess(&candidate.prediction);
         if closest.is_none_or(|(_, least, _)| excess < least) {
             closest = Some((index, excess, probability));
         }
     }
-    best.ok_or_else(|| {
+    let second = |choice: &Choice| goal.second_of(&candidates[choice.index].prediction).map(|e| e.value);
+    let thrifty = |best: Choice| {
+        let most = second(&best)? * (1.0 - SECOND_LEAST);
+        let alike = holding.iter().filter(|c| c.objective.value <= best.objective.value * (1.0 + ALIKE));
+        let better = alike.filter_map(|c| Some((second(c).filter(|s| *s <= most)?, *c)));
+        better.min_by(|a, b| a.0.total_cmp(&b.0)).map(|found| found.1)
+    };
+    best.map(|best| thrifty(best).unwrap_or(best)).ok_or_else(|| {
         let z = quantile(goal.confidence);
         let would_do = closest.map_or(WouldDo::default(), |(index, _, _)| {
             let prediction = &candidates[index].prediction;
@@ -153,6 +170,16 @@ mod tests {
         assert!((would - 10.66).abs() < 0.01, "{would}");
         assert_eq!(choose(&under(would * 1.0001), &candidates).unwrap().index, 1);
         assert_eq!(choose(&under(8.0), &[]).unwrap_err().closest, None);
+    }
+
+    #[test]
+    fn of_settings_that_are_alike_the_one_that_draws_less_is_taken() {
+        let candidates =
+            [candidate(1.0, 15.0, 0.0), candidate(1.004, 12.0, 0.0), candidate(1.004, 14.9, 0.0)];
+        assert_eq!(choose(&under(20.0), &candidates).unwrap().index, 1);
+        assert_eq!(choose(&under(20.0), &[candidates[0], candidates[2]]).unwrap().index, 0);
+        let slower = candidate(1.02, 8.0, 0.0);
+        assert_eq!(choose(&under(20.0), &[candidates[0], slower]).unwrap().index, 0);
     }
 
     proptest! {

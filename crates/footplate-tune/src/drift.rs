@@ -170,6 +170,8 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
                 record.step_s *= factor;
                 let doubt = DOUBT * factor.ln().abs() * record.step_s;
                 record.step_error_s = (record.step_error_s * factor).hypot(doubt);
+                // Whether it waits for data more or less than before is not known.
+                record.stall_share = f64::NAN;
             }
             Verdict::Power(factor) => {
                 if let Reading::Value(power) = &mut record.power {

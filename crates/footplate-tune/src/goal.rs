@@ -139,6 +139,15 @@ impl Goal {
         }
     }
 
+    /// What decides between settings that serve the objective alike; `None` if a prediction lacks it, or nothing does.
+    pub fn second_of(&self, prediction: &Prediction) -> Option<Estimate> {
+        match self.objective {
+            Objective::Time => prediction.power_w,
+            Objective::Energy | Objective::Power => prediction.time_s,
+            Objective::Zeus { .. } => None,
+        }
+    }
+
     /// Probability that a prediction holds all limits (as if their errors were independent).
     pub fn probability(&self, prediction: &Prediction) -> f64 {
         let limits = &self.limits;

@@ -1,7 +1,7 @@
 //! Decides what to measure next: first settings that fill the space, then those that tell most about the promising
 //! ones, then those that are expected to improve the choice most under its limits.
 
-use crate::choose::{Candidate, Choice, Infeasible, choose, quantile};
+use crate::choose::{ALIKE, Candidate, Choice, Infeasible, SECOND_LEAST, choose, quantile};
 use crate::goal::{Goal, Limits};
 use crate::normal;
 use crate::predict::{Estimate, Measurement, Predictor, Source};
@@ -412,6 +412,24 @@ impl Search {
         let gains = self.gains(&open, outlook, best.objective.value.ln());
         let (index, gain) = gains.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
         (gain >= CHECK_GAIN).then(|| self.space[index])
+    }
+
+    /// A setting that serves the objective as well as the choice, as far as the model can tell, and is clearly better in the
+    /// second quantity, such as a lower GPU clock for a job that waits for its data. `None`: none is.
+    pub fn thriftier(&self, outlook: &Outlook) -> Option<Setting> {
+        let goal = &outlook.goal;
+        let chosen = outlook.verified?;
+        let most =
+            goal.second_of(&outlook.candidates[chosen.index].prediction)?.value * (1.0 - 2.0 * SECOND_LEAST);
+        let found = self.open().into_iter().filter_map(|index| {
+            let prediction = &outlook.candidates[index].prediction;
+            let objective = goal.objective_of(prediction)?;
+            let second = goal.second_of(prediction)?.value;
+            let alike = objective.value <= chosen.objective.value * (1.0 + ALIKE);
+            (alike && second <= most && goal.probability(prediction) >= goal.confidence)
+                .then_some((second, index))
+        });
+        found.min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| self.space[best.1])
     }
 
     fn open(&self) -> Vec<usize> {

@@ -75,7 +75,7 @@ pub struct ProfileRecord {
     pub step_s: f64,
     /// Standard error of that mean.
     pub step_error_s: f64,
-    /// Share of the time that steps waited for data, 0 to 1.
+    /// Share of the time that steps waited for data, 0 to 1; not a number where it is not known.
     pub stall_share: f64,
     /// Samples in a step, on average.
     pub items: f64,

@@ -269,8 +269,9 @@ impl<'a> Tuner<'a> {
         for _ in 0..SECOND_LOOKS {
             self.check_stop()?;
             let outlook = self.search.outlook();
-            let next = self.search.doubtful(&outlook).or_else(|| self.search.unchecked(&outlook));
-            let Some(setting) = next else { break };
+            let search = &self.search;
+            let next = search.doubtful(&outlook).or_else(|| search.unchecked(&outlook));
+            let Some(setting) = next.or_else(|| search.thriftier(&outlook)) else { break };
             if self.time_is_up() || !self.measure(&setting, Purpose::Verify)? {
                 break;
             }

@@ -507,8 +507,8 @@ proptest! {
             search.record(measured(&modes.modes()[pick % modes.modes().len()], 0.01));
             let now = search.outlook().verified.map(|choice| choice.objective.value);
             if let Some(before) = best {
-                // It may only give way to a better one.
-                prop_assert!(now.is_some_and(|now| now <= before * (1.0 + 1e-9)), "{before} to {now:?}");
+                // It may only give way to a better one, or to one as good that draws less.
+                prop_assert!(now.is_some_and(|now| now <= before * 1.0051), "{before} to {now:?}");
             }
             best = now;
         }

@@ -188,7 +188,9 @@ fn time_priors(knobs: &Knobs, stalls: bool, set: &mut impl FnMut(usize, f64, f64
     set(time::GPU_POWER, 0.0, when(gpu, 0.12));
     set(time::MEMORY_POWER, 0.0, when(memory, 0.2));
     set(time::DEVICE_OVERLAP, 0.0, when(gpu && memory, 1.0));
-    set(time::HOST_OVERLAP, 0.0, when((host || stalls) && (gpu || memory), 1.0));
+    // A pipeline that works ahead is hidden wholly or not at all.
+    let sharp = if stalls { 1.5 } else { 0.0 };
+    set(time::HOST_OVERLAP, sharp, when((host || stalls) && (gpu || memory), 1.0));
     set(time::FLOOR, 0.0, when(limit, 1.2));
     set(time::DEMAND, -0.7, when(limit, 0.5));
     set(time::CURVE, 0.7, when(limit, 0.4));
