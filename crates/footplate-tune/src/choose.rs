@@ -69,13 +69,16 @@ pub(crate) const ALIKE: f64 = 0.005;
 /// By how much the second quantity must be less to decide between settings that are alike.
 pub(crate) const SECOND_LEAST: f64 = 0.03;
 
+/// Candidates that exceed a limit by no more than this share above the least are as close to it.
+const CLOSE: f64 = 0.01;
+
 /// Candidates are chosen between by their objective; one that needs another's limits broken never wins. Of those that are
 /// alike the one that is clearly better in the second quantity is taken: a job that waits for its data is as fast at a
 /// lower GPU clock.
 pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasible> {
     let mut best: Option<Choice> = None;
     let mut holding: Vec<Choice> = Vec::new();
-    let mut closest: Option<(usize, f64, f64)> = None;
+    let mut breaking: Vec<(usize, f64)> = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let Some(objective) = goal.objective_of(&candidate.prediction) else { continue };
         let probability = goal.probability(&candidate.prediction);
@@ -86,10 +89,7 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
             holding.push(choice);
             best = best.filter(|b| b.objective.value <= objective.value).or(Some(choice));
         }
-        let excess = goal.excess(&candidate.prediction);
-        if closest.is_none_or(|(_, least, _)| excess < least) {
-            closest = Some((index, excess, probability));
-        }
+        breaking.push((index, goal.excess(&candidate.prediction)));
     }
     let second = |choice: &Choice| goal.second_of(&candidates[choice.index].prediction).map(|e| e.value);
     let thrifty = |best: Choice| {
@@ -99,8 +99,9 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
         better.min_by(|a, b| a.0.total_cmp(&b.0)).map(|found| found.1)
     };
     best.map(|best| thrifty(best).unwrap_or(best)).ok_or_else(|| {
+        let closest = closest(goal, candidates, &breaking);
         let z = quantile(goal.confidence);
-        let would_do = closest.map_or(WouldDo::default(), |(index, _, _)| {
+        let would_do = closest.map_or(WouldDo::default(), |index| {
             let prediction = &candidates[index].prediction;
             let enough = |limit: Option<f64>, estimate: Option<Estimate>| {
                 let limit = limit?;
@@ -112,8 +113,19 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
                 energy_j: enough(goal.limits.energy_j, prediction.energy_j),
             }
         });
-        Infeasible { closest: closest.map(|c| c.0), probability: closest.map_or(0.0, |c| c.2), would_do }
+        let probability = closest.map_or(0.0, |index| goal.probability(&candidates[index].prediction));
+        Infeasible { closest, probability, would_do }
     })
+}
+
+/// Of candidates that come about as close to the limits as any, the one that serves the objective best: who has to
+/// break a limit by a percent more or less wants the better mode.
+fn closest(goal: &Goal, candidates: &[Candidate], breaking: &[(usize, f64)]) -> Option<usize> {
+    let least = breaking.iter().map(|b| b.1).fold(f64::INFINITY, f64::min);
+    let near = breaking.iter().filter(|b| b.1 <= least * (1.0 + CLOSE));
+    let objective = |index: usize| goal.objective_of(&candidates[index].prediction).map(|e| e.value);
+    let scored = near.filter_map(|b| Some((objective(b.0)?, b.0)));
+    scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1)
 }
 
 /// How many standard deviations above the median a probability lies, by bisection.
@@ -170,6 +182,9 @@ mod tests {
         assert!((would - 10.66).abs() < 0.01, "{would}");
         assert_eq!(choose(&under(would * 1.0001), &candidates).unwrap().index, 1);
         assert_eq!(choose(&under(8.0), &[]).unwrap_err().closest, None);
+        // Of two as close the faster one.
+        let near = [candidate(3.0, 10.0, 0.05), candidate(2.0, 10.05, 0.05), candidate(1.0, 10.2, 0.05)];
+        assert_eq!(choose(&under(8.0), &near).unwrap_err().closest, Some(1));
     }
 
     #[test]

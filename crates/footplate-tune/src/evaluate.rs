@@ -148,6 +148,9 @@ pub struct Row {
     pub regret_pct_p95: Option<f64>,
     /// What a budget limits; `None`: there is none, and the objective alone decides.
     pub limit: Option<Target>,
+    /// Share of the budgets under which nothing was chosen: no measured (or for random settings, predicted) one held it
+    /// surely enough. The other figures are of choices; a refusal is none.
+    pub refused_fraction: Option<f64>,
     /// Share of the choices that truly break their limit; `None` without a limit.
     pub limit_broken_fraction: Option<f64>,
     /// By how much those break it, on average; `None` if none does.
@@ -244,13 +247,21 @@ struct Regret {
     used: usize,
 }
 
+/// Choices under a sweep of budgets.
+#[derive(Default)]
+struct Regrets {
+    limit: Option<Target>,
+    made: Vec<Regret>,
+    refused: usize,
+}
+
 fn row(
     workload: &str,
     target: Target,
     sampling: Sampling,
     profiles: usize,
     draws: &[Errors],
-    regrets: &(Option<Target>, Vec<Regret>),
+    regrets: &Regrets,
 ) -> Row {
     let of = |f: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<f64> {
         let errors = |draw: &Errors| draw.0[target as usize].iter().map(|m| m.0).collect::<Vec<f64>>();
@@ -260,7 +271,8 @@ fn row(
     let median = |values: &[f64]| stats::quantile(values, 0.5);
     let inside: Vec<f64> =
         draws.iter().flat_map(|d| &d.0[target as usize]).map(|m| f64::from(u8::from(m.1))).collect();
-    let (limit, regrets) = regrets;
+    let Regrets { limit, made: regrets, refused } = regrets;
+    let asked = regrets.len() + refused;
     let regret: Vec<f64> = regrets.iter().map(|r| r.regret_pct).collect();
     // A tenth of a percent above is within what figures are told to.
     let broken: Vec<f64> = regrets.iter().filter_map(|r| r.excess_pct).filter(|e| *e > 0.1).collect();
@@ -278,6 +290,7 @@ fn row(
         regret_pct_mean: stats::mean(&regret),
         regret_pct_p95: stats::quantile(&regret, 0.95),
         limit: *limit,
+        refused_fraction: limit.filter(|_| asked > 0).map(|_| *refused as f64 / asked as f64),
         limit_broken_fraction: limit
             .filter(|_| !regrets.is_empty())
             .map(|_| broken.len() as f64 / regrets.len() as f64),
@@ -380,13 +393,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Choices that minimise `target` under a sweep of budgets of another quantity.
-    fn regrets(
-        &self,
-        target: Target,
-        sampling: Sampling,
-        profiles: usize,
-        options: &Options,
-    ) -> (Option<Target>, Vec<Regret>) {
+    fn regrets(&self, target: Target, sampling: Sampling, profiles: usize, options: &Options) -> Regrets {
         let has = |t: Target| self.targets().contains(&t);
         let limit = match target {
             Target::Time if has(Target::Power) => Some(Target::Power),
@@ -394,7 +401,7 @@ impl<'a> Bench<'a> {
             _ => None,
         };
         let budgets = limit.map_or(vec![None], |limit| self.budgets(target, limit, options.budgets));
-        let mut regrets = Vec::new();
+        let mut regrets = Regrets { limit, ..Regrets::default() };
         for seed in 0..options.seeds {
             // Random settings do not depend on the budget: one fit serves all.
             let drawn = (sampling == Sampling::Random).then(|| self.drawn(profiles, seed));
@@ -402,16 +409,16 @@ impl<'a> Bench<'a> {
                 let limit = limit.zip(*budget);
                 let goal = goal(target, limit, options.confidence);
                 let (chosen, used) = match &drawn {
-                    Some(candidates) => {
-                        let choice = choose(&goal, candidates);
-                        (choice.map_or_else(|refusal| refusal.closest, |c| Some(c.index)), profiles)
-                    }
+                    Some(candidates) => (choose(&goal, candidates).ok().map(|c| c.index), profiles),
                     None => self.chosen_by_search(&goal, profiles, seed),
                 };
-                regrets.extend(chosen.and_then(|index| self.regret(index, target, limit, used)));
+                match chosen.and_then(|index| self.regret(index, target, limit, used)) {
+                    Some(regret) => regrets.made.push(regret),
+                    None => regrets.refused += 1,
+                }
             }
         }
-        (limit, regrets)
+        regrets
     }
 
     /// Budgets in equal ratios between the least that any setting needs and what the best setting without a limit
@@ -460,7 +467,7 @@ impl<'a> Bench<'a> {
         search.outlook().candidates
     }
 
-    /// The whole search; its choice is a measured setting, or the closest to the limits.
+    /// The whole search; its choice is a measured setting.
     fn chosen_by_search(&self, goal: &Goal, profiles: usize, seed: u64) -> (Option<usize>, usize) {
         let mut rng = Rng::new(seed);
         let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
@@ -469,14 +476,7 @@ impl<'a> Bench<'a> {
             let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
             search.record(self.measure(index, &mut rng));
         }
-        let outlook = search.outlook();
-        let closest = || {
-            let measured: Vec<usize> =
-                (0..self.settings.len()).filter(|i| outlook.candidates[*i].measured).collect();
-            let few: Vec<Candidate> = measured.iter().map(|i| outlook.candidates[*i]).collect();
-            choose(&outlook.goal, &few).map_or_else(|r| r.closest, |c| Some(c.index)).map(|i| measured[i])
-        };
-        (outlook.verified.map(|c| c.index).or_else(closest), search.used())
+        (search.outlook().verified.map(|c| c.index), search.used())
     }
 }
 
