@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seeds = arguments.next().ok_or(usage)?.parse()?;
     let options = Options { profiles, seeds, ..Options::default() };
     println!(
-        "workload | target | sampling | profiles | MAPE % | p95 % | in 90 % | regret % | refused % | broken % | by %"
+        "workload | target | sampling | profiles | MAPE % | p95 % | in 90 % | regret % | to shown % | refused % | broken % | by %"
     );
     for file in arguments {
         let (path, only) = match file.split_once(".csv:") {
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     value.map_or("-".to_owned(), |v| format!("{:.2}", v * factor))
                 };
                 println!(
-                    "{workload} | {:?} | {:?} | {} | {} | {} | {} | {} | {} | {} | {}",
+                    "{workload} | {:?} | {:?} | {} | {} | {} | {} | {} | {} | {} | {} | {}",
                     row.target,
                     row.sampling,
                     row.profiles,
@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     shown(row.p95_pct, 1.0),
                     shown(row.coverage90, 1.0),
                     shown(row.regret_pct_mean, 1.0),
+                    shown(row.regret_to_shown_pct_mean, 1.0),
                     shown(row.refused_fraction, 100.0),
                     shown(row.limit_broken_fraction, 100.0),
                     shown(row.limit_excess_pct_mean, 1.0),

@@ -1,5 +1,5 @@
 //! What 24 known settings of one job help to predict another, one line for each row: `transfer_tables PROFILES SEEDS
-//! same|other TARGET.csv[:WORKLOAD] SOURCE.csv[:WORKLOAD]`. For `benches/README.md`.
+//! TARGET.csv[:WORKLOAD] SOURCE.csv[:WORKLOAD]`. For `benches/README.md`.
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
 use std::error::Error;
@@ -9,16 +9,15 @@ use footplate_tune::evaluate::{Options, Other, Row, Truth, evaluate, evaluate_wi
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [profiles, seeds, machine, target, source] = arguments.as_slice() else {
+    let [profiles, seeds, target, source] = arguments.as_slice() else {
         return Err(
-            "usage: transfer_tables PROFILES SEEDS same|other TARGET.csv[:WORKLOAD] SOURCE.csv[:WORKLOAD]"
-                .into(),
+            "usage: transfer_tables PROFILES SEEDS TARGET.csv[:WORKLOAD] SOURCE.csv[:WORKLOAD]".into()
         );
     };
     let profiles = profiles.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
     let options = Options { profiles, seeds: seeds.parse()?, ..Options::default() };
     let ((name, table), (other, others)) = (read(target)?, read(source)?);
-    let known = Other { name: &other, table: &others, same_machine: machine == "same" };
+    let known = Other::of(&other, &others, &table);
     let fresh = evaluate(&name, &table, &options);
     let with = evaluate_with(&name, &table, Some(known), &options);
     for (fresh, with) in fresh.iter().zip(&with) {

@@ -4,12 +4,12 @@ use footplate_core::profile_table::ProfileTable;
 use footplate_core::stats;
 use serde::Serialize;
 
-use crate::choose::{Candidate, choose};
+use crate::choose::{choose, quantile};
 use crate::goal::{Goal, Limits, Objective};
-use crate::plan::{Next, Search, SearchOptions};
+use crate::plan::{Next, Outlook, Search, SearchOptions};
 use crate::predict::{Estimate, Measurement, Prediction, Source};
 use crate::rng::Rng;
-use crate::setting::{Knobs, Setting};
+use crate::setting::{Knob, Knobs, Setting};
 
 /// A table's settings with all repeats that were measured of each.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +92,18 @@ pub struct Other<'a> {
     pub same_machine: bool,
 }
 
+impl<'a> Other<'a> {
+    /// A table whose knobs have the same largest values as `target`'s is taken to be of the same machine.
+    pub fn of(name: &'a str, table: &'a [Truth], target: &[Truth]) -> Self {
+        let knobs = |of: &[Truth]| Knobs::of(&of.iter().map(|t| t.setting).collect::<Vec<Setting>>());
+        let (own, theirs) = (knobs(target), knobs(table));
+        // Batch sizes are the job's, not the machine's.
+        let board = |knob: &Knob| *knob != Knob::BatchSize && own.varies(*knob);
+        let same = |knob: Knob| theirs.varies(knob) && own.largest(knob) == theirs.largest(knob);
+        Self { name, table, same_machine: Knob::ALL.into_iter().filter(board).all(same) }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self { profiles: vec![8, 12, 20, 50], seeds: 20, budgets: 8, confidence: 0.9, known: 24 }
@@ -125,6 +137,8 @@ pub enum Sampling {
 pub struct Row {
     /// Which workload of the table.
     pub workload: String,
+    /// The other job of which some settings were known beforehand; `None`: nothing was.
+    pub known: Option<String>,
     /// What is predicted; for the regret: what is minimised.
     pub target: Target,
     /// How settings were picked.
@@ -146,6 +160,9 @@ pub struct Row {
     pub regret_pct_mean: Option<f64>,
     /// The 95th percentile of the same.
     pub regret_pct_p95: Option<f64>,
+    /// The same mean, against the best that one measurement can show to hold the budget: with its error (as fitted)
+    /// it must lie below by a margin for the confidence that was asked for.
+    pub regret_to_shown_pct_mean: Option<f64>,
     /// What a budget limits; `None`: there is none, and the objective alone decides.
     pub limit: Option<Target>,
     /// Share of the budgets under which nothing was chosen: no measured (or for random settings, predicted) one held it
@@ -225,7 +242,8 @@ pub fn evaluate_with(
                 .collect();
             for target in bench.targets() {
                 let regrets = bench.regrets(target, sampling, *profiles, options);
-                rows.push(row(workload, target, sampling, *profiles, &draws, &regrets));
+                let row = row(workload, target, sampling, *profiles, &draws, &regrets);
+                rows.push(Row { known: other.map(|other| other.name.to_owned()), ..row });
             }
         }
     }
@@ -242,6 +260,7 @@ struct Errors([Vec<Miss>; 3]);
 /// One choice under one budget.
 struct Regret {
     regret_pct: f64,
+    to_shown_pct: f64,
     /// Percent above the limit; `None` without a limit.
     excess_pct: Option<f64>,
     used: usize,
@@ -274,11 +293,13 @@ fn row(
     let Regrets { limit, made: regrets, refused } = regrets;
     let asked = regrets.len() + refused;
     let regret: Vec<f64> = regrets.iter().map(|r| r.regret_pct).collect();
+    let to_shown: Vec<f64> = regrets.iter().map(|r| r.to_shown_pct).collect();
     // A tenth of a percent above is within what figures are told to.
     let broken: Vec<f64> = regrets.iter().filter_map(|r| r.excess_pct).filter(|e| *e > 0.1).collect();
     let used: Vec<f64> = regrets.iter().map(|r| r.used as f64).collect();
     Row {
         workload: workload.to_owned(),
+        known: None,
         target,
         sampling,
         profiles,
@@ -289,6 +310,7 @@ fn row(
         coverage90: stats::mean(&inside),
         regret_pct_mean: stats::mean(&regret),
         regret_pct_p95: stats::quantile(&regret, 0.95),
+        regret_to_shown_pct_mean: stats::mean(&to_shown),
         limit: *limit,
         refused_fraction: limit.filter(|_| asked > 0).map(|_| *refused as f64 / asked as f64),
         limit_broken_fraction: limit
@@ -408,12 +430,18 @@ impl<'a> Bench<'a> {
             for budget in &budgets {
                 let limit = limit.zip(*budget);
                 let goal = goal(target, limit, options.confidence);
-                let (chosen, used) = match &drawn {
-                    Some(candidates) => (choose(&goal, candidates).ok().map(|c| c.index), profiles),
-                    None => self.chosen_by_search(&goal, profiles, seed),
+                let searched;
+                let (chosen, outlook, used) = match &drawn {
+                    Some(outlook) => (choose(&goal, &outlook.candidates).ok(), outlook, profiles),
+                    None => {
+                        let (outlook, used) = self.searched(&goal, profiles, seed);
+                        searched = outlook;
+                        (searched.verified, &searched, used)
+                    }
                 };
-                match chosen.and_then(|index| self.regret(index, target, limit, used)) {
-                    Some(regret) => regrets.made.push(regret),
+                let margin = limit.map_or(1.0, |(limit, _)| margin(outlook, limit, options.confidence));
+                match chosen.and_then(|choice| self.regret(choice.index, target, limit, margin)) {
+                    Some(regret) => regrets.made.push(Regret { used, ..regret }),
                     None => regrets.refused += 1,
                 }
             }
@@ -440,23 +468,30 @@ impl<'a> Bench<'a> {
         chosen: usize,
         target: Target,
         limit: Option<(Target, f64)>,
-        used: usize,
+        margin: f64,
     ) -> Option<Regret> {
         let chosen = &self.means[chosen];
-        let allowed = |m: &&Measurement| {
-            limit.is_none_or(|(limit, budget)| value(m, limit).is_some_and(|v| v <= budget))
+        let best = |margin: f64| {
+            let allowed = |m: &&Measurement| {
+                limit.is_none_or(|(limit, budget)| value(m, limit).is_some_and(|v| v <= margin * budget))
+            };
+            let best = self.means.iter().filter(allowed).filter_map(|m| value(m, target));
+            best.fold(f64::INFINITY, f64::min)
         };
-        let best = self.means.iter().filter(allowed).filter_map(|m| value(m, target));
-        let best = best.fold(f64::INFINITY, f64::min);
         let excess_pct =
             limit.and_then(|(limit, budget)| Some(100.0 * (value(chosen, limit)? / budget - 1.0)));
         // A choice that breaks its limit may be "better" than the best that does not: that is no merit.
-        let regret_pct = (100.0 * (value(chosen, target)? / best - 1.0)).max(0.0);
-        Some(Regret { regret_pct, excess_pct, used })
+        let regret = |best: f64| Some((100.0 * (value(chosen, target)? / best - 1.0)).max(0.0));
+        Some(Regret {
+            regret_pct: regret(best(1.0))?,
+            to_shown_pct: regret(best(margin))?,
+            excess_pct,
+            used: 0,
+        })
     }
 
     /// What is known of all settings after measuring random ones.
-    fn drawn(&self, profiles: usize, seed: u64) -> Vec<Candidate> {
+    fn drawn(&self, profiles: usize, seed: u64) -> Outlook {
         let mut rng = Rng::new(seed);
         let picked = rng.sample(self.table.len(), profiles);
         let options = SearchOptions { seed, ..SearchOptions::default() };
@@ -464,11 +499,11 @@ impl<'a> Bench<'a> {
         for index in picked {
             search.record(self.measure(index, &mut rng));
         }
-        search.outlook().candidates
+        search.outlook()
     }
 
-    /// The whole search; its choice is a measured setting.
-    fn chosen_by_search(&self, goal: &Goal, profiles: usize, seed: u64) -> (Option<usize>, usize) {
+    /// The whole search, and how many settings it measured; its choice is one of these.
+    fn searched(&self, goal: &Goal, profiles: usize, seed: u64) -> (Outlook, usize) {
         let mut rng = Rng::new(seed);
         let options = SearchOptions { profiles, seed, ..SearchOptions::default() };
         let mut search = self.search(*goal, options);
@@ -476,8 +511,20 @@ impl<'a> Bench<'a> {
             let Some(index) = self.settings.iter().position(|s| *s == setting) else { break };
             search.record(self.measure(index, &mut rng));
         }
-        (search.outlook().verified.map(|c| c.index), search.used())
+        (search.outlook(), search.used())
     }
+}
+
+/// The share of a budget that a single measurement must lie below to show that it is held.
+fn margin(outlook: &Outlook, limit: Target, confidence: f64) -> f64 {
+    let (time, power) = outlook.predictor.noise();
+    let (time, power) = (time.unwrap_or(0.0), power.unwrap_or(0.0));
+    let error = match limit {
+        Target::Time => time,
+        Target::Power => power,
+        Target::Energy => time.hypot(power),
+    };
+    (-quantile(confidence) * error).exp()
 }
 
 fn one_of(repeats: &[Measurement], rng: &mut Rng) -> Measurement {

@@ -12,6 +12,7 @@ use footplate_train::model::OptimizerKind;
 use footplate_train::settings::ScheduleKind;
 use serde::Deserialize;
 
+use crate::commands::tune::GoalArguments;
 use crate::failure::{Failure, Kind};
 
 /// Everything is optional here: what is not given gets the model's default.
@@ -283,6 +284,8 @@ deserialize_by_parsing!(BatchSize, CacheChoice, Time, Size);
 pub(crate) struct SettingsFile {
     pub(crate) model: Option<String>,
     pub(crate) options: TrainOptions,
+    /// Which mode is wanted.
+    pub(crate) goal: GoalArguments,
 }
 
 impl SettingsFile {
@@ -295,13 +298,15 @@ impl SettingsFile {
 
     fn parse(text: &str) -> Result<Self, toml::de::Error> {
         let mut table: toml::Table = toml::from_str(text)?;
+        let goal = GoalArguments::taken_from(&mut table).map_err(serde::de::Error::custom)?;
         let model = match table.remove("model") {
             Some(value) => Some(value.try_into()?),
             None => None,
         };
-        // Parsed from the text once more where it holds no model, for errors that show the line.
-        let options = if model.is_some() { table.try_into()? } else { toml::from_str(text)? };
-        Ok(Self { model, options })
+        // Parsed from the text once more where it holds nothing else, for errors that show the line.
+        let whole = model.is_none() && goal == GoalArguments::default();
+        let options = if whole { toml::from_str(text)? } else { table.try_into()? };
+        Ok(Self { model, options, goal })
     }
 }
 

@@ -83,12 +83,26 @@ impl WorkloadProfile {
 pub struct SimWorkload {
     board: SimBoard,
     profile: WorkloadProfile,
+    worker_choices: Vec<usize>,
+    /// How much longer each step takes than the model says.
+    slower: f64,
     done: u64,
 }
 
 impl SimWorkload {
     pub(super) fn new(board: SimBoard, profile: WorkloadProfile) -> Self {
-        Self { board, profile, done: 0 }
+        let cores = board.machine().clocks().cores_all as usize;
+        Self { board, profile, worker_choices: (1..=cores).collect(), slower: 1.0, done: 0 }
+    }
+
+    /// The board that it runs on.
+    pub fn board(&self) -> &SimBoard {
+        &self.board
+    }
+
+    /// From now on each step takes `factor` times as long as the model says.
+    pub fn slow_down(&mut self, factor: f64) {
+        self.slower = factor;
     }
 
     /// The time of one step in a mode without noise and throttling: what a perfect profile would find.
@@ -115,7 +129,7 @@ impl SimWorkload {
         let clock = self.board.clock();
         let start = clock.now_ns();
         let work = self.profile.work();
-        let noise = self.board.machine().time_noise();
+        let noise = self.board.machine().time_noise() * self.slower;
         let (mut left, mut stall) = (1.0, 0.0);
         while left > 1e-9 {
             let cost = {
@@ -187,8 +201,10 @@ impl Workload for SimWorkload {
     }
 
     fn worker_choices(&self) -> &[usize] {
-        &[]
+        &self.worker_choices
     }
 
-    fn set_workers(&mut self, _workers: usize) {}
+    fn set_workers(&mut self, workers: usize) {
+        self.profile.loaders = u32::try_from(workers).ok();
+    }
 }

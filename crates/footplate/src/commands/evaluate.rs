@@ -1,10 +1,13 @@
 //! `footplate evaluate`: how well few profiles predict all others of a measured table, and the choices from them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use footplate_tune::evaluate::{NoiseFloor, Options, Row, Sampling, Target, evaluate, noise_floor};
+use footplate_core::profile_table::ProfileTable;
+use footplate_tune::evaluate::{
+    NoiseFloor, Options, Other, Row, Sampling, Target, evaluate, evaluate_with, noise_floor,
+};
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
@@ -14,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   footplate evaluate tx2-xception-600.csv
   footplate evaluate a40-training-power-limit.csv --profiles 12 --seeds 5 --json
+  footplate evaluate tx2-xception-600.csv --transfer tx2-xception-200.csv     what an earlier job's profiles help
 
 The table: workload, cpu_cores, cpu_hz, gpu_hz, emc_hz, power_limit_w, batch_size, and time_s (or
 time_per_epoch_s), power_w, energy_j; empty where there is nothing. Rows with the same knobs are repeats.
@@ -39,6 +43,14 @@ pub(crate) struct EvaluateArguments {
     #[arg(long, value_name = "NAME")]
     workload: Option<String>,
 
+    /// Also with 24 random settings of this table known beforehand: of another job, or of this one on another machine
+    #[arg(long, value_name = "OTHER.csv")]
+    transfer: Option<PathBuf>,
+
+    /// Of these only this workload [default: the same name, or the only one]
+    #[arg(long, value_name = "NAME", requires = "transfer")]
+    transfer_workload: Option<String>,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -47,6 +59,8 @@ pub(crate) struct EvaluateArguments {
 #[derive(Serialize)]
 struct Document {
     file: String,
+    /// The other table, some settings of which are known in the rows that say so.
+    transfer: Option<String>,
     seeds: u32,
     rows: Vec<Row>,
     noise_floors: Vec<Floor>,
@@ -75,8 +89,13 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         seeds: u64::from(arguments.seeds),
         ..Options::default()
     };
+    let other = match &arguments.transfer {
+        Some(path) => Some((path, profile_file::table(path)?)),
+        None => None,
+    };
     let mut document = Document {
         file: arguments.file.display().to_string(),
+        transfer: arguments.transfer.as_ref().map(|path| path.display().to_string()),
         seeds: arguments.seeds,
         rows: Vec::new(),
         noise_floors: Vec::new(),
@@ -91,6 +110,13 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
             output::warning(&format!("{workload}: too few settings, or nothing that can be predicted"));
         }
         document.rows.extend(rows);
+        if let Some((path, table)) = &other {
+            let name = other_workload(arguments, path, table, workload)?;
+            let known = profile_file::truths(path, table, name)?;
+            let label = format!("{}: {name}", path.display());
+            let other = Other::of(&label, &known, &truths);
+            document.rows.extend(evaluate_with(workload, &truths, Some(other), &options));
+        }
     }
     if document.rows.is_empty() {
         let failure = Failure::new(Kind::Data, "the table leaves nothing to evaluate");
@@ -106,6 +132,25 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The workload of the other table that is known beforehand.
+fn other_workload<'a>(
+    arguments: &EvaluateArguments,
+    path: &Path,
+    table: &'a ProfileTable,
+    workload: &str,
+) -> Result<&'a str, Failure> {
+    let all = table.workloads();
+    let wanted = arguments.transfer_workload.as_deref();
+    let found = match (wanted, all.as_slice()) {
+        (None, [only]) => Some(*only),
+        _ => all.iter().copied().find(|name| *name == wanted.unwrap_or(workload)),
+    };
+    found.ok_or_else(|| {
+        let message = format!("{} has no workload `{}`", path.display(), wanted.unwrap_or(workload));
+        Failure::new(Kind::Usage, message).hint(format!("--transfer-workload with one of {}", all.join(", ")))
+    })
+}
+
 fn print(document: &Document) {
     for floor in &document.noise_floors {
         let f = &floor.floor;
@@ -118,13 +163,16 @@ fn print(document: &Document) {
             shown(f.energy_pct, 1.0)
         ));
     }
-    let mut workload = "";
+    let mut before = None;
     for row in &document.rows {
-        if row.workload != workload {
-            workload = &row.workload;
-            output::result(&format!("\n{workload}"));
+        let title = (&row.workload, &row.known);
+        if before != Some(title) {
+            before = Some(title);
+            let known =
+                row.known.as_ref().map_or(String::new(), |other| format!(", some settings of {other} known"));
+            output::result(&format!("\n{}{known}", row.workload));
             output::result(
-                "target  sampling profiles |  error %: mean  median    p95  in 90 % | regret %  p95  limit   broken %  by %",
+                "target  sampling profiles |  error %: mean  median    p95  in 90 % | regret %  p95  to shown  limit   refused %  broken %  by %",
             );
         }
         output::result(&line(row));
@@ -142,7 +190,7 @@ fn line(row: &Row) -> String {
         Target::Energy => "energy",
     };
     format!(
-        "{:<7} {sampling:<8} {:>8} |       {:>9} {:>7} {:>6} {:>9} | {:>8} {:>4}  {:<6} {:>9} {:>5}",
+        "{:<7} {sampling:<8} {:>8} |       {:>9} {:>7} {:>6} {:>9} | {:>8} {:>4} {:>9}  {:<6} {:>10} {:>9} {:>5}",
         name(row.target),
         row.profiles,
         shown(row.mape_pct_median, 1.0),
@@ -151,7 +199,9 @@ fn line(row: &Row) -> String {
         shown(row.coverage90, 100.0),
         shown(row.regret_pct_mean, 1.0),
         shown(row.regret_pct_p95, 1.0),
+        shown(row.regret_to_shown_pct_mean, 1.0),
         row.limit.map_or("-", name),
+        shown(row.refused_fraction, 100.0),
         shown(row.limit_broken_fraction, 100.0),
         shown(row.limit_excess_pct_mean, 1.0),
     )

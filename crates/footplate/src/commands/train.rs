@@ -152,7 +152,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
         None => SettingsFile::default(),
     };
     let options = arguments.options.clone().or(file.options);
-    let wish = wish(arguments)?;
+    let wish = wish(arguments, file.goal)?;
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
     let device = device::choose(resolve::device(&options), resolve::feed(&options))?;
     let data = match &options.data {
@@ -210,8 +210,8 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
 }
 
 /// The mode that is wanted, if any.
-fn wish(arguments: &TrainArguments) -> Result<Option<Wish>, Failure> {
-    let wish = Wish { goal: arguments.goal.clone(), machine: arguments.machine.clone() };
+fn wish(arguments: &TrainArguments, file: GoalArguments) -> Result<Option<Wish>, Failure> {
+    let wish = Wish { goal: arguments.goal.clone().or(file), machine: arguments.machine.clone() };
     if wish.goal.is_set() {
         return Ok(Some(wish));
     }

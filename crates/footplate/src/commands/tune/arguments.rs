@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::quantity::{self, Limit};
+use super::rehearsal;
 use crate::failure::Failure;
 use crate::machine::MachineArguments;
 use crate::options::TrainOptions;
@@ -108,6 +109,54 @@ const PROFILES: u32 = 12;
 const CONFIDENCE: f64 = 0.9;
 
 impl GoalArguments {
+    /// Takes what a settings file says of the goal, under the flags' names and in their words, out of its table.
+    pub(crate) fn taken_from(table: &mut toml::Table) -> Result<Self, String> {
+        let command = Self::augment_args(Command::new("goal").no_binary_name(true));
+        let mut words = Vec::new();
+        for argument in command.get_arguments() {
+            let Some(name) = argument.get_long() else { continue };
+            let flag = format!("--{name}");
+            match table.remove(name) {
+                None => {}
+                Some(toml::Value::Boolean(value)) if matches!(argument.get_action(), ArgAction::SetTrue) => {
+                    words.extend(value.then_some(flag));
+                }
+                Some(toml::Value::String(value)) => words.push(format!("{flag}={value}")),
+                Some(value @ (toml::Value::Integer(_) | toml::Value::Float(_))) => {
+                    words.push(format!("{flag}={value}"));
+                }
+                Some(value) => return Err(format!("{name}: {value} is of the wrong type")),
+            }
+        }
+        let first_line = |e: clap::Error| {
+            let text = e.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        };
+        let matches = command.try_get_matches_from(words).map_err(first_line)?;
+        Self::from_arg_matches(&matches).map_err(first_line)
+    }
+
+    /// This goal, completed by `other` where it says nothing.
+    pub(crate) fn or(self, other: Self) -> Self {
+        // The two exclude each other: one that is given here stands for both.
+        let objective = self.minimise.is_some() || self.zeus_eta.is_some();
+        Self {
+            minimise: self.minimise.or(other.minimise.filter(|_| !objective)),
+            zeus_eta: self.zeus_eta.or(other.zeus_eta.filter(|_| !objective)),
+            power_max: self.power_max.or(other.power_max),
+            time_max: self.time_max.or(other.time_max),
+            energy_max: self.energy_max.or(other.energy_max),
+            max_slowdown: self.max_slowdown.or(other.max_slowdown),
+            temperature_max: self.temperature_max.or(other.temperature_max),
+            confidence: self.confidence.or(other.confidence),
+            profiles: self.profiles.or(other.profiles),
+            profile_time: self.profile_time.or(other.profile_time),
+            tune_workers: self.tune_workers || other.tune_workers,
+            records: self.records.or(other.records),
+        }
+    }
+
     /// Whether a mode is wanted at all.
     pub(crate) fn is_set(&self) -> bool {
         self.minimise.is_some()
@@ -155,6 +204,11 @@ pub(crate) struct BoardArguments {
     #[arg(long, value_name = "BOARD", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sim: Option<String>,
+
+    /// On a simulated board, after TIME of training: power=FACTOR@TIME, time=FACTOR@TIME or supply=POWER@TIME
+    #[arg(long, value_name = "WHAT@TIME", help_heading = "Machine", requires = "sim", value_parser = rehearsal::checked)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sim_change: Vec<String>,
 
     /// Folder of the journal of what was set before [default: /var/lib/footplate]
     #[arg(long, value_name = "DIR", help_heading = "Machine", conflicts_with = "sim")]

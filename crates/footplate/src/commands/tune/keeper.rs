@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use footplate_core::record::{ProfilePurpose, ProfiledRecord, Record, WarningRecord};
 use footplate_core::{Reading, Watts};
 use footplate_train::records::{RecordSink, RunClock};
+use footplate_tune::predict::Source;
 use footplate_tune::profiler::ProfileRecord;
-use footplate_tune::records::KeptProfile;
+use footplate_tune::records::{KeptProfile, sources};
 use footplate_tune::tuner::{Observer, Purpose};
+use footplate_tune::{Knobs, Setting};
 
 use super::machine::Machine;
 use super::report;
@@ -25,6 +27,8 @@ pub(crate) struct Keeper {
     goal: String,
     /// Records of the same job on the same machine, from earlier.
     pub(crate) earlier: Vec<KeptProfile>,
+    /// Records of other jobs and machines.
+    others: Vec<KeptProfile>,
     /// All that was measured since.
     pub(crate) records: Vec<(ProfileRecord, Purpose)>,
     stop: Arc<AtomicBool>,
@@ -42,14 +46,13 @@ impl Keeper {
         goal: &str,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let mut earlier = Vec::new();
+        let (mut earlier, mut others) = (Vec::new(), Vec::new());
         let store = match folder {
             None => None,
             Some(folder) => {
                 let (store, kept, damaged) = ProfileStore::open(folder)?;
                 damaged.iter().for_each(|line| output::warning(line));
-                let ours = |k: &KeptProfile| k.machine == machine.name && k.workload == workload;
-                earlier = kept.into_iter().filter(ours).collect();
+                (earlier, others) = kept.into_iter().partition(|k| k.is_of(&machine.name, workload));
                 Some(store)
             }
         };
@@ -59,6 +62,7 @@ impl Keeper {
             workload: workload.to_owned(),
             goal: goal.to_owned(),
             earlier,
+            others,
             records: Vec::new(),
             stop,
             log: None,
@@ -73,6 +77,11 @@ impl Keeper {
             output::note(&format!("{count} earlier profiles of this job on this machine are used"));
         }
         self
+    }
+
+    /// What other jobs on this machine, or this job on other machines, may tell.
+    pub(crate) fn sources(&self, space: &[Setting]) -> Vec<Source> {
+        sources(&self.others, &self.machine, &self.workload, &Knobs::of(space))
     }
 
     /// Tells warnings only.

@@ -222,11 +222,16 @@ impl Machine {
             );
             return;
         }
-        self.space = self
-            .space
-            .iter()
-            .flat_map(|setting| choices.iter().map(|n| Setting { workers: Some(*n as u64), ..*setting }))
-            .collect();
+        let few = few_workers(choices);
+        let fits = |setting: &Setting, workers: u64| {
+            // More workers than cores are in each other's way.
+            workers == few[0] || setting.mode.cpu_cores.is_none_or(|cores| workers <= u64::from(cores))
+        };
+        let with = |setting: &Setting| -> Vec<Setting> {
+            let workers = few.iter().filter(|n| fits(setting, **n));
+            workers.map(|n| Setting { workers: Some(*n), ..*setting }).collect()
+        };
+        self.space = self.space.iter().flat_map(with).collect();
     }
 
     /// Refuses a goal that needs power where there is none, before anything is set or trained.
@@ -320,6 +325,21 @@ impl Machine {
         let scores = self.truth.iter().filter_map(|(time_s, power_w)| score(*time_s, *power_w));
         scores.min_by(f64::total_cmp)
     }
+}
+
+/// Of many numbers of workers a few that differ by a third or more: each one multiplies all modes.
+fn few_workers(choices: &[usize]) -> Vec<u64> {
+    let mut few: Vec<u64> = Vec::new();
+    for choice in choices.iter().map(|n| *n as u64) {
+        if few.last().is_none_or(|last| 3 * choice >= 4 * last) {
+            few.push(choice);
+        }
+    }
+    let most = choices.iter().map(|n| *n as u64).max();
+    if let (Some(most), Some(last)) = (most, few.last_mut()) {
+        *last = most.max(*last);
+    }
+    few
 }
 
 /// Why the machine's power cannot be measured; `None`: it can.

@@ -6,6 +6,7 @@ mod keeper;
 mod log;
 mod machine;
 mod quantity;
+mod rehearsal;
 mod report;
 pub(crate) mod run;
 
@@ -173,7 +174,9 @@ fn search(
     let space = machine.space.clone();
     let earlier = std::mem::take(&mut keeper.earlier);
     let goal_text = report::goal_text(goal);
+    let sources = keeper.sources(&space);
     let mut tuner = Tuner::new(machine.ports(workload), space, *goal, options(wanted, seed), keeper);
+    sources.into_iter().for_each(|source| tuner.learn_from(source));
     for kept in earlier {
         let counts = kept.goal == goal_text && !kept.verifies;
         tuner.resume(kept.profile, counts);

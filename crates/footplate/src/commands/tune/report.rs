@@ -182,6 +182,7 @@ fn outcome_lines(view: &View) -> Vec<String> {
             if let Some(share) = tuned.stall_share.filter(|s| *s > 0.05) {
                 lines.push(format!("{:.0} % of the time waits for data", 100.0 * share));
             }
+            lines.extend(helped(tuned));
             lines.push(
                 if view.kept { "it stays set" } else { "the mode from before is set again" }.to_owned(),
             );
@@ -199,6 +200,16 @@ fn outcome_lines(view: &View) -> Vec<String> {
         lines.push(format!("the table's true best is {regret:.2} % better"));
     }
     lines
+}
+
+/// Which other jobs' profiles were of use; nothing if none was.
+fn helped(tuned: &Tuned) -> Option<String> {
+    let [time, power] = tuned.outlook.predictor.helped_by();
+    let of = |what: &str, name: Option<&str>| {
+        name.map(|name| format!("{what} with the help of profiles of {name}"))
+    };
+    let parts: Vec<String> = [of("time", time), of("power", power)].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("predicted: {}", parts.join(", ")))
 }
 
 /// By how much the choice exceeds the table's best under the same limits; `None` without a table.
@@ -287,6 +298,10 @@ pub(crate) fn json(view: &View) -> Result<String, Failure> {
         "profiles": tuned.profiles,
         "outcome": outcome,
         "stall_share": tuned.stall_share,
+        "helped_by": {
+            "time": tuned.outlook.predictor.helped_by()[0],
+            "power": tuned.outlook.predictor.helped_by()[1],
+        },
         "front": tuned.front.iter().map(|i| candidate(&candidates[*i])).collect::<Vec<_>>(),
         "maxn": largest(candidates).map(candidate),
         "presets": presets,

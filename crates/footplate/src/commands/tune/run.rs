@@ -29,6 +29,7 @@ use footplate_tune::tuner::{TuneError, TuneOptions, Tuned, Tuner};
 use super::arguments::Wish;
 use super::keeper::Keeper;
 use super::machine::Machine;
+use super::rehearsal::Rehearsal;
 use super::{JobSize, beginning, failure, goal, log, options, report};
 use crate::failure::{Failure, Kind};
 
@@ -47,16 +48,23 @@ const OUTLIER: f64 = 4.0;
 /// A power over a window of which steps fill less than this is not that of a step.
 const FILLED: f64 = 0.9;
 
+/// A job on a simulated board in place of a run's own times.
+struct Simulated {
+    job: SimWorkload,
+    model: String,
+    rehearsal: Rehearsal,
+}
+
 /// The machine of a run and, where it is simulated, the job on it.
 pub(crate) struct Place {
     pub(crate) machine: Machine,
-    simulated: Option<(SimWorkload, String)>,
+    simulated: Option<Simulated>,
 }
 
 impl Place {
     /// What a run log must say of a simulated machine.
     pub(crate) fn label(&self) -> Option<String> {
-        let (_, model) = self.simulated.as_ref()?;
+        let model = &self.simulated.as_ref()?.model;
         Some(format!(
             "training is real, the machine is not: all modes, and times and powers of profiles, are those of the \
              simulated board {} with {model} on photographs of 224 pixels",
@@ -75,7 +83,8 @@ impl Place {
                 let (mut machine, job) = Machine::on_board(board, seed, model, batch_size)?;
                 // It is said with the log's first warning.
                 machine.notes.clear();
-                Ok(Self { machine, simulated: Some((job, model.to_owned())) })
+                let rehearsal = Rehearsal::new(job.board().clone(), &wish.machine.sim_change);
+                Ok(Self { machine, simulated: Some(Simulated { job, model: model.to_owned(), rehearsal }) })
             }
             None => {
                 Machine::check_here(wish.goal.needs_power())?;
@@ -135,7 +144,7 @@ pub(crate) struct Told {
 enum Lent<'a> {
     Real(TrainingWorkload<'a>),
     /// Each measurement makes real steps, and its times are those of the simulated board.
-    Simulated(TrainingWorkload<'a>, SimWorkload),
+    Simulated(TrainingWorkload<'a>, Box<Simulated>),
 }
 
 impl<'a> Lent<'a> {
@@ -157,7 +166,8 @@ impl<'a> Lent<'a> {
             Self::Real(training) => training.train(LOOK_STEPS, LOOK_NS),
             Self::Simulated(training, board) => {
                 training.train(SIMULATED_LOOK.0, SIMULATED_LOOK.1)?;
-                board.run(LOOK_STEPS, 3_000_000_000, SIMULATED_STEPS_MAX)
+                board.rehearsal.advance(&mut board.job);
+                board.job.run(LOOK_STEPS, 3_000_000_000, SIMULATED_STEPS_MAX)
             }
         }
     }
@@ -175,7 +185,7 @@ impl Workload for Lent<'_> {
             Self::Real(training) => training.run(steps_min, time_min_ns, steps_max),
             Self::Simulated(training, board) => {
                 training.run(steps_min, 0, steps_min)?;
-                board.run(steps_min, time_min_ns, steps_max)
+                board.job.run(steps_min, time_min_ns, steps_max)
             }
         }
     }
@@ -195,14 +205,14 @@ impl Workload for Lent<'_> {
     fn worker_choices(&self) -> &[usize] {
         match self {
             Self::Real(training) => training.worker_choices(),
-            Self::Simulated(_, board) => board.worker_choices(),
+            Self::Simulated(_, board) => board.job.worker_choices(),
         }
     }
 
     fn set_workers(&mut self, workers: usize) {
         match self {
             Self::Real(training) => training.set_workers(workers),
-            Self::Simulated(_, board) => board.set_workers(workers),
+            Self::Simulated(_, board) => board.job.set_workers(workers),
         }
     }
 }
@@ -263,7 +273,7 @@ pub(crate) fn run(
     let choices = worker_choices(&session);
     let training = TrainingWorkload::new(session, choices);
     let mut lent = match place.simulated.take() {
-        Some((board, _)) => Lent::Simulated(training, board),
+        Some(board) => Lent::Simulated(training, Box::new(board)),
         None => Lent::Real(training),
     };
     let begun = Tuning::begin(&mut lent, place.machine, wish, stop, folder);
@@ -421,10 +431,13 @@ impl<'w> Tuning<'w> {
         drive: impl FnOnce(Tuner<'_>) -> R,
     ) -> R {
         let space = self.machine.space.clone();
+        let sources = self.keeper.sources(&space);
         let (control, meter, clock) = self.machine.parts();
         let mut control = Logged { control, sink: self.sink.clone(), clock: self.clock };
         let ports = Ports { control: &mut control, meter, workload: lent, clock };
-        drive(Tuner::new(ports, space, goal, options, &mut self.keeper))
+        let mut tuner = Tuner::new(ports, space, goal, options, &mut self.keeper);
+        sources.into_iter().for_each(|source| tuner.learn_from(source));
+        drive(tuner)
     }
 
     /// Sets a mode to train in, and reads it back.

@@ -185,3 +185,41 @@ fn a_rail_that_dies_in_the_search_ends_it() {
     assert!(matches!(result, Err(TuneError::NoPower { .. })), "{:?}", result.map(|t| t.outcome));
     machine.restore().unwrap();
 }
+
+/// The loader's workers are a knob like the others: a job that waits for its data gets many, one that does not few.
+#[test]
+fn a_data_bound_job_gets_more_workers() {
+    let workers = |model: &str| {
+        let board = board("orin-nx");
+        let job = WorkloadProfile::training(model, 16).unwrap();
+        let (mut machine, mut workload) = Machine::of_board(&board, job);
+        machine.with_workers(workload.worker_choices());
+        let space = machine.space.clone();
+        let mut notes = Notes::default();
+        let goal = under(None);
+        let tuned =
+            Tuner::new(machine.ports(&mut workload), space, goal, TuneOptions::default(), &mut notes).run();
+        let tuned = tuned.unwrap();
+        machine.restore().unwrap();
+        let stalled = notes.records.iter().any(|r| r.stall_share > 0.2);
+        (tuned.chosen().and_then(|s| s.workers).expect("no number of workers"), stalled, tuned.stall_share)
+    };
+    let (many, stalled, _) = workers("mobilenet_v3_small");
+    let (few, _, left) = workers("resnet50");
+    assert!(stalled, "the small network never waited for its data");
+    assert!(many > few, "{many} workers for a job that waits for its data, {few} for one that does not");
+    assert!(left.is_some_and(|share| share < 0.02), "{left:?}");
+}
+
+#[test]
+fn modes_with_more_workers_than_cores_are_left_out() {
+    let board = board("tx2");
+    let (mut machine, workload) = Machine::of_board(&board, job());
+    let modes = machine.space.len();
+    machine.with_workers(workload.worker_choices());
+    assert!(machine.space.len() > modes);
+    let fits = |s: &footplate_tune::Setting| {
+        s.workers.zip(s.mode.cpu_cores).is_none_or(|(workers, cores)| workers <= u64::from(cores))
+    };
+    assert!(machine.space.iter().all(fits));
+}
