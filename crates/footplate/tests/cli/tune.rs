@@ -267,7 +267,7 @@ fn an_evaluation_tells_what_another_table_helps() {
             for gpu in 2..=8_u64 {
                 let time = 0.05 / cpu as f64 + work / gpu as f64;
                 let power = 2.0 + 0.01 * (cpu as f64).powi(2) + 0.1 * (gpu as f64).powf(2.2);
-                text += &format!("job,,{}00000000,{}00000000,,{time},{power},\n", cpu, gpu);
+                text += &format!("job,,{cpu}00000000,{gpu}00000000,,{time},{power},\n");
             }
         }
         fs::write(place.path(name), text).unwrap();
