@@ -437,6 +437,18 @@ mod tests {
     }
 
     /// Stores an upright picture as a camera with the given orientation would, and looks at both.
+    /// A file that a fuzzer made: its image data breaks off, and the library leaves the rest as it is.
+    #[test]
+    fn a_damaged_file_shows_nothing_of_the_image_before() {
+        let damaged = Encoded::File(include_bytes!("../tests/jpeg/damaged.jpg"));
+        let transform = Transform { mode: TransformMode::Eval { resize_to: 40 }, ..Transform::eval(40) };
+        let expected = sample(&transform, damaged, KEY);
+        let mut scratch = Scratch { rgb: vec![200; 1 << 16], ..Scratch::new() };
+        let mut got = vec![0; expected.len()];
+        transform.apply(damaged, KEY, &mut scratch, Output::U8Nhwc(&mut got)).unwrap();
+        assert!(got == expected, "what was in the buffer before shows");
+    }
+
     #[test]
     fn every_orientation_is_turned_upright() {
         let (width, height) = (24u32, 16u32);

@@ -44,6 +44,8 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError>
     let colors = if gray { ColorSpace::Luma } else { ColorSpace::RGB };
     decoder.set_options(decoder.options().jpeg_set_out_colorspace(colors));
     let size = decoder.output_buffer_size().ok_or_else(|| damaged("no dimensions"))?;
+    // Of a damaged file the decoder may leave parts as they are: they must not show what was there before.
+    out.clear();
     out.resize(size, 0);
     decoder.decode_into(out).map_err(damaged)?;
     if gray {

@@ -27,6 +27,7 @@ pub(super) fn info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
 pub(super) fn decode(bytes: &[u8], info: &ImageInfo, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let mut reader = decoder(bytes).read_info().map_err(damaged)?;
     let size = reader.output_buffer_size().ok_or_else(|| damaged("too large"))?;
+    out.clear();
     out.resize(size, 0);
     reader.next_frame(out).map_err(damaged)?;
     let (color, _) = reader.output_color_type();
