@@ -440,7 +440,7 @@ mod tests {
     /// A file that a fuzzer made: its image data breaks off, and the library leaves the rest as it is.
     #[test]
     fn a_damaged_file_shows_nothing_of_the_image_before() {
-        let damaged = Encoded::File(include_bytes!("../tests/jpeg/damaged.jpg"));
+        let damaged = Encoded::File(include_bytes!("../tests/damaged/breaks_off.jpg"));
         let transform = Transform { mode: TransformMode::Eval { resize_to: 40 }, ..Transform::eval(40) };
         let expected = sample(&transform, damaged, KEY);
         let mut scratch = Scratch { rgb: vec![200; 1 << 16], ..Scratch::new() };
