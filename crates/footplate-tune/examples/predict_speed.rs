@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use footplate_core::{Hertz, PowerMode};
-use footplate_tune::predict::{Measurement, Predictor};
+use footplate_tune::predict::{Measurement, Predictor, Source};
 use footplate_tune::rng::Rng;
 use footplate_tune::{Knobs, Setting};
 
@@ -27,14 +27,18 @@ fn main() {
         }
     }
     let knobs = Knobs::of(&space);
-    for profiles in [8, 12, 20, 50] {
+    let known: Vec<Measurement> =
+        Rng::new(2).sample(space.len(), 24).into_iter().map(|i| measured(&knobs, &space[i])).collect();
+    let sources: Vec<Source> = Source::same_machine("other", &knobs, &known).into_iter().collect();
+    for (profiles, with) in [(8, false), (12, false), (12, true), (20, false), (50, false)] {
         let picked = Rng::new(1).sample(space.len(), profiles);
         let measured: Vec<Measurement> = picked.iter().map(|i| measured(&knobs, &space[*i])).collect();
+        let sources = if with { &sources[..] } else { &[] };
         let mut fits = Vec::new();
         let mut predictions = Vec::new();
         for _ in 0..11 {
             let start = Instant::now();
-            let predictor = Predictor::fit(&knobs, &measured);
+            let predictor = Predictor::fit_with(&knobs, &measured, sources);
             fits.push(start.elapsed().as_secs_f64() * 1e3);
             let start = Instant::now();
             let all = predictor.predict(&space);
@@ -46,8 +50,9 @@ fn main() {
         }
         let (fit, predict) = (fits[0], predictions[0]);
         println!(
-            "{} modes, {profiles} profiles, least of 11: fit {fit:.1} ms + predict {predict:.1} ms = {:.1} ms",
+            "{} modes, {profiles} profiles, {} other job known, least of 11: fit {fit:.1} ms + predict {predict:.1} ms = {:.1} ms",
             space.len(),
+            sources.len(),
             fit + predict
         );
     }
