@@ -25,7 +25,7 @@ pub struct PowerMode {
 impl fmt::Display for PowerMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
-            self.cpu_cores.map(|n| format!("{n} cores")),
+            self.cpu_cores.map(|n| format!("{n} {}", if n == 1 { "core" } else { "cores" })),
             self.cpu_hz.map(|hz| format!("CPU {hz}")),
             self.gpu_hz.map(|hz| format!("GPU {hz}")),
             self.emc_hz.map(|hz| format!("EMC {hz}")),

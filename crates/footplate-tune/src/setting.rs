@@ -31,7 +31,7 @@ impl fmt::Display for Setting {
             parts.push(self.mode.to_string());
         }
         parts.extend(self.batch_size.map(|n| format!("batch {n}")));
-        parts.extend(self.workers.map(|n| format!("{n} workers")));
+        parts.extend(self.workers.map(|n| format!("{n} {}", if n == 1 { "worker" } else { "workers" })));
         f.pad(&if parts.is_empty() { "no knobs".to_owned() } else { parts.join(", ") })
     }
 }

@@ -163,6 +163,8 @@ pub struct Tuner<'a> {
     start_ns: u64,
     power_limit_w: Option<f64>,
     failed_modes: usize,
+    /// The job has no more steps, and that was said.
+    ended: bool,
     /// Knobs that did not go where they should: which, where it stayed, whether more was asked for.
     stuck: Vec<(Knob, f64, bool)>,
 }
@@ -188,6 +190,7 @@ impl<'a> Tuner<'a> {
             start_ns,
             power_limit_w,
             failed_modes: 0,
+            ended: false,
             stuck: Vec::new(),
         }
     }
@@ -354,7 +357,9 @@ impl<'a> Tuner<'a> {
                 return Ok(true);
             }
             Err(ProfileError::Work(WorkError::Finished)) => {
-                self.observer.warn("the job ended before the search did");
+                if !std::mem::replace(&mut self.ended, true) {
+                    self.observer.warn("the job ended before the search did");
+                }
                 return Ok(false);
             }
             Err(ProfileError::Work(WorkError::Interrupted)) => {

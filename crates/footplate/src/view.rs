@@ -235,8 +235,13 @@ fn tune_lines(tune: &TuneRecord) -> Vec<String> {
             e.map_or("-".to_owned(), |e| format!("{:.2} {unit}", e.value * factor))
         };
         let kind = if point.measured { kind } else { "estimate" };
+        let workers = match point.workers {
+            Some(1) => ", 1 worker".to_owned(),
+            Some(n) => format!(", {n} workers"),
+            None => String::new(),
+        };
         format!(
-            "{name}: {}: {} a step, {}, {} a step ({kind})",
+            "{name}: {}{workers}: {} a step, {}, {} a step ({kind})",
             point.mode,
             figure(point.step_s, 1e3, "ms"),
             figure(point.power_w, 1.0, "W"),
