@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
+use footplate_core::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::feed::{self, DeviceMemory, FeedChoice, FeedWay};
 #[cfg(feature = "vulkan")]
 use crate::gpu::Gpu;
+use crate::settings::{Precision, TrainSettings};
 
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,10 +83,46 @@ impl ChosenDevice {
         }
     }
 
+    /// The device as a network is trained on it.
+    pub(crate) fn training(&self, settings: &TrainSettings) -> Device {
+        training(&self.device, settings)
+    }
+
+    /// Whether a network can be computed in `precision` here.
+    pub(crate) fn check_precision(&self, precision: Precision) -> Result<(), TrainError> {
+        let reason = match dtype(precision) {
+            None => return Ok(()),
+            Some(_) if self.synchronous => "the cpu device computes in f32".to_owned(),
+            Some(dtype) if !self.device.supports_dtype(dtype) => {
+                format!("device `{}` has no such numbers, or its driver does not offer them", self.name)
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(TrainError::Setting { setting: "precision", value: precision.to_string(), reason })
+    }
+
+    /// The size of the device's memory, if it has one that the processor does not share.
+    pub fn own_memory(&self) -> Option<Bytes> {
+        #[cfg(feature = "vulkan")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.own_memory;
+        }
+        None
+    }
+
     /// This device with the feed that is asked for.
     fn fed(self, choice: FeedChoice) -> Result<Self, TrainError> {
         let feed = feed::decide(choice, self.memory())?;
         Ok(Self { feed, ..self })
+    }
+
+    /// Whether a driver only plays a GPU: what the processor computes so, the cpu device computes faster.
+    fn is_software(&self) -> bool {
+        #[cfg(feature = "vulkan")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.software;
+        }
+        false
     }
 
     fn memory(&self) -> DeviceMemory {
@@ -94,6 +132,21 @@ impl ChosenDevice {
         }
         if self.synchronous { DeviceMemory::Process } else { DeviceMemory::Opaque }
     }
+}
+
+/// The numbers of a precision other than single.
+pub(crate) fn dtype(precision: Precision) -> Option<FloatDType> {
+    match precision {
+        Precision::F32 => None,
+        Precision::F16 => Some(FloatDType::F16),
+        Precision::Bf16 => Some(FloatDType::BF16),
+    }
+}
+
+/// A device that keeps what a backward pass needs.
+pub(crate) fn training(device: &Device, settings: &TrainSettings) -> Device {
+    let device = device.clone().autodiff();
+    if settings.checkpoint_activations { device.gradient_checkpointing() } else { device }
 }
 
 /// Turns a choice into a device that has proved to work by adding two numbers, with the feed that suits it or is
@@ -112,6 +165,10 @@ fn auto() -> ChosenDevice {
     let mut reasons = Vec::new();
     for candidate in [cuda, vulkan] {
         match candidate("the fastest that works here") {
+            Ok(chosen) if chosen.is_software() => {
+                reasons
+                    .push(format!("device `{}`: {} computes on the processor", chosen.name, chosen.reason));
+            }
             Ok(chosen) => return chosen,
             Err(error) => reasons.push(error.to_string()),
         }

@@ -14,7 +14,7 @@ use crate::error::TrainError;
 use crate::memory::{self, HeapMeter, MemoryPlan, StepMemory};
 use crate::model::{self, ModelEntry, ModelShape, Network, Task};
 use crate::optimizer::Optimizer;
-use crate::settings::TrainSettings;
+use crate::settings::{Precision, TrainSettings};
 use crate::weights::{self, LoadReport};
 
 /// Salt that keeps the parameters' seed apart from those of the steps.
@@ -41,9 +41,10 @@ impl Job {
         device: ChosenDevice,
     ) -> Result<(Self, Option<LoadReport>), TrainError> {
         let (entry, shape) = fitted(&settings, &dataset)?;
+        device.check_precision(settings.precision)?;
         // All randomness of a run is drawn from its seed: first the parameters, then each step's dropout.
         device.device.seed(settings.seed ^ PARAMETER_SEED);
-        let mut net = (entry.build)(&shape, &device.device.clone().autodiff());
+        let mut net = (entry.build)(&shape, &device.training(&settings));
         if !device.synchronous {
             // The same seed gives the same parameters on every device: those that the cpu draws.
             Device::flex().seed(settings.seed ^ PARAMETER_SEED);
@@ -191,6 +192,10 @@ fn check(settings: &TrainSettings, entry: &ModelEntry) -> Result<(), TrainError>
             return Err(TrainError::Setting { setting, value, reason: reason.to_owned() });
         }
     }
+    if entry.task == Task::CharacterLm && s.precision != Precision::F32 {
+        let reason = format!("{} is computed in f32", entry.name);
+        return Err(TrainError::Setting { setting: "precision", value: s.precision.to_string(), reason });
+    }
     let smallest = entry.min_image_size;
     if entry.task == Task::Images && (s.image_size as usize) < smallest {
         let reason = format!("{} needs at least {smallest} pixels", entry.name);
@@ -251,6 +256,8 @@ pub struct MemoryPlanner {
     settings: TrainSettings,
     dataset: Arc<Dataset>,
     program: u64,
+    /// The memory of a device that has its own, and the device's name.
+    own: Option<(Bytes, &'static str)>,
 }
 
 impl MemoryPlanner {
@@ -263,7 +270,13 @@ impl MemoryPlanner {
     ) -> Result<Self, TrainError> {
         let (entry, shape) = fitted(settings, dataset)?;
         let step = memory::try_steps(entry, &shape, settings, heap);
-        Ok(Self { step, entry, settings: settings.clone(), dataset: dataset.clone(), program: program.0 })
+        let (settings, dataset) = (settings.clone(), dataset.clone());
+        Ok(Self { step, entry, settings, dataset, program: program.0, own: None })
+    }
+
+    /// The same planner for runs on `device`, whose own memory, if it has one, must hold its part.
+    pub fn on(self, device: &ChosenDevice) -> Self {
+        Self { own: device.own_memory().map(|bytes| (bytes, device.name)), ..self }
     }
 
     /// The same planner for another wanted batch size.
@@ -285,19 +298,77 @@ impl MemoryPlanner {
 
     /// The largest batch size up to `limit` that fits; 0 if none does.
     pub fn largest_batch(&self, limit: usize, available: Bytes) -> usize {
-        memory::largest_batch(limit, available, |batch_size| self.plan(batch_size).total())
+        let largest = memory::largest_batch(limit, available, |batch_size| self.plan(batch_size).total());
+        match self.own {
+            Some((own, _)) => memory::largest_batch(largest, own, |n| self.plan(n).on_device()),
+            None => largest,
+        }
     }
 
     /// The plan for the settings' batch size, or what would fit in its place.
     pub fn checked(&self, available: Bytes) -> Result<MemoryPlan, TrainError> {
         let batch_size = self.settings.batch_size;
         let plan = self.plan(batch_size);
-        if plan.total() <= available {
-            return Ok(plan);
-        }
         // What is named must still fit when it is tried: the program's own memory differs a little each time.
         let sure = Bytes(available.0 - available.0 / ADVICE_MARGIN);
-        let largest_batch = self.largest_batch(batch_size, sure);
-        Err(TrainError::Memory { batch_size, needed: plan.total(), available, largest_batch })
+        if plan.total() > available {
+            let largest_batch = self.largest_batch(batch_size, sure);
+            return Err(TrainError::Memory { batch_size, needed: plan.total(), available, largest_batch });
+        }
+        match self.own {
+            Some((own, device)) if plan.on_device() > own => Err(TrainError::DeviceMemory {
+                device: device.to_owned(),
+                batch_size,
+                largest_batch: Some(self.largest_batch(batch_size, sure)),
+                reason: format!("it needs about {} (estimate), and the device has {own}", plan.on_device()),
+            }),
+            _ => Ok(plan),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use footplate_data::{OpenOptions, open};
+
+    use super::*;
+    use crate::testing::{seeded, small_settings};
+
+    /// A heap whose peak is higher each time that one looks.
+    struct Rising(AtomicU64);
+
+    impl HeapMeter for Rising {
+        fn live_bytes(&self) -> u64 {
+            0
+        }
+
+        fn peak_bytes(&self) -> u64 {
+            (1 + self.0.fetch_add(1, Ordering::Relaxed)) * (10 << 20)
+        }
+
+        fn reset_peak(&self) {}
+    }
+
+    #[test]
+    fn a_device_with_its_own_memory_limits_the_batch() {
+        let _turn = seeded(0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        std::fs::write(&path, "she sells sea shells by the sea shore. ".repeat(30)).unwrap();
+        let options = OpenOptions { format: None, seed: 7, validation_fraction: 0.2, sequence_length: 8 };
+        let dataset = Arc::new(open(&path, &options).unwrap());
+        let settings = TrainSettings { batch_size: 32, ..small_settings("lstm") };
+        let heap = Rising(AtomicU64::new(0));
+        let mut planner = MemoryPlanner::new(&settings, &dataset, &heap, Bytes(0)).unwrap();
+        let (enough, of_8) = (Bytes(1 << 40), planner.plan(8).on_device());
+        assert!(of_8 < planner.plan(9).on_device() && planner.checked(enough).is_ok());
+        planner.own = Some((of_8, "vulkan"));
+        let error = planner.checked(enough).unwrap_err();
+        let TrainError::DeviceMemory { batch_size, largest_batch, .. } = error else { panic!("{error}") };
+        assert_eq!((batch_size, largest_batch), (32, Some(8)));
+        assert_eq!(planner.largest_batch(100, enough), 8);
+        assert!(planner.with_batch_size(8).checked(enough).is_ok());
     }
 }

@@ -8,6 +8,7 @@
 use burn::tensor::{Device, Int, Tensor};
 use footplate_core::Bytes;
 
+use crate::device::training;
 use crate::loss::cross_entropy_sum;
 use crate::model::{ModelEntry, ModelShape, NetInput, Task};
 use crate::optimizer::Optimizer;
@@ -68,6 +69,11 @@ impl MemoryPlan {
         ];
         Bytes(parts.iter().sum())
     }
+
+    /// The part that a device with its own memory holds.
+    pub fn on_device(&self) -> Bytes {
+        Bytes(self.parameters + self.gradients + self.optimizer + self.activations)
+    }
 }
 
 /// What the trials found of one network: bytes of a step over what is there before it.
@@ -102,7 +108,7 @@ pub(crate) fn try_steps(
     settings: &TrainSettings,
     heap: &dyn HeapMeter,
 ) -> StepMemory {
-    let device = Device::flex().autodiff();
+    let device = training(&Device::flex(), settings);
     let mut net = (entry.build)(shape, &device);
     let parameters = net.tensors().iter().map(|tensor| tensor.data.as_bytes().len() as u64).sum();
     let mut optimizer = Optimizer::new(settings.optimizer.clone());

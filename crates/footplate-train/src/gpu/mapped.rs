@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ash::vk;
 use burn::tensor::wgpu::wgpu;
+use footplate_core::Bytes;
 use footplate_data::{Lender, Lent};
 use wgpu::hal;
 
@@ -87,6 +88,18 @@ impl MappedBuffer {
         // SAFETY: as in `bytes`. That no work on the queue reads it is what `MappedPool` sees to.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
+}
+
+/// The size of the largest memory that is the device's own.
+pub(super) fn own_memory(device: &wgpu::Device) -> Option<Bytes> {
+    // SAFETY: the handle is only read, and only while the guard lives.
+    let device = unsafe { device.as_hal::<hal::api::Vulkan>() }?;
+    let instance = device.shared_instance().raw_instance();
+    // SAFETY: a plain query of Vulkan about a device that lives.
+    let properties = unsafe { instance.get_physical_device_memory_properties(device.raw_physical_device()) };
+    let heaps = properties.memory_heaps_as_slice().iter();
+    let own = heaps.filter(|heap| heap.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL));
+    own.map(|heap| Bytes(heap.size)).max()
 }
 
 /// A Vulkan buffer with its own memory, mapped from now on.

@@ -29,6 +29,10 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     /// Whether the processor and the GPU share one memory.
     pub(crate) unified: bool,
+    /// The size of its memory, if it has its own.
+    pub(crate) own_memory: Option<Bytes>,
+    /// Whether it is no GPU: a driver that computes on the processor (Mesa's lavapipe).
+    pub(crate) software: bool,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -56,14 +60,15 @@ impl Gpu {
 
     fn new(burn: Device, setup: WgpuSetup) -> Self {
         let info = setup.adapter.get_info();
-        // A driver that computes on the processor (lavapipe) shares its memory by its nature.
-        let unified = matches!(info.device_type, wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::Cpu);
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let unified = software || info.device_type == wgpu::DeviceType::IntegratedGpu;
+        let own_memory = if unified { None } else { mapped::own_memory(&setup.device) };
         let name = if info.driver_info.is_empty() {
             info.name
         } else {
             format!("{}, {} {}", info.name, info.driver, info.driver_info)
         };
-        Self { burn, queue: setup.queue, device: setup.device, name, unified }
+        Self { burn, queue: setup.queue, device: setup.device, name, unified, own_memory, software }
     }
 
     /// The largest tensor that a kernel can address.

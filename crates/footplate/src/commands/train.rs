@@ -166,7 +166,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
     let mut settings = settings_for(&options, entry, &dataset);
     let available = available_memory(&options);
     board.preparing("planning the memory: two small steps are measured");
-    let planner = planner(&settings, &dataset)?;
+    let planner = planner(&settings, &dataset)?.on(&device);
     if options.batch_size == Some(BatchSize::Auto) {
         settings.batch_size = auto_batch(&planner, &dataset, available)?;
         let fixed =
@@ -263,7 +263,7 @@ fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<P
         settings.sequence_length,
     )?;
     board.change(Duration::ZERO, |state| state.resuming("planning the memory: two small steps are measured"));
-    let plan = planner(settings, &dataset)?.checked(available_memory(options))?;
+    let plan = planner(settings, &dataset)?.on(&device).checked(available_memory(options))?;
     board.change(Duration::ZERO, |state| state.resuming("taking the model up from its checkpoint"));
     let job = match checkpoint {
         Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,

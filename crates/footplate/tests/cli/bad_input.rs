@@ -43,6 +43,8 @@ fn settings_that_make_no_sense() {
     fails(&["--learning-rate", "0"], &["learning-rate = 0"]);
     fails(&["--label-smoothing", "1"], &["label-smoothing = 1"]);
     fails(&["--accumulate", "0"], &["accumulate = 0"]);
+    fails(&["--precision", "f16"], &["precision = f16", "the cpu device computes in f32"]);
+    fails(&["--precision", "f8"], &["not one of f32, f16, bf16"]);
     fails(&["--device", "tpu"], &["not one of auto, cpu, vulkan, cuda"]);
     fails(&["--checkpoint-every", "60"], &["not a time"]);
     fails(&["--validation-fraction", "1.5"], &["validation-fraction = 1.5"]);
@@ -89,6 +91,21 @@ fn a_device_that_is_not_built_in() {
         );
     }
     let output = place.train("run", &["--device", "auto", "--max-steps", "1"]).output().unwrap();
+    assert_ok(&output);
+}
+
+/// With the feature or without: a machine whose Vulkan loader finds no driver.
+#[test]
+fn a_machine_without_a_driver() {
+    let place = Place::new();
+    let without_driver = |run, device| {
+        let mut command = place.train(run, &["--device", device, "--max-steps", "1"]);
+        command.env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere");
+        command
+    };
+    assert_fails(&mut without_driver("run", "vulkan"), 4, &["device `vulkan`", "--device auto"]);
+    assert!(!place.path("run").exists(), "a refused run left a folder");
+    let output = without_driver("auto", "auto").output().unwrap();
     assert_ok(&output);
 }
 
