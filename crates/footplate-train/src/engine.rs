@@ -17,8 +17,10 @@ use crate::loss::cross_entropy_sum;
 use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
 use crate::schedule::learning_rate;
+use scale::LossScale;
 
 mod epoch;
+mod scale;
 
 /// On a device that computes behind the loop's back the loss is fetched once in so many steps, and at the end.
 const ASYNC_LOSS_EVERY: u64 = 16;
@@ -102,6 +104,7 @@ struct Loop<'a> {
     loss_on_device: Option<Tensor<1>>,
     /// Whether each step is waited for to its end on the device, as a measurement needs it.
     waits: bool,
+    scale: LossScale,
 }
 
 /// Trains until the job's end or until it is asked to stop.
@@ -134,9 +137,11 @@ impl<'a> Session<'a> {
         };
         let now = around.clock.now_ns();
         let normalize = job.loader_settings(Split::Train).normalize;
+        let training = job.device.training(&job.settings);
+        let scale = LossScale::new(job.settings.precision);
         let mut this = Loop {
-            feed: Feed::new(&job.device, true, normalize),
-            validation_feed: Feed::new(&job.device, false, normalize),
+            feed: Feed::new(&job.device, training, normalize).computed_in(job.settings.precision),
+            validation_feed: Feed::new(&job.device, job.device.device.clone(), normalize),
             steps_total: job.steps_total(),
             steps_per_epoch: job.steps_per_epoch(),
             bad: job.progress.bad_samples.iter().copied().collect(),
@@ -149,6 +154,7 @@ impl<'a> Session<'a> {
             checkpoint_at_ns: now,
             loss_on_device: None,
             waits: false,
+            scale,
         };
         if this.job.progress.finished {
             return Ok(Self { this, pipeline: None, ending: Some(Ending::Completed) });
@@ -307,7 +313,7 @@ impl Loop<'_> {
                 break;
             }
         }
-        let rate = self.update(gradients, rows, &mut times);
+        let rate = self.update(gradients, rows, &mut times)?;
         self.job.progress.steps += 1;
         self.record_step(epoch, items, rows, rate, loss_sum, &times)?;
         Ok(Some(WorkStep {
@@ -356,6 +362,8 @@ impl Loop<'_> {
         let logits = self.job.net.forward(batch.input);
         let loss = cross_entropy_sum(logits, batch.targets, self.job.settings.label_smoothing);
         let value = loss.clone().inner();
+        let factor = self.scale.factor();
+        let loss = if factor == 1.0 { loss } else { loss.mul_scalar(factor) };
         for (path, gradient) in self.job.net.gradients(loss) {
             let sum = match gradients.remove(&path) {
                 Some(sum) => sum + gradient,
@@ -368,14 +376,20 @@ impl Loop<'_> {
     }
 
     /// Updates the parameters by the mean of the gradients; returns the learning rate.
-    fn update(&mut self, mut gradients: GradientMap, rows: usize, times: &mut StepTimes) -> f64 {
+    fn update(
+        &mut self,
+        mut gradients: GradientMap,
+        rows: usize,
+        times: &mut StepTimes,
+    ) -> Result<f64, TrainError> {
         let begun = self.around.clock.now_ns();
         let settings = &self.job.settings;
         let steps = self.job.progress.steps;
         let rate = learning_rate(&settings.schedule, steps, self.steps_total, self.steps_per_epoch);
-        if rows > 0 {
+        let factor = self.scale.factor();
+        if rows > 0 && self.scale.accept(&gradients)? {
             for gradient in gradients.values_mut() {
-                *gradient = gradient.clone().div_scalar(rows as f64);
+                *gradient = gradient.clone().div_scalar(rows as f64 * factor);
             }
             if let Some(norm_max) = settings.clip_norm {
                 clip_norm(&mut gradients, norm_max);
@@ -388,7 +402,7 @@ impl Loop<'_> {
             });
         }
         times.compute += self.around.clock.now_ns() - begun;
-        rate
+        Ok(rate)
     }
 
     /// Moves on by one minibatch; `true` at the end of an epoch.

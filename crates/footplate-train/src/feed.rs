@@ -7,15 +7,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize, PixelLayout};
 use serde::Deserialize;
 
-use crate::device::ChosenDevice;
+use crate::device::{self, ChosenDevice};
 use crate::error::TrainError;
 #[cfg(feature = "vulkan")]
 use crate::gpu;
 use crate::model::NetInput;
+use crate::settings::Precision;
 
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -158,6 +159,8 @@ pub(crate) struct Feed {
     device: Device,
     normalize: Normalize,
     way: FeedWay,
+    /// Of images, where it is not f32.
+    dtype: Option<FloatDType>,
     #[cfg(feature = "vulkan")]
     gpu: Option<GpuFeed>,
 }
@@ -187,12 +190,12 @@ impl GpuFeed {
 }
 
 impl Feed {
-    /// `training`: the tensors are for a network that is trained.
-    pub(crate) fn new(chosen: &ChosenDevice, training: bool, normalize: Normalize) -> Self {
-        let device = chosen.device.clone();
+    /// `device`: the chosen one, as the network has it that the tensors are for.
+    pub(crate) fn new(chosen: &ChosenDevice, device: Device, normalize: Normalize) -> Self {
         Self {
-            device: if training { device.autodiff() } else { device },
+            device,
             way: chosen.feed,
+            dtype: None,
             #[cfg(feature = "vulkan")]
             gpu: chosen.gpu.clone().map(|gpu| GpuFeed {
                 ingest: gpu::Ingest::new(gpu.clone(), &normalize, chosen.feed == FeedWay::Staged),
@@ -200,6 +203,11 @@ impl Feed {
             }),
             normalize,
         }
+    }
+
+    /// The same feed for a network that is computed in `precision`.
+    pub(crate) fn computed_in(self, precision: Precision) -> Self {
+        Self { dtype: device::dtype(precision), ..self }
     }
 
     /// How the pipeline should make minibatches for this feed.
@@ -275,6 +283,10 @@ impl Feed {
     fn images(&self, images: Tensor<4>, labels: Vec<i32>, copied_bytes: u64) -> DeviceBatch {
         let rows = labels.len();
         let targets = Tensor::from_data(TensorData::new(labels, [rows]), &self.device);
+        let images = match self.dtype {
+            Some(dtype) => images.cast(dtype),
+            None => images,
+        };
         let input = NetInput::Images(images);
         DeviceBatch { input, targets, rows, copied_bytes, ingest: IngestTime::default() }
     }

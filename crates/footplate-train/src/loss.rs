@@ -1,7 +1,7 @@
 //! Cross-entropy with label smoothing, and the top-1 and top-5 counts.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData};
 
 /// Summed cross-entropy in nats of `logits` `[rows, classes]` against `targets` `[rows]`.
 ///
@@ -9,6 +9,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 /// (Szegedy et al. 2015; `torch.nn.CrossEntropyLoss(label_smoothing=ε)`).
 pub(crate) fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f64) -> Tensor<1> {
     let [rows, classes] = logits.dims();
+    // A network of half precision gives scores of half precision.
+    let logits = if logits.dtype() == DType::F32 { logits } else { logits.cast(FloatDType::F32) };
     let log_probabilities = log_softmax(logits, 1);
     let true_class = log_probabilities.clone().gather(1, targets.reshape([rows, 1])).sum().neg();
     if smoothing == 0.0 {

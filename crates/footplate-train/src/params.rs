@@ -326,9 +326,13 @@ impl ModuleMapper for Updater<'_, '_> {
         let path = self.place.path();
         let Some(gradient) = self.gradients.remove(&path) else { return param };
         let (id, value, mapper) = param.consume();
-        let shape = value.dims();
+        let (shape, strategy) = (value.dims(), value.gradient_checkpointing_strategy());
         let flat = value.inner().reshape([shape.iter().product::<usize>()]);
         let updated = (self.rule)(&path, D, flat, gradient).reshape(shape);
-        Param::from_mapped_value(id, Tensor::from_inner(updated).require_grad(), mapper)
+        let mut value = Tensor::from_inner(updated);
+        if let Some(strategy) = strategy {
+            value = value.with_gradient_checkpointing_strategy(strategy);
+        }
+        Param::from_mapped_value(id, value.require_grad(), mapper)
     }
 }

@@ -75,7 +75,7 @@ pub fn step_rate(
 ) -> Result<StepRate, TrainError> {
     let settings = TrainSettings { weights: None, ..settings.clone() };
     let (mut job, _) = Job::new(settings, dataset.clone(), device.clone())?;
-    let autodiff = device.device.clone().autodiff();
+    let autodiff = device.training(&job.settings);
     let (input, targets) = synthetic(&job, &autodiff);
     let block = if device.synchronous { 1 } else { SYNC_EVERY };
     let mut rate = StepRate { batch_size: job.settings.batch_size, ..StepRate::default() };
@@ -173,7 +173,7 @@ pub fn upload_s_each(
     if !device.synchronous || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let feed = Feed::new(device, true, loader.normalize);
+    let feed = Feed::new(device, device.device.clone().autodiff(), loader.normalize);
     let loader = LoaderSettings { layout, workers: 0, ..loader.clone() };
     let from = Position { epoch: 0, batch: 0 };
     let deadline = Instant::now() + time;

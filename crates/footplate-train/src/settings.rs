@@ -32,6 +32,12 @@ pub struct TrainSettings {
     pub max_steps: Option<u64>,
     /// Seed of the parameters, the order and the augmentation.
     pub seed: u64,
+    /// In what numbers the network is computed.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Activations that are cheap to compute are computed again for the backward pass and not kept.
+    #[serde(default)]
+    pub checkpoint_activations: bool,
     /// The rule of the update.
     pub optimizer: OptimizerSettings,
     /// The learning rate over the run.
@@ -61,6 +67,42 @@ pub struct TrainSettings {
     pub checkpoint_every_s: f64,
     /// Share of the training split that may be unreadable or damaged, 0 to 1.
     pub max_bad_fraction: f64,
+}
+
+/// In what numbers a network is computed while it is trained. Parameters, normalisation and loss are f32 with any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision, with scaled gradients.
+    F16,
+    /// Half as many bits with the range of single precision.
+    Bf16,
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::Bf16),
+            other => Err(format!("`{other}` is not one of f32, f16, bf16")),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 /// The rule of the update and its constants.

@@ -1,7 +1,9 @@
 //! Helpers of this crate's tests.
 
 use crate::model::{LstmSize, OptimizerKind};
-use crate::settings::{AugmentSettings, OptimizerSettings, ScheduleKind, ScheduleSettings, TrainSettings};
+use crate::settings::{
+    AugmentSettings, OptimizerSettings, Precision, ScheduleKind, ScheduleSettings, TrainSettings,
+};
 
 pub(crate) fn small_settings(model: &str) -> TrainSettings {
     TrainSettings {
@@ -14,6 +16,8 @@ pub(crate) fn small_settings(model: &str) -> TrainSettings {
         epochs: 2,
         max_steps: None,
         seed: 7,
+        precision: Precision::F32,
+        checkpoint_activations: false,
         optimizer: OptimizerSettings {
             kind: OptimizerKind::Sgd,
             momentum: 0.9,

@@ -9,7 +9,7 @@ use footplate_data::CacheSettings;
 use footplate_train::device::DeviceChoice;
 use footplate_train::feed::FeedChoice;
 use footplate_train::model::OptimizerKind;
-use footplate_train::settings::ScheduleKind;
+use footplate_train::settings::{Precision, ScheduleKind};
 use serde::Deserialize;
 
 use crate::commands::tune::GoalArguments;
@@ -83,6 +83,12 @@ pub(crate) struct TrainOptions {
     /// Seed of weights, order and augmentation [default: 0]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub(crate) seed: Option<u64>,
+    /// f32, f16 or bf16, on a GPU that has them; parameters and loss are f32 with any [default: f32]
+    #[arg(long, value_name = "NUMBERS", help_heading = "Training")]
+    pub(crate) precision: Option<Precision>,
+    /// Compute cheap activations again in the backward pass instead of keeping them: less memory, more time [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    pub(crate) checkpoint_activations: Option<bool>,
     /// Weights to begin with, in torchvision's layout
     #[arg(long, value_name = "FILE", help_heading = "Training")]
     pub(crate) weights: Option<PathBuf>,
@@ -344,6 +350,8 @@ impl TrainOptions {
             batch_size,
             accumulate,
             seed,
+            precision,
+            checkpoint_activations,
             weights,
             optimizer,
             learning_rate,

@@ -86,6 +86,8 @@ pub(crate) fn settings(
         epochs,
         max_steps: o.max_steps,
         seed: o.seed.unwrap_or(0),
+        precision: o.precision.unwrap_or_default(),
+        checkpoint_activations: o.checkpoint_activations.unwrap_or(false),
         optimizer: OptimizerSettings {
             kind: o.optimizer.unwrap_or(defaults.optimizer),
             momentum: o.momentum.unwrap_or(defaults.momentum),

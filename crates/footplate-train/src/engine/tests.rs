@@ -55,6 +55,15 @@ fn accumulated_gradients_are_those_of_the_larger_batch() {
 }
 
 #[test]
+fn activations_that_are_computed_again_are_the_same() {
+    let settings = |checkpoint_activations| {
+        let settings = TrainSettings { checkpoint_activations, ..small_settings("lstm") };
+        trained(TrainSettings { max_steps: Some(6), ..settings }).0
+    };
+    assert_eq!(largest_difference(&settings(false), &settings(true)), 0.0);
+}
+
+#[test]
 fn clipping_bounds_the_step() {
     let after_a_step = |clip_norm, learning_rate| {
         let mut settings = TrainSettings { clip_norm, max_steps: Some(1), ..small_settings("lstm") };

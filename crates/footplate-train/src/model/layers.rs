@@ -1,10 +1,11 @@
 //! Layers that several networks share.
 
 use burn::module::{Initializer, Module, Param, RunningState};
-use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::module::{batch_norm, batch_norm_train};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::nn::{Linear, PaddingConfig2d};
+use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, linear};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor};
 
 /// Batch normalisation with PyTorch's running statistics: the variance is the unbiased one.
 ///
@@ -45,11 +46,13 @@ impl BatchNorm2d {
         }
         let [items, _, height, width] = input.dims();
         let count = (items * height * width) as f64;
+        let dtype = input.dtype();
+        let input = cast(input, DType::F32);
         let result = batch_norm_train(input, self.weight.val(), self.bias.val(), self.epsilon);
         let unbiased = result.variance.detach().mul_scalar(count / (count - 1.0).max(1.0));
         self.move_towards(&self.running_mean, result.mean.detach());
         self.move_towards(&self.running_var, unbiased);
-        result.output
+        cast(result.output, dtype)
     }
 
     fn move_towards(&self, state: &RunningState<Tensor<1>>, batch: Tensor<1>) {
@@ -79,10 +82,40 @@ pub(super) fn conv(
         .init(device)
 }
 
+/// What a convolution gives, in the precision of its input.
+pub(super) fn convolved(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+    let dtype = input.dtype();
+    if dtype == DType::F32 {
+        return conv.forward(input);
+    }
+    // As `conv` pads, and a kernel of 1 needs none.
+    let padding = conv.kernel_size.map(|side| side / 2);
+    let options = ConvOptions::new(conv.stride, padding, conv.dilation, conv.groups);
+    let bias = conv.bias.as_ref().map(|bias| cast(bias.val(), dtype));
+    conv2d(input, cast(conv.weight.val(), dtype), bias, options)
+}
+
+/// What a dense layer gives, in the precision of its input.
+pub(super) fn dense(layer: &Linear, input: Tensor<2>) -> Tensor<2> {
+    let dtype = input.dtype();
+    if dtype == DType::F32 {
+        return layer.forward(input);
+    }
+    let bias = layer.bias.as_ref().map(|bias| cast(bias.val(), dtype));
+    linear(input, cast(layer.weight.val(), dtype), bias)
+}
+
+/// The same values in another precision; gradients come back in the one that they had.
+fn cast<const D: usize>(input: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if input.dtype() == dtype { input } else { input.cast(FloatDType::from(dtype)) }
+}
+
 /// The mean of each channel: `[n, c, h, w]` to `[n, c]`.
 pub(super) fn global_average(input: Tensor<4>) -> Tensor<2> {
     let [items, channels, height, width] = input.dims();
-    input.reshape([items, channels, height * width]).mean_dim(2).reshape([items, channels])
+    let dtype = input.dtype();
+    let input = cast(input, DType::F32);
+    cast(input.reshape([items, channels, height * width]).mean_dim(2).reshape([items, channels]), dtype)
 }
 
 /// Sets values to zero at random and scales the others, on a device with autodiff.
@@ -105,7 +138,7 @@ impl Dropout {
         }
         let kept = 1.0 - self.probability;
         let mask = Tensor::<2>::random(input.dims(), Distribution::Bernoulli(kept), &Device::flex());
-        let mask = Tensor::from_data(mask.into_data(), &device);
+        let mask = cast(Tensor::from_data(mask.into_data(), &device), input.dtype());
         input * mask * (1.0 / kept)
     }
 }

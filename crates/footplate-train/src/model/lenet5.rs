@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{BatchNorm2d, conv};
+use super::layers::{BatchNorm2d, conv, convolved, dense};
 use super::{Forward, ModelShape, NetInput};
 
 const CHANNELS: [usize; 4] = [3, 16, 32, 64];
@@ -47,13 +47,13 @@ impl Forward for LeNet5 {
     fn forward(&self, input: NetInput) -> Tensor<2> {
         let mut x = input.images();
         for (conv, norm) in &self.convs {
-            x = self.max_pool.forward(relu(norm.forward(conv.forward(x))));
+            x = self.max_pool.forward(relu(norm.forward(convolved(conv, x))));
         }
         if x.dims()[2..] != [POOLED, POOLED] {
             x = self.average_pool.forward(x);
         }
-        let x = relu(self.fc1.forward(x.flatten::<2>(1, 3)));
-        self.fc2.forward(x)
+        let x = relu(dense(&self.fc1, x.flatten::<2>(1, 3)));
+        dense(&self.fc2, x)
     }
 
     const HEAD: &'static str = "fc2.";

@@ -6,7 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{BatchNorm2d, Dropout, conv, global_average};
+use super::layers::{BatchNorm2d, Dropout, conv, convolved, dense, global_average};
 use super::{Forward, ModelShape, NetInput};
 
 /// Which of the two.
@@ -64,7 +64,7 @@ fn conv_norm(channels: [usize; 2], kernel: usize, stride: usize, groups: usize, 
 }
 
 fn apply((conv, norm): &ConvNorm, x: Tensor<4>) -> Tensor<4> {
-    norm.forward(conv.forward(x))
+    norm.forward(convolved(conv, x))
 }
 
 /// `relu6(x + 3) / 6`.
@@ -87,7 +87,7 @@ struct SqueezeExcite {
 impl SqueezeExcite {
     fn new(channels: usize, device: &Device) -> Self {
         let squeezed = divisible_by_8(channels / 4);
-        let dense = |channels: [usize; 2]| {
+        let pointwise = |channels: [usize; 2]| {
             Conv2dConfig::new(channels, [1, 1])
                 .with_initializer(Initializer::KaimingNormal {
                     gain: std::f64::consts::SQRT_2,
@@ -95,13 +95,13 @@ impl SqueezeExcite {
                 })
                 .init(device)
         };
-        Self { fc1: dense([channels, squeezed]), fc2: dense([squeezed, channels]) }
+        Self { fc1: pointwise([channels, squeezed]), fc2: pointwise([squeezed, channels]) }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [items, channels, _, _] = x.dims();
         let mean = global_average(x.clone()).reshape([items, channels, 1, 1]);
-        x * hard_sigmoid(self.fc2.forward(relu(self.fc1.forward(mean))))
+        x * hard_sigmoid(convolved(&self.fc2, relu(convolved(&self.fc1, mean))))
     }
 }
 
@@ -188,7 +188,7 @@ impl MobileNetV3 {
             channels = row.2;
         }
         let wide = 6 * channels;
-        let dense = |inputs, outputs| {
+        let layer = |inputs, outputs| {
             LinearConfig::new(inputs, outputs)
                 .with_initializer(Initializer::Normal { mean: 0.0, std: 0.01 })
                 .init(device)
@@ -197,9 +197,9 @@ impl MobileNetV3 {
             stem: conv_norm([3, STEM], 3, 2, 1, device),
             blocks,
             last: conv_norm([channels, wide], 1, 1, 1, device),
-            hidden: dense(wide, hidden),
+            hidden: layer(wide, hidden),
             dropout: Dropout::new(DROPOUT),
-            head: dense(hidden, shape.classes),
+            head: layer(hidden, shape.classes),
         }
     }
 }
@@ -209,8 +209,8 @@ impl Forward for MobileNetV3 {
         let x = hard_swish(apply(&self.stem, input.images()));
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         let x = global_average(hard_swish(apply(&self.last, x)));
-        let x = hard_swish(self.hidden.forward(x));
-        self.head.forward(self.dropout.forward(x))
+        let x = hard_swish(dense(&self.hidden, x));
+        dense(&self.head, self.dropout.forward(x))
     }
 
     fn torch_key(&self, path: &str) -> String {

@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{BatchNorm2d, conv, global_average};
+use super::layers::{BatchNorm2d, conv, convolved, dense, global_average};
 use super::{Forward, ModelShape, NetInput};
 
 const WIDTHS: [usize; 4] = [64, 128, 256, 512];
@@ -44,13 +44,13 @@ impl Block {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(self.conv1.forward(input.clone())));
-        let mut x = self.bn2.forward(self.conv2.forward(x));
+        let x = relu(self.bn1.forward(convolved(&self.conv1, input.clone())));
+        let mut x = self.bn2.forward(convolved(&self.conv2, x));
         if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
-            x = bn3.forward(conv3.forward(relu(x)));
+            x = bn3.forward(convolved(conv3, relu(x)));
         }
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward(conv.forward(input)),
+            Some((conv, norm)) => norm.forward(convolved(conv, input)),
             None => input,
         };
         relu(x + shortcut)
@@ -110,11 +110,11 @@ impl ResNet {
 
 impl Forward for ResNet {
     fn forward(&self, input: NetInput) -> Tensor<2> {
-        let x = relu(self.bn1.forward(self.conv1.forward(input.images())));
+        let x = relu(self.bn1.forward(convolved(&self.conv1, input.images())));
         let x = self.max_pool.forward(x);
         let blocks = [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten();
         let x = blocks.fold(x, |x, block| block.forward(x));
-        self.fc.forward(global_average(x))
+        dense(&self.fc, global_average(x))
     }
 
     const HEAD: &'static str = "fc.";
