@@ -17,7 +17,7 @@ pub(super) fn numbers(shape: &[usize], seed: u64) -> TensorData {
     TensorData::new(bytes.chunks_exact(2).map(value).collect::<Vec<f32>>(), shape.to_vec())
 }
 
-pub(super) fn floats(data: TensorData) -> Vec<f32> {
+pub(super) fn floats(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
 }
 
@@ -29,6 +29,11 @@ pub(super) fn length(numbers: &[f32]) -> f64 {
 pub(super) fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     length(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f32>>())
+}
+
+/// What is no number is far from any.
+pub(super) fn is_far(apart: f64, near: f64) -> bool {
+    apart.is_nan() || apart >= near
 }
 
 /// An operation on an input and a weight.
@@ -45,7 +50,7 @@ fn gradients(device: &Device, input: &[usize], weight: &[usize], operation: Oper
     let weighing = Tensor::<4>::from_data(numbers(&y.dims(), 3), &device);
     let mut found = (y.clone() * weighing).sum().backward();
     let gradient = |tensor: &Tensor<4>, found: &mut _| tensor.grad_remove(found).unwrap().into_data();
-    [y.into_data(), gradient(&x, &mut found), gradient(&w, &mut found)].map(floats)
+    [y.into_data(), gradient(&x, &mut found), gradient(&w, &mut found)].map(|data| floats(&data))
 }
 
 /// Names what differs.
@@ -56,7 +61,7 @@ fn differing(name: &str, input: &[usize], weight: &[usize], operation: Operation
     let parts = ["output", "gradient of the input", "gradient of the weight"];
     let each = parts.iter().zip(expected.iter().zip(&found));
     each.map(|(part, (expected, found))| (part, distance(expected, found) / length(expected)))
-        .filter(|(_, apart)| !(*apart < NEAR))
+        .filter(|(_, apart)| is_far(*apart, NEAR))
         .map(|(part, apart)| format!("{name}: {part} {apart:.1e}"))
         .collect()
 }
