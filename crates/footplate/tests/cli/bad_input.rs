@@ -179,7 +179,7 @@ fn a_batch_that_does_not_fit_names_the_largest_that_does() {
             "--workers",
             "1",
             "--memory-max",
-            "60MiB",
+            "80MiB",
             "--run-dir",
             &format!("run{batch}"),
             "--batch-size",
