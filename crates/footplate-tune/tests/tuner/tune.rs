@@ -4,11 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use footplate_core::ports::{
-    Applied, Clock, ControlError, PowerControl, PowerMeter, Recovery, WindowEnergy, WindowReading, WorkError,
-    WorkStep, Workload,
+    Applied, ControlError, PowerControl, PowerMeter, Recovery, WindowReading, WorkError, WorkStep, Workload,
 };
 use footplate_core::power_mode::{KnobTables, ModeSpace, Preset};
-use footplate_core::{Celsius, Hertz, Joules, PowerMode, Reading, Watts};
+use footplate_core::{Celsius, Hertz, PowerMode, Reading};
 use footplate_tune::Setting;
 use footplate_tune::drift::{Verdict, Watch, still_known};
 use footplate_tune::evaluate::{Options, Sampling, Target, Truth, evaluate};
@@ -17,6 +16,8 @@ use footplate_tune::plan::{Next, Search, SearchOptions};
 use footplate_tune::predict::{Measurement, Predictor};
 use footplate_tune::profiler::{Ports, ProfileRecord};
 use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
+
+use crate::common::{self, SimClock, steady, steps};
 use proptest::prelude::*;
 
 fn space() -> ModeSpace {
@@ -48,15 +49,7 @@ fn truth(mode: &PowerMode) -> (f64, f64) {
 }
 
 fn measured(mode: &PowerMode, error: f64) -> Measurement {
-    let (time, power) = truth(mode);
-    Measurement {
-        setting: Setting::of(*mode),
-        time_s: Some(time),
-        power_w: Some(power),
-        time_error: error,
-        power_error: error,
-        stall_share: None,
-    }
+    common::measured(Setting::of(*mode), truth(mode), error)
 }
 
 fn under(power_w: f64) -> Goal {
@@ -88,7 +81,7 @@ enum Fault {
 struct Machine {
     space: ModeSpace,
     mode: Cell<PowerMode>,
-    now_ns: Cell<u64>,
+    clock: SimClock,
     steps_left: Cell<u64>,
     fault: Fault,
     /// What the machine has come to draw, by what it drew at first.
@@ -105,21 +98,11 @@ impl Port {
         Self(Rc::new(Machine {
             space,
             mode,
-            now_ns: Cell::new(0),
+            clock: SimClock::default(),
             steps_left: Cell::new(steps),
             fault,
             drift: Cell::new(1.0),
         }))
-    }
-}
-
-impl Clock for Port {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns.get()
-    }
-
-    fn wait_ns(&self, duration_ns: u64) {
-        self.0.now_ns.set(self.0.now_ns.get() + duration_ns);
     }
 }
 
@@ -158,17 +141,9 @@ impl PowerControl for Port {
 impl PowerMeter for Port {
     fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
         let watts = truth(&self.0.mode.get()).1 * self.0.drift.get();
-        let seconds = (to_ns - from_ns) as f64 / 1e9;
         let total = match self.0.fault {
             Fault::NoSensor => Reading::Absent,
-            _ => Reading::Value(WindowEnergy {
-                energy_j: Joules(watts * seconds),
-                error_j: Joules(0.01 * watts * seconds),
-                coverage: 1.0,
-                mean_power_w: Watts(watts),
-                peak_power_w: Watts(watts),
-                samples: 30,
-            }),
+            _ => Reading::Value(steady(watts, from_ns, to_ns)),
         };
         let hot = matches!(self.0.fault, Fault::ThrottlesAbove(most) if watts > most);
         WindowReading {
@@ -192,19 +167,10 @@ impl Workload for Port {
 
     fn run(&mut self, steps_min: u32, time_min_ns: u64, steps_max: u32) -> Result<Vec<WorkStep>, WorkError> {
         let (time, _) = truth(&self.0.mode.get());
-        let start = self.now_ns();
-        let mut steps = Vec::new();
-        while (steps.len() as u32) < steps_max && self.0.steps_left.get() > 0 {
-            if steps.len() as u32 >= steps_min && self.now_ns() - start >= time_min_ns {
-                break;
-            }
-            // Steps differ by a percent.
-            let share = 1.0 + 0.01 * f64::from(steps.len() as u32 % 3) - 0.01;
-            let step_ns = (time * share * 1e9) as u64;
-            self.wait_ns(step_ns);
-            self.0.steps_left.set(self.0.steps_left.get() - 1);
-            steps.push(WorkStep { end_ns: self.now_ns(), step_ns, stall_ns: 0, items: 8 });
-        }
+        let left = self.0.steps_left.get();
+        let most = steps_max.min(u32::try_from(left).unwrap_or(u32::MAX));
+        let steps = steps(&self.0.clock, (time, 0.0), (steps_min, time_min_ns, most));
+        self.0.steps_left.set(left - steps.len() as u64);
         if steps.is_empty() { Err(WorkError::Finished) } else { Ok(steps) }
     }
 
@@ -247,7 +213,8 @@ impl Observer for Notes {
 
 fn tune(port: &Port, goal: Goal, notes: &mut Notes, earlier: &[ProfileRecord]) -> Result<Tuned, TuneError> {
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: port };
+    let ports =
+        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let mut tuner = Tuner::new(ports, settings(), goal, TuneOptions::default(), notes);
     earlier.iter().for_each(|record| tuner.resume(record.clone(), true));
     tuner.run()
@@ -381,7 +348,8 @@ fn replan(
         port.0.drift.set(factor);
     }
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: port };
+    let ports =
+        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let search = SearchOptions { profiles: 3, ..SearchOptions::default() };
     let options = TuneOptions { search, ..TuneOptions::default() };
     let mut tuner = Tuner::new(ports, settings(), under(9.0), options, notes);
@@ -419,7 +387,8 @@ fn a_mode_that_throttles_is_left_for_one_that_draws_less() {
     let power = truth(&present).1;
     assert!(power > 7.5);
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port };
+    let ports =
+        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let mut notes = Notes::default();
     let mut tuner = Tuner::new(ports, settings(), goal, TuneOptions::default(), &mut notes);
     let records: Vec<ProfileRecord> = before.records.iter().map(|r| r.0.clone()).collect();
@@ -450,7 +419,8 @@ fn a_choice_that_a_second_look_takes_away_is_told() {
     }
     let port = Port::new(Fault::Nothing, u64::MAX);
     let (mut control, mut meter, mut workload) = (port.clone(), Rising(port.clone()), port.clone());
-    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port };
+    let ports =
+        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let mut notes = Notes::default();
     let tuned = Tuner::new(ports, settings(), under(9.0), TuneOptions::default(), &mut notes).run().unwrap();
     assert!(notes.warnings.iter().any(|w| w.contains("no longer the choice")), "{:?}", notes.warnings);

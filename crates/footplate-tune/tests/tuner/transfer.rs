@@ -6,6 +6,8 @@ use footplate_tune::predict::{Measurement, Predictor, Source};
 use footplate_tune::rng::Rng;
 use footplate_tune::{Knobs, Setting};
 
+use crate::common::noisy;
+
 fn settings() -> Vec<Setting> {
     let mut space = Vec::new();
     for cores in [1, 2, 4] {
@@ -47,16 +49,7 @@ fn measured(setting: &Setting, job: &Job, rng: &mut Rng) -> Measurement {
     let odd = if (0.45..0.75).contains(&gpu) { 1.0 + job.oddity } else { 1.0 };
     let time = host + job.device * odd / gpu.powf(1.1) + 0.03 / emc;
     let power = 2.0 + 0.6 * cores.powf(0.7) * cpu.powf(2.1) + 9.0 * gpu.powf(2.6) + 1.2 * emc;
-    // Measurements differ by up to one percent.
-    let mut noise = || 1.0 + 0.02 * (rng.below(1000) as f64 / 1000.0 - 0.5);
-    Measurement {
-        setting: *setting,
-        time_s: Some(time * noise()),
-        power_w: Some(power * noise()),
-        time_error: 0.005,
-        power_error: 0.005,
-        stall_share: None,
-    }
+    noisy(*setting, (time, power), rng)
 }
 
 fn table(job: &Job) -> Vec<Truth> {

@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use footplate_core::ports::{
-    Applied, Clock, ControlError, PowerControl, PowerMeter, WindowEnergy, WindowReading, WorkError, WorkStep,
-    Workload,
+    Applied, ControlError, PowerControl, PowerMeter, WindowReading, WorkError, WorkStep, Workload,
 };
 use footplate_core::power_mode::{KnobTables, ModeSpace, Preset};
-use footplate_core::{Hertz, Joules, PowerMode, Reading, Watts};
+use footplate_core::{Hertz, PowerMode, Reading};
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::predict::{Measurement, Prediction, Predictor};
 use footplate_tune::profiler::{Ports, ProfileRecord};
 use footplate_tune::rng::Rng;
 use footplate_tune::tuner::{Observer, Purpose, TuneOptions, Tuner};
 use footplate_tune::{Knobs, Setting};
+
+use crate::common::{SimClock, noisy, steady, steps};
 
 fn space() -> ModeSpace {
     let hz = |steps: std::ops::RangeInclusive<u64>, unit: u64| steps.map(|i| Hertz(i * unit)).collect();
@@ -55,15 +56,8 @@ fn truth(setting: &Setting, load: f64) -> (f64, f64, f64) {
 
 fn measured(setting: &Setting, load: f64, rng: &mut Rng, tells: bool) -> Measurement {
     let (time, stall, power) = truth(setting, load);
-    let mut noise = || 1.0 + 0.02 * (rng.below(1000) as f64 / 1000.0 - 0.5);
-    Measurement {
-        setting: *setting,
-        time_s: Some(time * noise()),
-        power_w: Some(power * noise()),
-        time_error: 0.005,
-        power_error: 0.005,
-        stall_share: tells.then_some(stall / time),
-    }
+    let known = noisy(*setting, (time, power), rng);
+    Measurement { stall_share: tells.then_some(stall / time), ..known }
 }
 
 #[test]
@@ -108,7 +102,7 @@ struct Job {
     space: ModeSpace,
     mode: Cell<PowerMode>,
     workers: Cell<Option<usize>>,
-    now_ns: Cell<u64>,
+    clock: SimClock,
     load: f64,
 }
 
@@ -119,21 +113,11 @@ impl Port {
     fn new(load: f64) -> Self {
         let space = space();
         let mode = Cell::new(space.modes()[0]);
-        Self(Rc::new(Job { space, mode, workers: Cell::new(None), now_ns: Cell::new(0), load }))
+        Self(Rc::new(Job { space, mode, workers: Cell::new(None), clock: SimClock::default(), load }))
     }
 
     fn setting(&self) -> Setting {
         Setting { workers: self.0.workers.get().map(|n| n as u64), ..Setting::of(self.0.mode.get()) }
-    }
-}
-
-impl Clock for Port {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns.get()
-    }
-
-    fn wait_ns(&self, duration_ns: u64) {
-        self.0.now_ns.set(self.0.now_ns.get() + duration_ns);
     }
 }
 
@@ -163,16 +147,8 @@ impl PowerControl for Port {
 impl PowerMeter for Port {
     fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
         let watts = truth(&self.setting(), self.0.load).2;
-        let seconds = (to_ns - from_ns) as f64 / 1e9;
         WindowReading {
-            total: Reading::Value(WindowEnergy {
-                energy_j: Joules(watts * seconds),
-                error_j: Joules(0.01 * watts * seconds),
-                coverage: 1.0,
-                mean_power_w: Watts(watts),
-                peak_power_w: Watts(watts),
-                samples: 30,
-            }),
+            total: Reading::Value(steady(watts, from_ns, to_ns)),
             rails: Vec::new(),
             temperature_c: Reading::Absent,
             throttled: Vec::new(),
@@ -192,18 +168,7 @@ impl Workload for Port {
 
     fn run(&mut self, steps_min: u32, time_min_ns: u64, steps_max: u32) -> Result<Vec<WorkStep>, WorkError> {
         let (time, stall, _) = truth(&self.setting(), self.0.load);
-        let start = self.now_ns();
-        let mut steps = Vec::new();
-        while (steps.len() as u32) < steps_max {
-            if steps.len() as u32 >= steps_min && self.now_ns() - start >= time_min_ns {
-                break;
-            }
-            let share = 1.0 + 0.01 * f64::from(steps.len() as u32 % 3) - 0.01;
-            let ns = |seconds: f64| (seconds * share * 1e9) as u64;
-            self.wait_ns(ns(time));
-            steps.push(WorkStep { end_ns: self.now_ns(), step_ns: ns(time), stall_ns: ns(stall), items: 8 });
-        }
-        Ok(steps)
+        Ok(steps(&self.0.clock, (time, stall), (steps_min, time_min_ns, steps_max)))
     }
 
     fn steps_left(&self) -> Option<u64> {
@@ -237,7 +202,8 @@ impl Observer for Notes {
 
 fn tuned(port: &Port, space: Vec<Setting>, limits: Limits) -> Setting {
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: port };
+    let ports =
+        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let goal = Goal { objective: Objective::Time, limits, confidence: 0.9 };
     let mut notes = Notes::default();
     let tuned = Tuner::new(ports, space, goal, TuneOptions::default(), &mut notes).run();
