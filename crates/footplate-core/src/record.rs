@@ -19,6 +19,8 @@ pub enum Record {
     Minibatch(MinibatchRecord),
     /// The data pipeline has changed its number of workers or its depth.
     Loader(LoaderRecord),
+    /// The device's kernels are being chosen by measuring them.
+    Kernels(KernelsRecord),
     /// One epoch of training has ended.
     Epoch(EpochRecord),
     /// The model was evaluated on the validation split.
@@ -151,6 +153,15 @@ pub struct LoaderRecord {
     pub workers: u32,
     /// Minibatches that may be ahead.
     pub depth: u32,
+}
+
+/// How many kernels were chosen by measuring candidates, which happens where a shape is met for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelsRecord {
+    /// When.
+    pub t_ns: u64,
+    /// Choices that this process has begun to measure. What earlier runs chose is not measured again.
+    pub tuned: u64,
 }
 
 /// One epoch of training.

@@ -1,6 +1,6 @@
 //! The run log's text format: one record a line, each with a version and a checksum.
 //!
-//! A line is `{"v":4,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
+//! A line is `{"v":5,"crc32":"0123abcd","record":{…}}` and a newline. The checksum is the CRC-32 (IEEE
 //! 802.3) of the bytes of the record's JSON, from its `{` to its `}`. A line is therefore JSON that any
 //! tool can read, and a torn or altered line is told from a whole one.
 
@@ -14,7 +14,8 @@ use crate::record::Record;
 /// - 2: records of kind `loader`.
 /// - 3: records of kind `power`.
 /// - 4: records of kinds `machine`, `mode`, `profile` and `tune`; `copied_bytes` and `ingest_ns` of a minibatch.
-pub const VERSION: u32 = 4;
+/// - 5: records of kind `kernels`.
+pub const VERSION: u32 = 5;
 
 /// Why a line is not a record.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -128,7 +128,7 @@ impl SummaryBuilder {
                 self.checkpoint_snapshot_ns += checkpoint.snapshot_ns;
             }
             Record::BadSample(_) => self.bad_samples += 1,
-            Record::Warning(_) | Record::Loader(_) | Record::Power(_) => {}
+            Record::Warning(_) | Record::Loader(_) | Record::Kernels(_) | Record::Power(_) => {}
             Record::Machine(_) | Record::Mode(_) | Record::Profile(_) | Record::Tune(_) => {}
             Record::RunEnd(end) => self.end = Some(end.clone()),
         }

@@ -23,7 +23,7 @@ pub enum DeviceChoice {
     Cpu,
     /// A GPU through Vulkan; needs the cargo feature `vulkan`.
     Vulkan,
-    /// A GPU through CUDA; needs the cargo feature `cuda`.
+    /// A GPU through CUDA: not supported, and refused with that word.
     Cuda,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for DeviceChoice {
 #[derive(Clone, Debug)]
 pub struct ChosenDevice {
     pub(crate) device: Device,
-    /// `cpu`, `vulkan` or `cuda`.
+    /// `cpu` or `vulkan`.
     pub name: &'static str,
     /// Why it was chosen, for the user.
     pub reason: String,
@@ -155,25 +155,21 @@ pub fn choose(choice: DeviceChoice, feed: FeedChoice) -> Result<ChosenDevice, Tr
     let chosen = match choice {
         DeviceChoice::Cpu => ChosenDevice::cpu("asked for"),
         DeviceChoice::Vulkan => vulkan("asked for")?,
-        DeviceChoice::Cuda => cuda("asked for")?,
+        DeviceChoice::Cuda => return Err(cuda()),
         DeviceChoice::Auto => auto(),
     };
     chosen.fed(feed)
 }
 
 fn auto() -> ChosenDevice {
-    let mut reasons = Vec::new();
-    for candidate in [cuda, vulkan] {
-        match candidate("the fastest that works here") {
-            Ok(chosen) if chosen.is_software() => {
-                reasons
-                    .push(format!("device `{}`: {} computes on the processor", chosen.name, chosen.reason));
-            }
-            Ok(chosen) => return chosen,
-            Err(error) => reasons.push(error.to_string()),
+    let why_not = match vulkan("the fastest that works here") {
+        Ok(chosen) if chosen.is_software() => {
+            format!("device `{}`: {} computes on the processor", chosen.name, chosen.reason)
         }
-    }
-    ChosenDevice::cpu(&reasons.join("; "))
+        Ok(chosen) => return chosen,
+        Err(error) => error.to_string(),
+    };
+    ChosenDevice::cpu(&why_not)
 }
 
 #[cfg(feature = "vulkan")]
@@ -190,27 +186,19 @@ fn vulkan(reason: &str) -> Result<ChosenDevice, TrainError> {
 
 #[cfg(not(feature = "vulkan"))]
 fn vulkan(_reason: &str) -> Result<ChosenDevice, TrainError> {
-    Err(not_built("vulkan"))
+    let reason = "this binary was built without it".to_owned();
+    Err(TrainError::Device { device: "vulkan".to_owned(), reason })
 }
 
-#[cfg(feature = "cuda")]
-fn cuda(reason: &str) -> Result<ChosenDevice, TrainError> {
-    probe("cuda", reason, || Device::cuda(0))
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda(_reason: &str) -> Result<ChosenDevice, TrainError> {
-    Err(not_built("cuda"))
-}
-
-#[cfg(not(all(feature = "vulkan", feature = "cuda")))]
-fn not_built(name: &str) -> TrainError {
-    TrainError::Device { device: name.to_owned(), reason: "this binary was built without it".to_owned() }
+/// Why there is no CUDA is told in docs/devices.md.
+fn cuda() -> TrainError {
+    let reason = "not supported; NVIDIA's GPUs are reached through Vulkan".to_owned();
+    TrainError::Device { device: "cuda".to_owned(), reason }
 }
 
 /// Adds two numbers on a device. A driver that is missing shows itself as a panic inside Burn's runtime,
 /// which is caught here and told as an error.
-#[cfg(any(feature = "vulkan", feature = "cuda"))]
+#[cfg(feature = "vulkan")]
 fn probe(
     name: &'static str,
     reason: &str,

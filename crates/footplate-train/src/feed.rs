@@ -173,10 +173,16 @@ struct GpuFeed {
 
 #[cfg(feature = "vulkan")]
 impl GpuFeed {
+    fn new(gpu: std::sync::Arc<gpu::Gpu>, normalize: &Normalize, way: FeedWay, precision: Precision) -> Self {
+        // A kernel writes no bf16: Burn makes them of f32.
+        let numbers = if precision == Precision::F16 { gpu::Numbers::F16 } else { gpu::Numbers::F32 };
+        Self { ingest: gpu::Ingest::new(gpu.clone(), normalize, way == FeedWay::Staged, numbers), gpu }
+    }
+
     /// Whether a kernel can address the tensor of so many pixels.
     fn check(&self, [items, height, width, _]: [usize; 4]) -> Result<(), TrainError> {
         let most = self.gpu.largest_tensor();
-        let each = 3 * 4 * height as u64 * width as u64;
+        let each = 3 * self.ingest.bytes_per_number() * height as u64 * width as u64;
         if items as u64 * each <= most.0 {
             return Ok(());
         }
@@ -197,17 +203,19 @@ impl Feed {
             way: chosen.feed,
             dtype: None,
             #[cfg(feature = "vulkan")]
-            gpu: chosen.gpu.clone().map(|gpu| GpuFeed {
-                ingest: gpu::Ingest::new(gpu.clone(), &normalize, chosen.feed == FeedWay::Staged),
-                gpu,
-            }),
+            gpu: chosen.gpu.clone().map(|gpu| GpuFeed::new(gpu, &normalize, chosen.feed, Precision::F32)),
             normalize,
         }
     }
 
     /// The same feed for a network that is computed in `precision`.
     pub(crate) fn computed_in(self, precision: Precision) -> Self {
-        Self { dtype: device::dtype(precision), ..self }
+        Self {
+            dtype: device::dtype(precision),
+            #[cfg(feature = "vulkan")]
+            gpu: self.gpu.map(|feed| GpuFeed::new(feed.gpu, &self.normalize, self.way, precision)),
+            ..self
+        }
     }
 
     /// How the pipeline should make minibatches for this feed.

@@ -10,7 +10,7 @@ use footplate_data::{Lender, Normalize};
 use crate::device::{self, DeviceChoice};
 use crate::error::TrainError;
 use crate::feed::FeedChoice;
-use crate::gpu::{IN_FLIGHT, Ingest, LentBuffer, MappedLender, MappedPool};
+use crate::gpu::{IN_FLIGHT, Ingest, LentBuffer, MappedLender, MappedPool, Numbers};
 
 /// A form of minibatches and their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
         });
     }
     let pool = MappedPool::new(gpu.clone(), IN_FLIGHT + 1);
-    let ingest = Ingest::new(gpu, &Normalize::IMAGENET, form == Form::StagedU8);
+    let ingest = Ingest::new(gpu, &Normalize::IMAGENET, form == Form::StagedU8, Numbers::F32);
     let numbers: Arc<[f32]> = (0..length).map(|i| (i % 255) as f32).collect();
     let mut cost = Cost::default();
     let mut cpu_s = 0.0;

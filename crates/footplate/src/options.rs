@@ -62,7 +62,7 @@ pub(crate) struct TrainOptions {
     #[arg(long, value_name = "CACHE", help_heading = "Data")]
     pub(crate) cache: Option<CacheChoice>,
 
-    /// auto, cpu, vulkan or cuda [default: cpu]
+    /// auto, cpu or vulkan [default: cpu]
     #[arg(long, value_name = "DEVICE", help_heading = "Training")]
     pub(crate) device: Option<DeviceChoice>,
     /// How minibatches get to the device: auto, mapped, staged or view [default: auto, by whose memory it uses]

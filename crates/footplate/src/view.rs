@@ -146,7 +146,10 @@ impl View {
                 bar.set_length(start.steps_total);
                 self.bar = Some(bar);
             }
-            Record::Minibatch(minibatch) => self.step(minibatch, state),
+            Record::Minibatch(minibatch) => self.now_and_then(|| step_text(minibatch, state)),
+            Record::Kernels(kernels) => {
+                self.now_and_then(|| format!("tuning kernels: {} so far", kernels.tuned));
+            }
             Record::Epoch(epoch) if state.start().is_some_and(|start| start.validation_items == 0) => {
                 self.line(&epoch_text(epoch, state, None));
             }
@@ -166,7 +169,8 @@ impl View {
         }
     }
 
-    fn step(&mut self, minibatch: &MinibatchRecord, state: &LiveState) {
+    /// A text that the next one overtakes.
+    fn now_and_then(&mut self, text: impl FnOnce() -> String) {
         let every = match self.detail {
             Detail::Quiet => return,
             Detail::Screen if terminal::is_taken() => return,
@@ -177,7 +181,7 @@ impl View {
             return;
         }
         self.told = Instant::now();
-        let text = step_text(minibatch, state);
+        let text = text();
         match &self.bar {
             Some(bar) => bar.set_message(text),
             None => output::note(&text),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use burn::backend::wgpu::CubeBackend;
 use burn::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 use burn::tensor::wgpu::wgpu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, f16};
 use footplate_data::Normalize;
 
 use super::Gpu;
@@ -16,14 +16,54 @@ use super::mapped::{LentBuffer, MappedBuffer, MappedPool};
 
 /// Minibatches whose bytes the GPU may be reading, or going to read. It bounds how far the loop runs ahead.
 pub(crate) const IN_FLIGHT: usize = 2;
-/// Threads of a workgroup times pixels of each: as in the kernel.
-const PIXELS_PER_GROUP: u32 = 64 * 4;
+/// Threads of a workgroup, as in the kernels.
+const GROUP: u32 = 64;
 /// Workgroups that every device takes along one axis.
 const GROUPS_MAX: u32 = 65_535;
+
+/// The numbers of the tensors that are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    F32,
+    F16,
+}
+
+impl Numbers {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    fn entry_point(self) -> &'static str {
+        match self {
+            Self::F32 => "ingest",
+            Self::F16 => "ingest_halves",
+        }
+    }
+
+    /// Threads for so many pixels: four pixels each, or two numbers.
+    fn threads(self, pixels: u32) -> u32 {
+        match self {
+            Self::F32 => pixels.div_ceil(4),
+            Self::F16 => (3 * pixels).div_ceil(2),
+        }
+    }
+
+    /// A number as the kernel's table has it.
+    fn word(self, number: f32) -> [u8; 4] {
+        match self {
+            Self::F32 => number.to_le_bytes(),
+            Self::F16 => u32::from(f16::from_f32(number).to_bits()).to_le_bytes(),
+        }
+    }
+}
 
 /// Makes tensors of minibatches of bytes.
 pub(crate) struct Ingest {
     gpu: Arc<Gpu>,
+    numbers: Numbers,
     pipeline: wgpu::ComputePipeline,
     /// What each byte becomes in each channel.
     table: wgpu::Buffer,
@@ -61,7 +101,7 @@ pub(crate) struct Ingested {
 
 impl Ingest {
     /// `staged`: bytes are copied to the GPU's own memory before the kernel reads them.
-    pub(crate) fn new(gpu: Arc<Gpu>, normalize: &Normalize, staged: bool) -> Self {
+    pub(crate) fn new(gpu: Arc<Gpu>, normalize: &Normalize, staged: bool, numbers: Numbers) -> Self {
         let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("ingest"),
             source: wgpu::ShaderSource::Wgsl(include_str!("ingest.wgsl").into()),
@@ -70,12 +110,23 @@ impl Ingest {
             label: Some("ingest"),
             layout: None,
             module: &module,
-            entry_point: Some("ingest"),
+            entry_point: Some(numbers.entry_point()),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         });
-        let table = constant(&gpu, wgpu::BufferUsages::STORAGE, &table(normalize));
-        Self { gpu, pipeline, table, staged: staged.then(Mutex::default), submitted: Mutex::default() }
+        let table = constant(&gpu, wgpu::BufferUsages::STORAGE, &table(normalize, numbers));
+        Self {
+            gpu,
+            numbers,
+            pipeline,
+            table,
+            staged: staged.then(Mutex::default),
+            submitted: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn bytes_per_number(&self) -> u64 {
+        self.numbers.dtype().size() as u64
     }
 
     /// The tensor, on `device`, of pixels `[n, h, w, 3]` that are in the pool's memory. They go back when the GPU has read them.
@@ -137,7 +188,7 @@ impl Ingest {
         if channels != 3 {
             return Err(format!("pixels of {channels} channels"));
         }
-        let images = Tensor::<4>::empty([items, 3, height, width], device);
+        let images = Tensor::<4>::empty([items, 3, height, width], (device, self.numbers.dtype()));
         let target = Target::of(images.clone().inner())?;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let staged = work.copy.then(|| self.copied(work, &mut encoder));
@@ -214,7 +265,7 @@ impl Ingest {
         });
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &group, &[]);
-        let groups = pixels.div_ceil(PIXELS_PER_GROUP);
+        let groups = self.numbers.threads(pixels).div_ceil(GROUP);
         let rows = groups.div_ceil(GROUPS_MAX).max(1);
         pass.dispatch_workgroups(groups.div_ceil(rows), rows, 1);
     }
@@ -251,10 +302,10 @@ impl Target {
 }
 
 /// What every byte becomes: by the formula of the cpu's path.
-fn table(normalize: &Normalize) -> Vec<u8> {
+fn table(normalize: &Normalize, numbers: Numbers) -> Vec<u8> {
     let channel = |channel: usize| {
         let (scale, shift) = normalize.scale_shift(channel);
-        (0..=u8::MAX).flat_map(move |byte| (f32::from(byte) * scale - shift).to_le_bytes())
+        (0..=u8::MAX).flat_map(move |byte| numbers.word(f32::from(byte) * scale - shift))
     };
     (0..3).flat_map(channel).collect()
 }

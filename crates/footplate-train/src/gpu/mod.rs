@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuBackend, WgpuSetup, wgpu};
 use footplate_core::Bytes;
 
-pub(crate) use ingest::{IN_FLIGHT, Ingest, IngestTime};
+pub(crate) use ingest::{IN_FLIGHT, Ingest, IngestTime, Numbers};
 pub(crate) use mapped::{LentBuffer, MappedLender, MappedPool};
 
 /// The GPU of this process. A second one would need a second Burn runtime, which nothing here asks for.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData, f16};
 use footplate_core::Record;
 use footplate_core::record::MinibatchRecord;
 use footplate_data::rng::SampleRng;
@@ -16,7 +16,7 @@ use footplate_data::{Dataset, Inputs, Lender, Normalize, OpenOptions, Pipeline, 
 mod gradients;
 mod networks;
 
-use super::ingest::Ingested;
+use super::ingest::{Ingested, Numbers};
 use super::mapped::{LentBuffer, MappedLender, MappedPool};
 use super::*;
 use crate::checkpoint::CheckpointStore;
@@ -62,7 +62,10 @@ fn every_way_gives_the_very_numbers_of_the_processor() {
     let gpu = device.gpu.clone().unwrap();
     let normalize = Normalize::IMAGENET;
     let pool = MappedPool::new(gpu.clone(), 4);
-    let [mapped, staged] = [false, true].map(|staged| Ingest::new(gpu.clone(), &normalize, staged));
+    let [mapped, staged] =
+        [false, true].map(|staged| Ingest::new(gpu.clone(), &normalize, staged, Numbers::F32));
+    let takes_halves = gpu.burn.supports_dtype(FloatDType::F16);
+    let halves = takes_halves.then(|| Ingest::new(gpu.clone(), &normalize, false, Numbers::F16));
     // Sides and counts that are no multiples of four, and a smaller batch after a larger one.
     for (seed, shape) in [[2, 64, 64, 3], [3, 5, 7, 3], [1, 1, 1, 3], [5, 33, 31, 3]].into_iter().enumerate()
     {
@@ -77,6 +80,13 @@ fn every_way_gives_the_very_numbers_of_the_processor() {
                     *number = f32::from(pixel[channel]) * scale - shift;
                 }
             }
+        }
+        if let Some(halves) = &halves {
+            let way = halves.lent(*lent(&pool, &bytes), shape, &gpu.burn).unwrap();
+            assert_eq!(way.images.dtype(), DType::F16);
+            let near: Vec<u32> =
+                expected.iter().map(|&number| f16::from_f32(number).to_f32().to_bits()).collect();
+            assert_eq!(values(way.images), near, "{shape:?}");
         }
         let expected: Vec<u32> = expected.into_iter().map(f32::to_bits).collect();
         let length = bytes.len() as u64;
@@ -108,7 +118,7 @@ fn buffers_come_back_on_every_way_and_no_more_are_made_than_allowed() {
     drop(first);
     drop(second.into_any());
     assert_eq!(pool.counts(), (2, 2));
-    let ingest = Ingest::new(gpu.clone(), &Normalize::IMAGENET, false);
+    let ingest = Ingest::new(gpu.clone(), &Normalize::IMAGENET, false, Numbers::F32);
     let four_channels = lent(&pool, &[1; 12]);
     assert!(ingest.lent(*four_channels, [1, 1, 3, 4], &gpu.burn).is_err());
     assert_eq!(pool.counts(), (2, 2));

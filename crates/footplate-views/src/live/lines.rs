@@ -50,6 +50,9 @@ pub(super) fn phase_text(state: &LiveState, since_last: Duration) -> String {
     let for_so_long = format!("{:.0} s", state.in_phase(since_last).as_secs_f64());
     match state.phase() {
         Phase::Preparing(what) => format!("{what} ({for_so_long})"),
+        Phase::WarmingUp if state.kernels > 0 => {
+            format!("first step, tuning kernels: {} ({for_so_long})", state.kernels)
+        }
         Phase::WarmingUp => format!("first step, the backend warms up ({for_so_long})"),
         Phase::Training => "training".to_owned(),
         Phase::Validating => format!("validating ({for_so_long})"),

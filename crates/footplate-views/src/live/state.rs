@@ -122,6 +122,8 @@ pub struct LiveState {
     pub(crate) checkpoint: Option<CheckpointRecord>,
     pub(crate) checkpoints: u64,
     pub(crate) loader: Option<LoaderRecord>,
+    /// Kernels that were chosen by measuring.
+    pub(crate) kernels: u64,
     pub(crate) power: Option<PowerRecord>,
     pub(crate) energy: Option<EnergySoFar>,
     pub(crate) machine: Option<MachineRecord>,
@@ -156,6 +158,7 @@ impl Default for LiveState {
             checkpoint: None,
             checkpoints: 0,
             loader: None,
+            kernels: 0,
             power: None,
             energy: None,
             machine: None,
@@ -207,6 +210,7 @@ impl LiveState {
             Record::RunStart(start) => self.begin(start),
             Record::Minibatch(step) => self.step(step),
             Record::Loader(loader) => self.loader = Some(loader.clone()),
+            Record::Kernels(kernels) => self.kernels = kernels.tuned,
             Record::Epoch(epoch) => self.epoch(epoch),
             Record::Validation(validation) => self.validation(validation),
             Record::Checkpoint(checkpoint) => {
@@ -264,7 +268,7 @@ impl LiveState {
         self.start = Some(start.clone());
         (self.last_ns, self.phase_since_ns) = (0, 0);
         (self.end, self.step, self.loader, self.energy) = (None, None, None, None);
-        (self.checkpoints, self.bad_samples, self.throttled_records) = (0, 0, 0);
+        (self.checkpoints, self.bad_samples, self.throttled_records, self.kernels) = (0, 0, 0, 0);
         self.recent.clear();
         self.all = Work::default();
         self.phase = Phase::WarmingUp;
@@ -451,6 +455,7 @@ pub fn time_of(record: &Record) -> Option<u64> {
     match record {
         Record::Minibatch(r) => Some(r.t_ns),
         Record::Loader(r) => Some(r.t_ns),
+        Record::Kernels(r) => Some(r.t_ns),
         Record::Epoch(r) => Some(r.t_ns),
         Record::Validation(r) => Some(r.t_ns),
         Record::Checkpoint(r) => Some(r.t_ns),

@@ -267,6 +267,9 @@ impl Gather {
                 let at = self.at(loader.t_ns);
                 self.seen.loaders.push((at, loader.clone()));
             }
+            Record::Kernels(kernels) => {
+                self.at(kernels.t_ns);
+            }
             Record::Epoch(epoch) => {
                 self.at(epoch.t_ns);
                 self.epoch(epoch);

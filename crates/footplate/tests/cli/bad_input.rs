@@ -83,12 +83,11 @@ fn images_for_a_text_model_and_the_other_way_round() {
 #[test]
 fn a_device_that_is_not_built_in() {
     let place = Place::new();
-    if cfg!(not(feature = "cuda")) {
-        assert_fails(
-            &mut place.train("run", &["--device", "cuda"]),
-            4,
-            &["built without it", "--device auto"],
-        );
+    let mut cuda = place.train("run", &["--device", "cuda"]);
+    assert_fails(&mut cuda, 4, &["device `cuda`: not supported", "--device auto"]);
+    if cfg!(not(feature = "vulkan")) {
+        let mut vulkan = place.train("run", &["--device", "vulkan"]);
+        assert_fails(&mut vulkan, 4, &["built without it", "--device auto"]);
     }
     let output = place.train("run", &["--device", "auto", "--max-steps", "1"]).output().unwrap();
     assert_ok(&output);
