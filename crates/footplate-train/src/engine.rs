@@ -13,6 +13,8 @@ use crate::error::{TrainError, guarded};
 use crate::evaluate::scalar;
 use crate::feed::{Feed, IngestTime};
 use crate::job::Job;
+#[cfg(feature = "autotune")]
+use crate::kernels;
 use crate::loss::cross_entropy_sum;
 use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
@@ -105,6 +107,9 @@ struct Loop<'a> {
     /// Whether each step is waited for to its end on the device, as a measurement needs it.
     waits: bool,
     scale: LossScale,
+    /// Tells the run of kernels that are chosen while it goes on.
+    #[cfg(feature = "autotune")]
+    _kernels: kernels::Watch,
 }
 
 /// Trains until the job's end or until it is asked to stop.
@@ -139,6 +144,8 @@ impl<'a> Session<'a> {
         let normalize = job.loader_settings(Split::Train).normalize;
         let training = job.device.training(&job.settings);
         let scale = LossScale::new(job.settings.precision);
+        #[cfg(feature = "autotune")]
+        let kernels = kernels::Watch::begin(around.sink.clone(), around.clock);
         let mut this = Loop {
             feed: Feed::new(&job.device, training, normalize).computed_in(job.settings.precision),
             validation_feed: Feed::new(&job.device, job.device.device.clone(), normalize),
@@ -155,6 +162,8 @@ impl<'a> Session<'a> {
             loss_on_device: None,
             waits: false,
             scale,
+            #[cfg(feature = "autotune")]
+            _kernels: kernels,
         };
         if this.job.progress.finished {
             return Ok(Self { this, pipeline: None, ending: Some(Ending::Completed) });

@@ -15,6 +15,8 @@ pub mod feed_cost;
 #[cfg(feature = "vulkan")]
 mod gpu;
 pub mod job;
+#[cfg(feature = "autotune")]
+pub mod kernels;
 mod loss;
 pub mod memory;
 pub mod model;

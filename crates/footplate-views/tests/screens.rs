@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use footplate_core::record::{
-    BadSampleRecord, CheckpointRecord, ClockState, EpochRecord, LoaderRecord, MachineRecord, MinibatchRecord,
-    PowerRecord, RunEnd, RunStart, RunStatus, TuneRecord, ValidationRecord, WarningRecord,
+    BadSampleRecord, CheckpointRecord, ClockState, EpochRecord, KernelsRecord, LoaderRecord, MachineRecord,
+    MinibatchRecord, PowerRecord, RunEnd, RunStart, RunStatus, TuneRecord, ValidationRecord, WarningRecord,
 };
 use footplate_core::{Bytes, Celsius, Hertz, Joules, Reading, Record, Watts, runlog};
-use footplate_views::live::{LiveState, Look, Moment, draw};
+use footplate_views::live::{LiveState, Look, Moment, Phase, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::{Buffer, Cell};
@@ -52,7 +52,7 @@ fn start() -> RunStart {
         started_at: "2026-11-24T10:00:00Z".into(),
         version: "0.1.0".into(),
         model: "resnet18".into(),
-        device: "cuda (the first that works)".into(),
+        device: "vulkan (the first that works)".into(),
         data: "8 000 training and 2 000 validation images of 4 classes in photos/".into(),
         host: "linux aarch64, 12 cores".into(),
         parameters: 11_178_564,
@@ -225,6 +225,18 @@ fn a_run_in_ascii() {
 fn warming_up() {
     let records = [Record::RunStart(start()), machine(11)];
     check("warming_up_80x24", &seen(records), Duration::from_millis(400), Look::FULL, (80, 24));
+}
+
+#[test]
+fn kernels_are_tuned() {
+    let kernels = |tuned| Record::Kernels(KernelsRecord { t_ns: 11_000_000_000, tuned });
+    let records = [Record::RunStart(start()), machine(11), kernels(1), kernels(12)];
+    let state = seen(records);
+    check("tuning_kernels_80x24", &state, Duration::from_millis(400), Look::FULL, (80, 24));
+    // Of no more interest once steps are made, and the next process begins at none.
+    let step = training().into_iter().find(|record| matches!(record, Record::Minibatch(_))).unwrap();
+    let state = seen([Record::RunStart(start()), kernels(1), step]);
+    assert_eq!(*state.phase(), Phase::Training);
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Tune(Box<TuneArguments>),
     /// Say how well few measured power modes of a table predict all the others
     Evaluate(EvaluateArguments),
+    /// Show, export or import the kernels that were chosen by measuring on this machine's GPU
+    Kernels(crate::commands::kernels::KernelsArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
 }

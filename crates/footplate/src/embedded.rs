@@ -14,10 +14,7 @@ const SETTINGS: GeneratedSettings =
 
 /// The folder with the images; makes them if they are not there.
 pub(crate) fn folder(cache_dir: Option<&Path>, progress: &mut Progress) -> Result<PathBuf, Failure> {
-    let cache = match cache_dir {
-        Some(folder) => folder.to_owned(),
-        None => user_cache()?,
-    };
+    let cache = cache_folder(cache_dir)?;
     let made = generated::generate(&cache, &SETTINGS, &mut |done, total| {
         progress.counted("making the embedded data set", done, total);
     });
@@ -26,6 +23,11 @@ pub(crate) fn folder(cache_dir: Option<&Path>, progress: &mut Progress) -> Resul
         Failure::new(Kind::Machine, e.to_string())
             .hint("choose a folder that you may write, on a disk with 20 MB free, with --cache-dir")
     })
+}
+
+/// The folder that is asked for, or the user's.
+pub(crate) fn cache_folder(cache_dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    cache_dir.map_or_else(user_cache, |folder| Ok(folder.to_owned()))
 }
 
 /// `$XDG_CACHE_HOME/footplate`, or `~/.cache/footplate` (XDG Base Directory Specification 0.8).

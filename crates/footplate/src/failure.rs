@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use footplate_data::{BadSample, DataError};
 use footplate_train::TrainError;
 use footplate_train::checkpoint::CheckpointError;
+#[cfg(feature = "autotune")]
+use footplate_train::kernels::KernelsError;
 use footplate_train::model::models;
 use footplate_train::weights::WeightsError;
 
@@ -126,6 +128,19 @@ fn memory(message: String, largest_batch: usize) -> Failure {
         0 => failure.hint("not even one sample fits: choose a smaller --image-size or model"),
         n => failure
             .hint(format!("the largest batch that fits is {n}: --batch-size {n}, or --batch-size auto")),
+    }
+}
+
+#[cfg(feature = "autotune")]
+impl From<KernelsError> for Failure {
+    fn from(error: KernelsError) -> Self {
+        let failure = Self::new(Kind::Data, error.to_string());
+        match error {
+            KernelsError::File { .. } => failure,
+            KernelsError::OtherDevice { .. } => {
+                failure.hint("what is fastest on one GPU and driver need not run on another: tune here")
+            }
+        }
     }
 }
 

@@ -65,6 +65,7 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Characterize(arguments) => commands::characterize::run(&arguments),
         cli::Command::Report(arguments) => commands::report::run(&arguments),
         cli::Command::Export(arguments) => commands::export::run(&arguments),
+        cli::Command::Kernels(arguments) => commands::kernels::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),
         cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
         cli::Command::Completions(arguments) => commands::completions::run(&arguments),

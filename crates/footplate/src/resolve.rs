@@ -1,8 +1,10 @@
 //! From what a user asked for to settings that leave nothing open.
 
+use std::path::Path;
+
 use footplate_data::CacheSettings;
 use footplate_train::TrainError;
-use footplate_train::device::DeviceChoice;
+use footplate_train::device::{ChosenDevice, DeviceChoice, choose};
 use footplate_train::feed::FeedChoice;
 use footplate_train::model::{self, LstmSize, ModelEntry, Task};
 use footplate_train::settings::{
@@ -45,6 +47,26 @@ pub(crate) fn validation_fraction(options: &TrainOptions, task: Task) -> f64 {
 /// The device; the cpu unless another is asked for.
 pub(crate) fn device(options: &TrainOptions) -> DeviceChoice {
     options.device.unwrap_or(DeviceChoice::Cpu)
+}
+
+/// Opens a device. Below `cache_dir`, or else the user's cache folder, is what its kernels' tuning left there.
+pub(crate) fn open_device(
+    choice: DeviceChoice,
+    feed: FeedChoice,
+    cache_dir: Option<&Path>,
+) -> Result<ChosenDevice, TrainError> {
+    #[cfg(feature = "autotune")]
+    if let Ok(cache) = crate::embedded::cache_folder(cache_dir) {
+        footplate_train::kernels::keep_in(&cache.join("kernels"));
+    }
+    #[cfg(not(feature = "autotune"))]
+    let _ = cache_dir;
+    choose(choice, feed)
+}
+
+/// The device that is asked for.
+pub(crate) fn opened_device(options: &TrainOptions) -> Result<ChosenDevice, TrainError> {
+    open_device(device(options), feed(options), options.cache_dir.as_deref())
 }
 
 /// The way of minibatches to the device.

@@ -15,6 +15,9 @@ use footplate_core::Bytes;
 pub(crate) use ingest::{IN_FLIGHT, Ingest, IngestTime, Numbers};
 pub(crate) use mapped::{LentBuffer, MappedLender, MappedPool};
 
+#[cfg(feature = "autotune")]
+use crate::kernels;
+
 /// The GPU of this process. A second one would need a second Burn runtime, which nothing here asks for.
 static OPENED: Mutex<Option<Arc<Gpu>>> = Mutex::new(None);
 
@@ -51,9 +54,13 @@ impl Gpu {
         if let Some(gpu) = opened.as_ref() {
             return Ok(gpu.clone());
         }
+        #[cfg(feature = "autotune")]
+        kernels::prepare();
         let options = Device::wgpu_options().graphics_api(WgpuBackend::Vulkan);
         let (burn, setup) = options.init_with_setup().map_err(|e| e.to_string())?;
         let gpu = Arc::new(Self::new(burn, setup));
+        #[cfg(feature = "autotune")]
+        kernels::activate(&gpu.name);
         *opened = Some(gpu.clone());
         Ok(gpu)
     }

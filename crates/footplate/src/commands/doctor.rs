@@ -13,7 +13,7 @@ use footplate_data::probe::{self, Cold, Rate};
 use footplate_device::discover::storage_of_folder;
 use footplate_device::doctor::{self, Finding, Level, Outside};
 use footplate_device::{Device, Source, guard};
-use footplate_train::device::{self, DeviceChoice};
+use footplate_train::device::DeviceChoice;
 use footplate_train::feed::FeedChoice;
 use footplate_train::probe::step_rate;
 use footplate_views::live::text::{known, short};
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> Result<ExitCode, Failure> {
 
 /// The device that `--device auto` would choose.
 fn engine() -> Finding {
-    match device::choose(DeviceChoice::Auto, FeedChoice::Auto) {
+    match resolve::open_device(DeviceChoice::Auto, FeedChoice::Auto, None) {
         Ok(chosen) => {
             let finding = Finding::new(
                 "device",
@@ -181,7 +181,7 @@ fn need(
     dataset: &Arc<Dataset>,
     never: &AtomicBool,
 ) -> Result<Option<Need>, Failure> {
-    let chosen = device::choose(DeviceChoice::Auto, FeedChoice::Auto)?;
+    let chosen = resolve::open_device(DeviceChoice::Auto, FeedChoice::Auto, None)?;
     let settings = train::settings_for(options, entry, dataset);
     let rate = step_rate(&settings, dataset, &chosen, TIME_STEPS, never)?;
     Ok(rate.wall_s_each().map(|each| Need {

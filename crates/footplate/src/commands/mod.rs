@@ -6,6 +6,7 @@ pub(crate) mod device;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod export;
+pub(crate) mod kernels;
 pub(crate) mod measure;
 pub(crate) mod mode;
 pub(crate) mod pack;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use footplate_core::Bytes;
 use footplate_data::Dataset;
-use footplate_train::device;
 use footplate_train::diagnose::{self, Subject};
 use footplate_train::settings::TrainSettings;
 
@@ -60,7 +59,7 @@ fn subject(arguments: &StallsArguments, detail: Detail) -> Result<Subject, Failu
     };
     let options = arguments.options.clone().or(file.options);
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = device::choose(resolve::device(&options), resolve::feed(&options))?;
+    let device = resolve::opened_device(&options)?;
     let data = match &options.data {
         Some(path) => train::absolute(path)?,
         None => train::embedded_data(entry, &options, detail)?,

@@ -12,7 +12,7 @@ use footplate_core::summary::{Summary, SummaryBuilder};
 use footplate_core::{Bytes, Joules, Reading};
 use footplate_data::{Dataset, Format, OpenOptions, Split};
 use footplate_train::checkpoint::CheckpointStore;
-use footplate_train::device::{self, ChosenDevice, DeviceChoice};
+use footplate_train::device::{ChosenDevice, DeviceChoice};
 use footplate_train::engine::{self, Ending, Outcome, Session, Surroundings};
 use footplate_train::feed::{FeedChoice, FeedWay};
 use footplate_train::memory::{HeapMeter, MemoryPlan};
@@ -154,7 +154,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
     let options = arguments.options.clone().or(file.options);
     let wish = wish(arguments, file.goal)?;
     let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = device::choose(resolve::device(&options), resolve::feed(&options))?;
+    let device = resolve::opened_device(&options)?;
     let data = match &options.data {
         Some(path) => absolute(path)?,
         None => embedded_data_told(entry, &options, &mut Progress::with_board(*detail, board))?,
@@ -253,7 +253,7 @@ fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<P
         .collect();
     let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
     // How minibatches get there makes no difference to what is computed.
-    let device = device::choose(choice, FeedChoice::Auto)?;
+    let device = resolve::open_device(choice, FeedChoice::Auto, options.cache_dir.as_deref())?;
     let settings = &run.settings;
     let dataset = open(
         &run.data,

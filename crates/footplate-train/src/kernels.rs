@@ -1,0 +1,170 @@
+//! Kernels that are chosen by measuring candidates (Burn's autotune; cargo feature `autotune`), and where the choices
+//! are kept from run to run: one file for each device and driver.
+//!
+//! A choice is made where a shape is met for the first time, in the middle of a step, and takes seconds. CubeCL keeps
+//! choices and compiled kernels in a database, an *environment*; a *bundle* is one that can be carried elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use burn::cubecl::bundle::{BundleError, BundleFormat, SqliteBundle, import};
+use burn::cubecl::config::cache::CacheConfig;
+use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use burn::cubecl::environment;
+use footplate_core::Record;
+use footplate_core::record::KernelsRecord;
+use log::{LevelFilter, Log, Metadata};
+use thiserror::Error;
+
+use crate::records::{RecordSink, RunClock};
+
+/// Where CubeCL says, in a line of its log, that it begins to measure candidates.
+const TUNER: &str = "cubecl_runtime::tune::tuner";
+
+/// Where choices are kept; the first who says so decides. Without it nothing is kept.
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+/// Choices that this process has begun to measure.
+static TUNED: AtomicU64 = AtomicU64::new(0);
+/// Who is told of them.
+static WATCHER: Mutex<Option<(RecordSink, RunClock)>> = Mutex::new(None);
+
+/// Why choices cannot be carried.
+#[derive(Debug, Error)]
+pub enum KernelsError {
+    /// The file cannot be read or written, or is no bundle.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Its choices were made for something else.
+    #[error("{}: made on `{found}`, and this device is `{expected}`", path.display())]
+    OtherDevice {
+        /// The file.
+        path: PathBuf,
+        /// What it was made on.
+        found: String,
+        /// This device and driver.
+        expected: String,
+    },
+}
+
+impl KernelsError {
+    fn file(path: &Path, error: &BundleError) -> Self {
+        Self::File { path: path.to_owned(), reason: error.to_string() }
+    }
+}
+
+/// Keeps choices below `folder`. To be said before a device is opened; what is said later has no effect.
+pub fn keep_in(folder: &Path) {
+    // Whoever said it first was asked for the same process.
+    let _ = FOLDER.set(folder.to_owned());
+}
+
+/// What is kept for the device that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The device and driver, as the file is named.
+    pub device: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Choices among candidates.
+    pub choices: u64,
+    /// Kernels in compiled form.
+    pub compiled: u64,
+}
+
+/// What is kept for the device that is open.
+pub fn kept() -> Kept {
+    let count = |namespace: &str| -> u64 {
+        let all = environment::namespaces().into_iter();
+        all.filter(|kept| kept.namespace.starts_with(namespace)).map(|kept| kept.entries).sum()
+    };
+    let choices = count("autotune/");
+    let compiled = count("") - choices - count("throughput/");
+    Kept { device: environment::active().to_string(), path: environment::path(), choices, compiled }
+}
+
+/// Writes what is kept for the device that is open into the bundle `path`, for another machine of its kind.
+pub fn export(path: &Path) -> Result<(), KernelsError> {
+    environment::bundle().save(path, BundleFormat::Sqlite).map_err(|e| KernelsError::file(path, &e))?;
+    Ok(())
+}
+
+/// Takes over the choices of the bundle `path`: how many there were, and how many of them were known.
+///
+/// What this machine chose itself stays.
+pub fn take_over(path: &Path) -> Result<(usize, usize), KernelsError> {
+    let bundle = SqliteBundle::open(path).map_err(|e| KernelsError::file(path, &e))?;
+    let (found, expected) = (bundle.manifest().name.clone(), environment::active().to_string());
+    if found != expected {
+        return Err(KernelsError::OtherDevice { path: path.to_owned(), found, expected });
+    }
+    let report = import(&bundle);
+    if report.failed > 0 {
+        let reason = format!("{} entries could not be stored", report.failed);
+        return Err(KernelsError::File { path: environment::path(), reason });
+    }
+    Ok((report.imported, report.skipped))
+}
+
+/// Sets CubeCL up; before its first use in the process.
+pub(crate) fn prepare() {
+    let mut config = CubeClRuntimeConfig::default();
+    match FOLDER.get() {
+        Some(folder) => config.environment.path = CacheConfig::Directory(folder.clone()),
+        None => config.autotune.disable_cache = true,
+    }
+    // Not the first: somebody else in this process has set it up, and that holds.
+    let _ = CubeClRuntimeConfig::try_set(config);
+    // A program that has a logger of its own keeps it, and is told nothing of kernels.
+    if log::set_logger(&Listener).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Goes on with what is kept for `device`.
+pub(crate) fn activate(device: &str) {
+    environment::activate(device);
+}
+
+/// Hears of choices in the log of CubeCL, which has no other word for them.
+struct Listener;
+
+impl Log for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == TUNER
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let says = |text: &str| record.args().to_string().starts_with(text);
+        if !self.enabled(record.metadata()) || !says("Tuning ") {
+            return;
+        }
+        let tuned = TUNED.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some((sink, clock)) = WATCHER.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            sink.send(Record::Kernels(KernelsRecord { t_ns: clock.now_ns(), tuned }));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Tells choices to a run for as long as it lives.
+pub(crate) struct Watch;
+
+impl Watch {
+    pub(crate) fn begin(sink: RecordSink, clock: RunClock) -> Self {
+        *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sink, clock));
+        Self
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
