@@ -54,7 +54,12 @@ pub enum KernelsError {
 
 impl KernelsError {
     fn file(path: &Path, error: &BundleError) -> Self {
-        Self::File { path: path.to_owned(), reason: error.to_string() }
+        let reason = match error {
+            BundleError::Io(error) => error.to_string(),
+            BundleError::NotABundle => "no file that `kernels export` wrote".to_owned(),
+            error => error.to_string(),
+        };
+        Self::File { path: path.to_owned(), reason }
     }
 }
 
@@ -166,5 +171,48 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_of_choices_while_it_lives_and_of_nothing_else() {
+        let (sink, records) = RecordSink::bounded();
+        let says = |target: &str, text: &str| {
+            let arguments = format_args!("{text}");
+            let record = log::Record::builder().target(target).args(arguments).build();
+            Listener.log(&record);
+        };
+        let before = TUNED.load(Ordering::Relaxed);
+        let watch = Watch::begin(sink, RunClock::start());
+        says(TUNER, "Tuning MatmulKey");
+        says(TUNER, "Loaded 3 autotune cached entries");
+        says("wgpu_core::device", "Tuning");
+        drop(watch);
+        says(TUNER, "Tuning ReduceKey");
+        let told: Vec<Record> = records.iter().collect();
+        let [Record::Kernels(told)] = &told[..] else { panic!("{told:?}") };
+        assert!(told.tuned > before);
+    }
+
+    #[test]
+    fn what_was_made_for_another_device_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        environment::set_root(folder.path());
+        let file = folder.path().join("carried");
+        activate("one, driver 1.0");
+        export(&file).unwrap();
+        assert_eq!(take_over(&file).unwrap(), (0, 0));
+        activate("one, driver 2.0");
+        let error = take_over(&file).unwrap_err().to_string();
+        assert!(error.contains("made on `one__driver_1.0`, and this device is `one__driver_2.0`"), "{error}");
+        std::fs::write(&file, "something else").unwrap();
+        assert!(take_over(&file).unwrap_err().to_string().contains("`kernels export`"));
+        assert!(export(&file).is_err(), "another file was written over");
+        let none = take_over(&folder.path().join("nowhere")).unwrap_err().to_string();
+        assert!(none.contains("nowhere: No such file"), "{none}");
     }
 }

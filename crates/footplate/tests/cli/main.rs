@@ -4,6 +4,7 @@
 mod bad_input;
 mod characterize;
 mod help;
+mod kernels;
 mod live;
 mod measure;
 mod mode;
