@@ -1,6 +1,5 @@
 //! What the way of a minibatch to a GPU costs: for `examples/feed.rs`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
@@ -15,7 +14,7 @@ use crate::gpu::{IN_FLIGHT, Ingest, LentBuffer, MappedLender, MappedPool, Number
 /// A form of minibatches and their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Normalised numbers, copied by Burn's upload.
+    /// Normalised by the processor, and the numbers copied by Burn's upload.
     StagedF32,
     /// Bytes, copied to the GPU's memory and read there.
     StagedU8,
@@ -59,28 +58,27 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
     }
     let pool = MappedPool::new(gpu.clone(), IN_FLIGHT + 1);
     let ingest = Ingest::new(gpu, &Normalize::IMAGENET, form == Form::StagedU8, Numbers::F32);
-    let numbers: Arc<[f32]> = (0..length).map(|i| (i % 255) as f32).collect();
+    let pixels: Vec<u8> = (0..length).map(|i| (i % 255) as u8).collect();
     let mut cost = Cost::default();
     let mut cpu_s = 0.0;
     let warm_up = 2;
     for round in 0..rounds + warm_up {
-        // What the decoders would have written.
-        let vector = (form == Form::StagedF32).then(|| numbers.to_vec());
-        let lent = if vector.is_none() { MappedLender(pool.clone()).lend(length) } else { None };
+        // Where the decoders would have written the pixels.
+        let lent = if form == Form::StagedF32 { None } else { MappedLender(pool.clone()).lend(length) };
         let (begun, cpu_began_s) = (Instant::now(), process_cpu_s());
-        let (tensor, copied, kernel) = match (vector, lent) {
-            (Some(vector), _) => {
-                let data = TensorData::new(vector, [items, 3, side, side]);
+        let (tensor, copied, kernel) = match (form, lent) {
+            (Form::StagedF32, _) => {
+                let data = TensorData::new(normalized(&pixels, side), [items, 3, side, side]);
                 (Tensor::<4>::from_data(data, &device.device), 4 * length as u64, None)
             }
-            (None, Some(lent)) => {
+            (_, Some(lent)) => {
                 let lent = lent.into_any().downcast::<LentBuffer>();
                 let lent = lent.map_err(|_| failed("memory of another kind".to_owned()))?;
                 let shape = [items, side, side, 3];
                 let done = ingest.lent(*lent, shape, &device.device).map_err(failed)?;
                 (done.images, done.copied, done.time)
             }
-            (None, None) => return Err(failed("no memory for a minibatch".to_owned())),
+            (_, None) => return Err(failed("no memory for a minibatch".to_owned())),
         };
         device.device.sync().map_err(|e| failed(e.to_string()))?;
         if round >= warm_up {
@@ -93,4 +91,19 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
     }
     cost.cpu_s = cpu_s / rounds.max(1) as f64;
     Ok(cost)
+}
+
+/// `[n, h, w, 3]` to normalised `[n, 3, h, w]`, as a loader does that hands numbers over.
+fn normalized(pixels: &[u8], side: usize) -> Vec<f32> {
+    let plane = (side * side).max(1);
+    let mut numbers = vec![0.0; pixels.len()];
+    for (from, to) in pixels.chunks_exact(3 * plane).zip(numbers.chunks_exact_mut(3 * plane)) {
+        for (channel, to) in to.chunks_exact_mut(plane).enumerate() {
+            let (scale, shift) = Normalize::IMAGENET.scale_shift(channel);
+            for (to, from) in to.iter_mut().zip(from.as_chunks::<3>().0) {
+                *to = f32::from(from[channel]) * scale - shift;
+            }
+        }
+    }
+    numbers
 }
