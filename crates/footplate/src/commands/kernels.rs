@@ -7,7 +7,18 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 
+const EXAMPLES: &str = "\
+Examples:
+  footplate kernels                       the file, and how many choices are in it
+  footplate kernels export orin.kernels   for other boards with the same GPU and driver
+  footplate kernels import orin.kernels   on each of them
+
+It is there in programs that were built with --features autotune; see docs/devices.md, Kernels.
+
+Exit codes: 0 done, 2 usage, 3 no such file, or made on another device or driver, 4 no GPU, or built without the feature.";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct KernelsArguments {
     #[command(subcommand)]
     what: Option<What>,

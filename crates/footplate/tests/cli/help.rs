@@ -26,6 +26,7 @@ fn help_texts_are_those_of_the_manual() {
         ("characterize.txt", vec!["characterize", "--help"]),
         ("report.txt", vec!["report", "--help"]),
         ("export.txt", vec!["export", "--help"]),
+        ("kernels.txt", vec!["kernels", "--help"]),
         ("completions.txt", vec!["completions", "--help"]),
     ] {
         let output = place.footplate(&arguments).env("COLUMNS", "110").output().unwrap();
