@@ -32,12 +32,20 @@ static WATCHER: Mutex<Option<(RecordSink, RunClock)>> = Mutex::new(None);
 /// Why choices cannot be carried.
 #[derive(Debug, Error)]
 pub enum KernelsError {
-    /// The file cannot be read or written, or is no bundle.
+    /// The file cannot be read, or is no bundle.
     #[error("{}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong.
+        reason: String,
+    },
+    /// Nothing can be written there.
+    #[error("{}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// Its choices were made for something else.
@@ -52,14 +60,12 @@ pub enum KernelsError {
     },
 }
 
-impl KernelsError {
-    fn file(path: &Path, error: &BundleError) -> Self {
-        let reason = match error {
-            BundleError::Io(error) => error.to_string(),
-            BundleError::NotABundle => "no file that `kernels export` wrote".to_owned(),
-            error => error.to_string(),
-        };
-        Self::File { path: path.to_owned(), reason }
+/// CubeCL's words without its prefixes.
+fn reason(error: &BundleError) -> String {
+    match error {
+        BundleError::Io(error) => error.to_string(),
+        BundleError::NotABundle => "no file that `kernels export` wrote".to_owned(),
+        error => error.to_string(),
     }
 }
 
@@ -95,7 +101,8 @@ pub fn kept() -> Kept {
 
 /// Writes what is kept for the device that is open into the bundle `path`, for another machine of its kind.
 pub fn export(path: &Path) -> Result<(), KernelsError> {
-    environment::bundle().save(path, BundleFormat::Sqlite).map_err(|e| KernelsError::file(path, &e))?;
+    let failed = |e| KernelsError::Write { path: path.to_owned(), reason: reason(&e) };
+    environment::bundle().save(path, BundleFormat::Sqlite).map_err(failed)?;
     Ok(())
 }
 
@@ -103,7 +110,8 @@ pub fn export(path: &Path) -> Result<(), KernelsError> {
 ///
 /// What this machine chose itself stays.
 pub fn take_over(path: &Path) -> Result<(usize, usize), KernelsError> {
-    let bundle = SqliteBundle::open(path).map_err(|e| KernelsError::file(path, &e))?;
+    let failed = |e| KernelsError::File { path: path.to_owned(), reason: reason(&e) };
+    let bundle = SqliteBundle::open(path).map_err(failed)?;
     let (found, expected) = (bundle.manifest().name.clone(), environment::active().to_string());
     if found != expected {
         return Err(KernelsError::OtherDevice { path: path.to_owned(), found, expected });
@@ -111,7 +119,7 @@ pub fn take_over(path: &Path) -> Result<(usize, usize), KernelsError> {
     let report = import(&bundle);
     if report.failed > 0 {
         let reason = format!("{} entries could not be stored", report.failed);
-        return Err(KernelsError::File { path: environment::path(), reason });
+        return Err(KernelsError::Write { path: environment::path(), reason });
     }
     Ok((report.imported, report.skipped))
 }

@@ -134,12 +134,12 @@ fn memory(message: String, largest_batch: usize) -> Failure {
 #[cfg(feature = "autotune")]
 impl From<KernelsError> for Failure {
     fn from(error: KernelsError) -> Self {
-        let failure = Self::new(Kind::Data, error.to_string());
+        let message = error.to_string();
         match error {
-            KernelsError::File { .. } => failure,
-            KernelsError::OtherDevice { .. } => {
-                failure.hint("what is fastest on one GPU and driver need not run on another: tune here")
-            }
+            KernelsError::File { .. } => Self::new(Kind::Data, message),
+            KernelsError::Write { .. } => Self::new(Kind::Machine, message),
+            KernelsError::OtherDevice { .. } => Self::new(Kind::Data, message)
+                .hint("what is fastest on one GPU and driver need not run on another: tune here"),
         }
     }
 }

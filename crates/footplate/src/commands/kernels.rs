@@ -15,7 +15,8 @@ Examples:
 
 It is there in programs that were built with --features autotune; see docs/devices.md, Kernels.
 
-Exit codes: 0 done, 2 usage, 3 no such file, or made on another device or driver, 4 no GPU, or built without the feature.";
+Exit codes: 0 done, 2 usage, 3 a file that cannot be read or was made on another device or driver,
+4 no GPU, built without the feature, or a file that cannot be written.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
