@@ -182,7 +182,7 @@ pub fn decode_all(log: &[u8]) -> Decoded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BadSampleRecord, PowerRecord, WarningRecord};
+    use crate::record::{BadSampleRecord, KernelsRecord, PowerRecord, WarningRecord};
     use crate::{Reading, Watts};
     use proptest::prelude::*;
 
@@ -196,7 +196,7 @@ mod tests {
         let line = encode(&warning("clock not set")).unwrap();
         assert_eq!(
             line,
-            "{\"v\":4,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
+            "{\"v\":5,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n"
         );
         assert_eq!(decode(&line), Ok(warning("clock not set")));
     }
@@ -205,6 +205,14 @@ mod tests {
     fn logs_of_version_1_are_still_read() {
         let old = "{\"v\":1,\"crc32\":\"025387af\",\"record\":{\"kind\":\"warning\",\"message\":\"clock not set\"}}\n";
         assert_eq!(decode(old), Ok(warning("clock not set")));
+    }
+
+    #[test]
+    fn golden_kernels_line() {
+        let kernels = Record::Kernels(KernelsRecord { t_ns: 2_000_000_000, tuned: 12 });
+        let line = encode(&kernels).unwrap();
+        assert!(line.contains("{\"kind\":\"kernels\",\"t_ns\":2000000000,\"tuned\":12}"), "{line}");
+        assert_eq!(decode(&line), Ok(kernels));
     }
 
     #[test]
@@ -254,14 +262,14 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        let line = encode(&warning("x")).unwrap().replace("{\"v\":4", "{\"v\":5");
-        assert_eq!(decode(&line), Err(LineError::Version { found: 5 }));
+        let line = encode(&warning("x")).unwrap().replace("{\"v\":5", "{\"v\":6");
+        assert_eq!(decode(&line), Err(LineError::Version { found: 6 }));
     }
 
     #[test]
     fn lines_of_older_versions_are_read() {
-        for version in ["2", "3"] {
-            let line = encode(&warning("x")).unwrap().replace("{\"v\":4", &format!("{{\"v\":{version}"));
+        for version in ["2", "3", "4"] {
+            let line = encode(&warning("x")).unwrap().replace("{\"v\":5", &format!("{{\"v\":{version}"));
             assert_eq!(decode(&line), Ok(warning("x")));
         }
     }
