@@ -7,7 +7,8 @@ A step is forward, loss, backward and SGD with momentum on a minibatch that stay
 measures ours (`compute_images_per_s`), the loop below PyTorch's. PyTorch runs in float32 with TF32 off, with TF32, and
 under bfloat16 autocast. Needs torch and torchvision.
 
-On an NVIDIA GPU this has not been run: none was at hand. `--torch cpu --device cpu` shows that it works."""
+On an NVIDIA GPU this has not been run: none was at hand. With `--torch cpu` it was (2026-11-27, torch 2.15, beside a build, so
+its figures are not kept): lenet5, lstm and mobilenet_v3_small with `--device cpu`, lenet5 with `--device vulkan` on lavapipe."""
 import argparse
 import json
 import pathlib
