@@ -82,6 +82,8 @@ pub struct Kept {
     pub device: String,
     /// The file.
     pub path: PathBuf,
+    /// Whether it is there. Where it cannot be written, choices are kept for the process only.
+    pub written: bool,
     /// Choices among candidates.
     pub choices: u64,
     /// Kernels in compiled form.
@@ -96,7 +98,8 @@ pub fn kept() -> Kept {
     };
     let choices = count("autotune/");
     let compiled = count("") - choices - count("throughput/");
-    Kept { device: environment::active().to_string(), path: environment::path(), choices, compiled }
+    let path = environment::path();
+    Kept { device: environment::active().to_string(), written: path.exists(), path, choices, compiled }
 }
 
 /// Writes what is kept for the device that is open into the bundle `path`, for another machine of its kind.

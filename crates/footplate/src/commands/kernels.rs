@@ -72,8 +72,10 @@ mod with_autotune {
         match &arguments.what {
             None => {
                 let kept = kernels::kept();
+                let not =
+                    if kept.written { "" } else { " cannot be written: nothing is kept from run to run" };
                 output::result(&format!(
-                    "device    {}\nfile      {}\nchoices   {}\ncompiled  {}",
+                    "device    {}\nfile      {}{not}\nchoices   {}\ncompiled  {}",
                     kept.device,
                     kept.path.display(),
                     kept.choices,
