@@ -98,7 +98,7 @@ impl From<TrainError> for Failure {
             TrainError::WrongData { .. } => Self::new(Kind::Data, message)
                 .hint("image models take folders, tar shards, idx or CIFAR files; lstm takes a text file"),
             TrainError::Device { .. } => Self::new(Kind::Machine, message)
-                .hint("`--device auto` falls back to the cpu; a GPU needs a build with its cargo feature"),
+                .hint("`--device auto` falls back to the cpu; a GPU needs a build with the cargo feature `vulkan`"),
             TrainError::DeviceFailed { .. } => Self::new(Kind::Machine, message)
                 .hint("what was computed since the last checkpoint is lost with the device"),
             TrainError::DeviceMemory { batch_size, largest_batch: None, .. } => {
