@@ -19,6 +19,7 @@ use crate::loss::cross_entropy_sum;
 use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
 use crate::schedule::learning_rate;
+use crate::settings::Precision;
 use scale::LossScale;
 
 mod epoch;
@@ -147,8 +148,8 @@ impl<'a> Session<'a> {
         #[cfg(feature = "autotune")]
         let kernels = kernels::Watch::begin(around.sink.clone(), around.clock);
         let mut this = Loop {
-            feed: Feed::new(&job.device, training, normalize).computed_in(job.settings.precision),
-            validation_feed: Feed::new(&job.device, job.device.device.clone(), normalize),
+            feed: Feed::new(&job.device, training, normalize, job.settings.precision),
+            validation_feed: Feed::new(&job.device, job.device.device.clone(), normalize, Precision::F32),
             steps_total: job.steps_total(),
             steps_per_epoch: job.steps_per_epoch(),
             bad: job.progress.bad_samples.iter().copied().collect(),

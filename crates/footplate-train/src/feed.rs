@@ -196,25 +196,20 @@ impl GpuFeed {
 }
 
 impl Feed {
-    /// `device`: the chosen one, as the network has it that the tensors are for.
-    pub(crate) fn new(chosen: &ChosenDevice, device: Device, normalize: Normalize) -> Self {
+    /// `device`: the chosen one, as the network has it that the tensors are for; it is computed in `precision`.
+    pub(crate) fn new(
+        chosen: &ChosenDevice,
+        device: Device,
+        normalize: Normalize,
+        precision: Precision,
+    ) -> Self {
         Self {
             device,
             way: chosen.feed,
-            dtype: None,
-            #[cfg(feature = "vulkan")]
-            gpu: chosen.gpu.clone().map(|gpu| GpuFeed::new(gpu, &normalize, chosen.feed, Precision::F32)),
-            normalize,
-        }
-    }
-
-    /// The same feed for a network that is computed in `precision`.
-    pub(crate) fn computed_in(self, precision: Precision) -> Self {
-        Self {
             dtype: device::dtype(precision),
             #[cfg(feature = "vulkan")]
-            gpu: self.gpu.map(|feed| GpuFeed::new(feed.gpu, &self.normalize, self.way, precision)),
-            ..self
+            gpu: chosen.gpu.clone().map(|gpu| GpuFeed::new(gpu, &normalize, chosen.feed, precision)),
+            normalize,
         }
     }
 

@@ -97,7 +97,7 @@ pub fn kept() -> Kept {
         all.filter(|kept| kept.namespace.starts_with(namespace)).map(|kept| kept.entries).sum()
     };
     let choices = count("autotune/");
-    let compiled = count("") - choices - count("throughput/");
+    let compiled = count("").saturating_sub(choices + count("throughput/"));
     let path = environment::path();
     Kept { device: environment::active().to_string(), written: path.exists(), path, choices, compiled }
 }
@@ -156,8 +156,7 @@ impl Log for Listener {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let says = |text: &str| record.args().to_string().starts_with(text);
-        if !self.enabled(record.metadata()) || !says("Tuning ") {
+        if !self.enabled(record.metadata()) || !record.args().to_string().starts_with("Tuning ") {
             return;
         }
         let tuned = TUNED.fetch_add(1, Ordering::Relaxed) + 1;

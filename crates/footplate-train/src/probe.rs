@@ -25,7 +25,7 @@ use crate::loss::cross_entropy_sum;
 use crate::model::{self, NetInput, Task};
 use crate::optimizer::{GradientMap, clip_norm};
 use crate::records::{RecordSink, RunClock};
-use crate::settings::TrainSettings;
+use crate::settings::{Precision, TrainSettings};
 
 /// Steps that a figure rests on, at the least; fewer only where time runs out.
 const STEPS_MIN: usize = 3;
@@ -173,7 +173,7 @@ pub fn upload_s_each(
     if !device.synchronous || stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let feed = Feed::new(device, device.device.clone().autodiff(), loader.normalize);
+    let feed = Feed::new(device, device.device.clone().autodiff(), loader.normalize, Precision::F32);
     let loader = LoaderSettings { layout, workers: 0, ..loader.clone() };
     let from = Position { epoch: 0, batch: 0 };
     let deadline = Instant::now() + time;

@@ -28,7 +28,7 @@ use crate::job::Job;
 use crate::model::NetInput;
 use crate::params::NamedTensor;
 use crate::records::{RecordSink, RunClock};
-use crate::settings::TrainSettings;
+use crate::settings::{Precision, TrainSettings};
 use crate::testing::{seeded, small_settings};
 
 /// The Vulkan device with a feed; `None` where there is none and none is required.
@@ -142,7 +142,7 @@ fn the_pipeline_writes_into_the_pools_memory_and_an_epoch_is_the_same_on_both_wa
         let settings = TrainSettings { workers: 2, batch_size: 8, ..small_settings("lenet5") };
         let (job, _) = Job::new(settings, dataset.clone(), device.clone()).unwrap();
         let loader = job.loader_settings(Split::Train);
-        let feed = Feed::new(device, device.device.clone(), loader.normalize);
+        let feed = Feed::new(device, device.device.clone(), loader.normalize, Precision::F32);
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(dataset.clone(), Split::Train, feed.loader(loader), from, 1).unwrap();
         let (mut seen, mut copied) = (Vec::new(), 0);
@@ -312,7 +312,7 @@ fn a_batch_that_no_kernel_can_address_is_refused_with_the_largest_that_fits() {
         // A device with such limits has no batch that is too large for this test's memory.
         return;
     }
-    let feed = Feed::new(&device, device.device.clone(), Normalize::IMAGENET);
+    let feed = Feed::new(&device, device.device.clone(), Normalize::IMAGENET, Precision::F32);
     let batch = footplate_data::HostBatch {
         seq: 0,
         epoch: 0,
