@@ -4,12 +4,15 @@
 //! function of values.
 
 pub mod energy;
+pub mod framed;
 pub mod ports;
 pub mod power_mode;
 pub mod profile_table;
+pub mod quantity;
 pub mod reading;
 pub mod record;
 pub mod runlog;
+pub mod sink;
 pub mod stats;
 pub mod summary;
 pub mod units;
@@ -17,4 +20,4 @@ pub mod units;
 pub use power_mode::{ModeSpace, PowerMode};
 pub use reading::Reading;
 pub use record::Record;
-pub use units::{Bytes, Celsius, Hertz, Joules, Watts};
+pub use units::{Bytes, Celsius, Hertz, Joules, Seconds, Share, Watts};

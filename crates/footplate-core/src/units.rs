@@ -68,6 +68,35 @@ impl fmt::Display for Celsius {
     }
 }
 
+/// A duration in seconds. Printed in the unit that suits its size.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seconds(pub f64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, unit) = match self.0 {
+            s if s < 1e-3 => (1e-6, "us"),
+            s if s < 1.0 => (1e-3, "ms"),
+            s if s < 120.0 => (1.0, "s"),
+            s if s < 7200.0 => (60.0, "min"),
+            _ => (3600.0, "h"),
+        };
+        f.pad(&format!("{:.1} {unit}", self.0 / size))
+    }
+}
+
+/// A part of a whole: 0.01 is one per cent. May be more than 1 where something grows.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(pub f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:.1} %", self.0 * 100.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use footplate_core::Seconds;
 
 use crate::commands::characterize::CharacterizeArguments;
 use crate::commands::evaluate::EvaluateArguments;
@@ -11,7 +12,7 @@ use crate::commands::pack::PackArguments;
 use crate::commands::report::ReportArguments;
 use crate::commands::tune::{BoardArguments, GoalArguments, TuneArguments};
 use crate::exporter::MetricsAddress;
-use crate::options::{Time, TrainOptions};
+use crate::options::TrainOptions;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failure inside, 2 usage, 3 bad input data, 4 hardware, permission or storage,
@@ -150,7 +151,7 @@ pub(crate) struct StallsArguments {
 
     /// How long to measure, e.g. 20s, 2m; single steps that are longer are still finished
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Diagnosis")]
-    pub(crate) time: Time,
+    pub(crate) time: Seconds,
 
     /// Run again with the best change that needs no other data set or machine, and compare with the prediction
     #[arg(long, help_heading = "Diagnosis")]

@@ -1,11 +1,11 @@
 //! Files that views read and write: a run's log, line by line, and pages that appear whole.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use footplate_core::runlog::LineError;
-use footplate_core::{Record, runlog};
+use footplate_core::{Record, framed};
 
 use crate::failure::{Failure, Kind};
 use crate::run_store::LOG_FILE;
@@ -17,20 +17,7 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Writes a file, whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = folder.join(format!(".{name}.partial"));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|e| Failure::io("write", path, &e))
+    footplate_files::whole::write_bytes(path, bytes).map_err(|e| Failure::io("write", path, &e))
 }
 
 /// A log's file: a run's folder holds it under its own name; a file is taken as it is.
@@ -76,8 +63,7 @@ fn read_lines(
             // No line of ours is that long: what is left of it is passed over.
             reader.skip_until(b'\n')?;
         }
-        let text = std::str::from_utf8(&line).map_err(|_| LineError::Malformed);
-        take(number, text.and_then(runlog::decode));
+        take(number, framed::decode_bytes(&line));
     }
     Ok(())
 }
@@ -86,6 +72,7 @@ fn read_lines(
 mod tests {
     use super::*;
     use footplate_core::record::WarningRecord;
+    use footplate_core::runlog;
 
     fn warning(message: &str) -> Record {
         Record::Warning(WarningRecord { message: message.into() })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use footplate_core::{Bytes, Seconds, Share, quantity};
 use footplate_data::CacheSettings;
 use footplate_train::device::DeviceChoice;
 use footplate_train::feed::FeedChoice;
@@ -27,16 +28,19 @@ pub(crate) struct TrainOptions {
     pub(crate) format: Option<String>,
     /// Share of the data for validation where the data set has no split of its own [default: 0.2; text 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
-    pub(crate) validation_fraction: Option<f64>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) validation_fraction: Option<Share>,
     /// Share of samples that may be damaged before the run stops [default: 0.01]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
-    pub(crate) max_bad_fraction: Option<f64>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) max_bad_fraction: Option<Share>,
     /// Height and width of the images that the model sees [default: from the model and the data]
     #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     pub(crate) image_size: Option<u32>,
     /// Smallest share of an image's area that a random crop takes
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
-    pub(crate) crop_min_area: Option<f64>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) crop_min_area: Option<Share>,
     /// Mirror training images at random [default: true]
     #[arg(long, value_name = "BOOL", help_heading = "Data")]
     pub(crate) flip: Option<bool>,
@@ -57,7 +61,8 @@ pub(crate) struct TrainOptions {
     pub(crate) prefetch_batches: Option<usize>,
     /// Bytes of minibatches prepared ahead, at most, e.g. 256MiB [default: 512MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Data")]
-    pub(crate) prefetch_bytes: Option<Size>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) prefetch_bytes: Option<Bytes>,
     /// Keep a fixed part of the training images' bytes: ram:SIZE, disk:FOLDER:SIZE on a fast disk, or auto [default: none]
     #[arg(long, value_name = "CACHE", help_heading = "Data")]
     pub(crate) cache: Option<CacheChoice>,
@@ -100,7 +105,8 @@ pub(crate) struct TrainOptions {
     pub(crate) learning_rate: Option<f64>,
     /// SGD's momentum
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
-    pub(crate) momentum: Option<f64>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) momentum: Option<Share>,
     /// Nesterov's form of the momentum [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
     pub(crate) nesterov: Option<bool>,
@@ -121,7 +127,8 @@ pub(crate) struct TrainOptions {
     pub(crate) step_gamma: Option<f64>,
     /// Share of the target spread over all classes
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
-    pub(crate) label_smoothing: Option<f64>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) label_smoothing: Option<Share>,
     /// Scale gradients down to this norm
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     pub(crate) clip_norm: Option<f64>,
@@ -146,10 +153,12 @@ pub(crate) struct TrainOptions {
     pub(crate) cache_dir: Option<PathBuf>,
     /// Time between checkpoints, e.g. 500ms, 60s, 10m; 0s: after each step [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = "Run")]
-    pub(crate) checkpoint_every: Option<Time>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) checkpoint_every: Option<Seconds>,
     /// Memory that the run may use, e.g. 2GiB [default: what is available]
     #[arg(long, value_name = "SIZE", help_heading = "Run")]
-    pub(crate) memory_max: Option<Size>,
+    #[serde(deserialize_with = "quantity::optional")]
+    pub(crate) memory_max: Option<Bytes>,
 }
 
 /// A batch size, or the wish for the largest that fits.
@@ -174,52 +183,6 @@ impl FromStr for BatchSize {
     }
 }
 
-/// A duration in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Time {
-    pub(crate) seconds: f64,
-}
-
-impl FromStr for Time {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-        let seconds =
-            with_unit(text, &units).ok_or(format!("`{text}` is not a time such as 500ms, 60s, 10m"))?;
-        Ok(Self { seconds })
-    }
-}
-
-/// An amount of memory in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub(crate) bytes: u64,
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kib, mib, gib) = (1024.0, 1024.0 * 1024.0, 1024.0 * 1024.0 * 1024.0);
-        let units = [
-            ("KiB", kib),
-            ("MiB", mib),
-            ("GiB", gib),
-            ("KB", 1e3),
-            ("MB", 1e6),
-            ("GB", 1e9),
-            ("K", kib),
-            ("M", mib),
-            ("G", gib),
-            ("B", 1.0),
-        ];
-        let bytes =
-            with_unit(text, &units).ok_or(format!("`{text}` is not a size such as 512MiB or 2GiB"))?;
-        Ok(Self { bytes: bytes as u64 })
-    }
-}
-
 /// Where a part of the data is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CacheChoice {
@@ -240,11 +203,7 @@ impl FromStr for CacheChoice {
         }
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (folder, size) = rest.rsplit_once(':').unwrap_or(("", rest));
-        let Size { bytes } = size.parse().map_err(|e| format!("{}: {e}", wrong()))?;
-        // What a settings file can hold.
-        if i64::try_from(bytes).is_err() {
-            return Err(wrong());
-        }
+        let Bytes(bytes) = size.parse().map_err(|e| format!("{}: {e}", wrong()))?;
         match (kind, folder) {
             ("ram", "") => Ok(Self::Fixed(CacheSettings::Ram { bytes })),
             ("disk", folder) if !folder.is_empty() => {
@@ -253,14 +212,6 @@ impl FromStr for CacheChoice {
             _ => Err(wrong()),
         }
     }
-}
-
-/// A number of 0 or more, followed by one of `units`.
-fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
-    let (number, factor) =
-        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))?;
-    let number: f64 = number.trim().parse().ok()?;
-    (number.is_finite() && number >= 0.0).then_some(number * factor)
 }
 
 /// Reads a type of the command line from a TOML string (or, for a batch size, a number).
@@ -283,7 +234,7 @@ macro_rules! deserialize_by_parsing {
         }
     )*};
 }
-deserialize_by_parsing!(BatchSize, CacheChoice, Time, Size);
+deserialize_by_parsing!(BatchSize, CacheChoice);
 
 /// A settings file: the options, and the model's name besides.
 #[derive(Debug, Default, PartialEq)]
@@ -379,18 +330,6 @@ impl TrainOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_and_sizes_need_their_unit() {
-        assert_eq!("500ms".parse(), Ok(Time { seconds: 0.5 }));
-        assert_eq!("10m".parse(), Ok(Time { seconds: 600.0 }));
-        assert_eq!("2GiB".parse(), Ok(Size { bytes: 2 << 30 }));
-        assert_eq!("1.5KB".parse(), Ok(Size { bytes: 1500 }));
-        for bad in ["", "60", "-1s", "NaNs", "s", "1 year"] {
-            assert!(bad.parse::<Time>().is_err(), "{bad}");
-            assert!(bad.parse::<Size>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn caches_have_a_place_and_a_size() {

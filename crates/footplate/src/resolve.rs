@@ -41,7 +41,7 @@ pub(crate) fn sequence_length(options: &TrainOptions) -> usize {
 
 /// Share of the data for validation where the data set has no split of its own.
 pub(crate) fn validation_fraction(options: &TrainOptions, task: Task) -> f64 {
-    options.validation_fraction.unwrap_or(if task == Task::CharacterLm { 0.1 } else { 0.2 })
+    options.validation_fraction.map_or(if task == Task::CharacterLm { 0.1 } else { 0.2 }, |share| share.0)
 }
 
 /// The device; the cpu unless another is asked for.
@@ -112,20 +112,18 @@ pub(crate) fn settings(
         checkpoint_activations: o.checkpoint_activations.unwrap_or(false),
         optimizer: OptimizerSettings {
             kind: o.optimizer.unwrap_or(defaults.optimizer),
-            momentum: o.momentum.unwrap_or(defaults.momentum),
+            momentum: o.momentum.map_or(defaults.momentum, |share| share.0),
             nesterov: o.nesterov.unwrap_or(false),
             weight_decay: o.weight_decay.unwrap_or(defaults.weight_decay),
         },
         schedule: schedule(o, entry, train_items, batch_size * accumulate.max(1), epochs),
-        label_smoothing: o.label_smoothing.unwrap_or(defaults.label_smoothing),
+        label_smoothing: o.label_smoothing.map_or(defaults.label_smoothing, |share| share.0),
         clip_norm: o.clip_norm.or(defaults.clip_norm),
         early_stop: o.early_stop,
         augment: AugmentSettings {
-            crop_min_area: o.crop_min_area.unwrap_or(if small {
-                CROP_MIN_AREA_SMALL
-            } else {
-                CROP_MIN_AREA_PHOTO
-            }),
+            crop_min_area: o
+                .crop_min_area
+                .map_or(if small { CROP_MIN_AREA_SMALL } else { CROP_MIN_AREA_PHOTO }, |share| share.0),
             flip: o.flip.unwrap_or(true),
             color_jitter: o.color_jitter.unwrap_or(0.0),
             exif_orientation: o.exif_orientation.unwrap_or(true),
@@ -135,11 +133,11 @@ pub(crate) fn settings(
         // A core is left to the step as long as it does not wait for data.
         workers_max: o.workers.is_none().then_some(cores.max(1)),
         prefetch_batches: o.prefetch_batches.unwrap_or(PREFETCH_BATCHES),
-        prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.bytes),
+        prefetch_bytes: o.prefetch_bytes.map_or(PREFETCH_BYTES, |size| size.0),
         // `auto` is decided when the memory plan is known.
         cache: o.cache.clone().and_then(cache),
-        checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.seconds),
-        max_bad_fraction: o.max_bad_fraction.unwrap_or(0.01),
+        checkpoint_every_s: o.checkpoint_every.map_or(CHECKPOINT_EVERY_S, |time| time.0),
+        max_bad_fraction: o.max_bad_fraction.map_or(0.01, |share| share.0),
     }
 }
 

@@ -7,14 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Args;
-use footplate_core::Bytes;
+use footplate_core::{Bytes, Share};
 use footplate_data::pack::{self, ImageChange, PackError, PackOptions, Packed, Verified, Watch};
 use footplate_data::{BadSample, Format};
 use serde::Serialize;
 
 use super::train::stop_on_signals;
 use crate::failure::{Failure, Kind};
-use crate::options::Size;
 use crate::view::{Detail, Progress};
 use crate::{host, output};
 
@@ -50,15 +49,15 @@ pub(crate) struct PackArguments {
 
     /// Size of a shard, about [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
-    pub(crate) shard_size: Option<Size>,
+    pub(crate) shard_size: Option<Bytes>,
 
     /// Seed of the order of samples in the shards
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 
     /// Share of images that may be damaged before packing stops; damaged ones are left out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    pub(crate) max_bad_fraction: f64,
+    #[arg(long, value_name = "SHARE", default_value = "1%")]
+    pub(crate) max_bad_fraction: Share,
 
     /// Make larger images smaller, to this shorter side; this changes them for good
     #[arg(long, value_name = "PIXELS")]
@@ -128,15 +127,15 @@ fn packed(
         .map(str::parse)
         .transpose()
         .map_err(|e| usage(format!("--format: {e}")))?;
-    if !(0.0..=1.0).contains(&arguments.max_bad_fraction) {
-        return Err(usage(format!("max-bad-fraction = {}: must be 0 to 1", arguments.max_bad_fraction)));
+    if !(0.0..=1.0).contains(&arguments.max_bad_fraction.0) {
+        return Err(usage(format!("--max-bad-fraction {}: must be 0 to 1", arguments.max_bad_fraction.0)));
     }
     let options = PackOptions {
         format,
         seed: arguments.seed,
-        shard_bytes: arguments.shard_size.map_or(SHARD_BYTES, |size| size.bytes),
+        shard_bytes: arguments.shard_size.map_or(SHARD_BYTES, |size| size.0),
         change: ImageChange { resize: arguments.resize, quality: arguments.quality },
-        max_bad_fraction: arguments.max_bad_fraction,
+        max_bad_fraction: arguments.max_bad_fraction.0,
         threads: threads(arguments),
     };
     let packed =

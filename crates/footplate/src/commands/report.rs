@@ -95,7 +95,7 @@ pub(crate) fn read(run: &Path) -> Result<RunView, Failure> {
             gather.push(&record);
         }
         Err(error) => {
-            if let LineError::Version { found } = error {
+            if let LineError::Version { found, .. } = error {
                 newer.get_or_insert(found);
             }
             gather.damaged(number, &error.to_string());

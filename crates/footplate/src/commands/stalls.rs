@@ -20,7 +20,7 @@ use crate::{host, output, resolve, stalls_text};
 const TIME_MIN_S: f64 = 1.0;
 
 pub(crate) fn run(arguments: &StallsArguments) -> Result<ExitCode, Failure> {
-    let seconds = arguments.time.seconds;
+    let seconds = arguments.time.0;
     if seconds < TIME_MIN_S {
         return Err(Failure::new(Kind::Usage, format!("time = {seconds} s: too short to measure anything"))
             .hint("--time 20s is enough for most jobs"));

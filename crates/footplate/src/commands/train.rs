@@ -352,7 +352,7 @@ pub(crate) fn available_memory(options: &TrainOptions) -> Bytes {
         // Unknown: nothing is refused on a guess.
         Reading::Absent | Reading::Unreadable { .. } => Bytes(u64::MAX),
     };
-    options.memory_max.map_or(system, |size| system.min(Bytes(size.bytes)))
+    options.memory_max.map_or(system, |size| system.min(size))
 }
 
 /// The largest power of two that fits with some headroom, and that gives an epoch at least ten steps.

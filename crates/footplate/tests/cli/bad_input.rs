@@ -46,7 +46,7 @@ fn settings_that_make_no_sense() {
     fails(&["--precision", "f16"], &["precision = f16", "the cpu device computes in f32"]);
     fails(&["--precision", "f8"], &["not one of f32, f16, bf16"]);
     fails(&["--device", "tpu"], &["not one of auto, cpu, vulkan, cuda"]);
-    fails(&["--checkpoint-every", "60"], &["not a time"]);
+    fails(&["--checkpoint-every", "60"], &["`60` has no unit", "90s or 5min"]);
     fails(&["--validation-fraction", "1.5"], &["validation-fraction = 1.5"]);
     assert_fails(&mut place.footplate(&["train", "--batch-size", "0"]), 2, &["at least 1 sample"]);
     assert_fails(

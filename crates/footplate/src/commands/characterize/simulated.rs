@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use footplate_core::ports::{Clock, PowerControl, Workload};
+use footplate_core::quantity::QuantityError;
 use footplate_core::record::{
     MinibatchRecord, ModePurpose, ModeRecord, RunEnd, RunStart, RunStatus, WarningRecord,
 };
@@ -120,7 +121,7 @@ fn preset(name: &str, presets: &Presets) -> Result<PowerMode, Failure> {
 fn wanted(knobs: &Knobs) -> Result<WantedMode, Failure> {
     let clock = |text: &Option<String>| {
         let parsed = text.as_deref().map(str::parse).transpose();
-        parsed.map_err(|e: String| Failure::new(Kind::Usage, format!("mode {}: {e}", knobs.name)))
+        parsed.map_err(|e: QuantityError| Failure::new(Kind::Usage, format!("mode {}: {e}", knobs.name)))
     };
     Ok(WantedMode {
         cpu_cores: knobs.cpu_cores,

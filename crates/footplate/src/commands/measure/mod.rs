@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use footplate_core::Seconds;
 use footplate_core::ports::{Clock, PowerMeter};
+use footplate_core::quantity::QuantityError;
 use footplate_device::meter::{INTERVAL_NS, Meter, RealClock};
 use footplate_device::sim::{Activity, SimBoard, SimOptions};
 use footplate_device::{Device, Root};
@@ -63,18 +65,10 @@ pub(crate) struct MeasureArguments {
     command: Vec<OsString>,
 }
 
-/// A time with its unit, in nanoseconds; 1 ms to 1 minute.
+/// A time in nanoseconds; 1 ms to 1 minute.
 fn interval(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = match unit {
-        "ms" => 1e6,
-        "s" => 1e9,
-        "us" => 1e3,
-        _ => return Err("a time needs its unit: ms or s".to_owned()),
-    };
-    let value: f64 = number.trim().parse().map_err(|_| format!("`{number}` is not a number"))?;
-    let ns = value * scale;
+    let Seconds(seconds) = text.parse().map_err(|e: QuantityError| e.to_string())?;
+    let ns = seconds * 1e9;
     if (1e6..=6e10).contains(&ns) { Ok(ns as u64) } else { Err("must be 1ms to 60s".to_owned()) }
 }
 

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use footplate_core::PowerMode;
 use footplate_core::ports::{Applied, PowerControl};
+use footplate_core::{PowerMode, Seconds};
 use footplate_device::Device;
 use footplate_device::control::{Control, first_refusal};
 use footplate_device::guard::Guard;
@@ -14,7 +14,6 @@ use serde_json::json;
 
 use crate::failure::{Failure, Kind};
 use crate::machine::MachineArguments;
-use crate::options::Time;
 use crate::output;
 
 use super::hold::{End, Stops, until};
@@ -42,7 +41,7 @@ pub(crate) struct SetArguments {
 
     /// Hold the mode for so long, then put back what was set
     #[arg(long = "for", value_name = "TIME", help_heading = "Hold", conflicts_with_all = ["keep", "command"])]
-    duration: Option<Time>,
+    duration: Option<Seconds>,
 
     /// Leave the mode set
     #[arg(long, help_heading = "Hold", conflicts_with = "command")]
@@ -88,7 +87,7 @@ pub(super) fn run(arguments: &SetArguments) -> Result<ExitCode, Failure> {
         control.keep()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let end = until(&stops, arguments.duration.map(|time| time.seconds), &arguments.command);
+    let end = until(&stops, arguments.duration.map(|time| time.0), &arguments.command);
     // What was set before comes back whatever the end was; a failure of that is told before any other.
     control.restore()?;
     match end? {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
+use footplate_core::quantity::{self, Limit};
+use footplate_core::{Celsius, Share, Watts};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
-use super::quantity::{self, Limit};
 use super::rehearsal;
 use crate::failure::Failure;
 use crate::machine::MachineArguments;
@@ -54,34 +55,34 @@ pub(crate) struct GoalArguments {
     pub(crate) zeus_eta: Option<f64>,
 
     /// Mean power, such as 20W
-    #[arg(long, value_name = "POWER", value_parser = quantity::power, help_heading = "Goal")]
+    #[arg(long, value_name = "POWER", value_parser = quantity::power_limit, help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) power_max: Option<f64>,
+    pub(crate) power_max: Option<Watts>,
 
     /// Time, such as 2h or 90s/epoch
-    #[arg(long, value_name = "TIME", value_parser = quantity::time, help_heading = "Goal")]
+    #[arg(long, value_name = "TIME", value_parser = quantity::time_limit, help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) time_max: Option<Limit>,
 
     /// Energy, such as 50kJ or 2J/step
-    #[arg(long, value_name = "ENERGY", value_parser = quantity::energy, help_heading = "Goal")]
+    #[arg(long, value_name = "ENERGY", value_parser = quantity::energy_limit, help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) energy_max: Option<Limit>,
 
     /// How much slower than the fastest mode it may be, such as 20%
-    #[arg(long, value_name = "SHARE", value_parser = quantity::share, help_heading = "Goal")]
+    #[arg(long, value_name = "SHARE", help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_slowdown: Option<f64>,
+    pub(crate) max_slowdown: Option<Share>,
 
     /// Temperature that no sensor may show, such as 80C
-    #[arg(long, value_name = "TEMPERATURE", value_parser = quantity::temperature, help_heading = "Goal")]
+    #[arg(long, value_name = "TEMPERATURE", value_parser = quantity::temperature_limit, help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) temperature_max: Option<f64>,
+    pub(crate) temperature_max: Option<Celsius>,
 
     /// How sure it must be that the limits hold [default: 90%]
-    #[arg(long, value_name = "SHARE", value_parser = quantity::share, help_heading = "Goal")]
+    #[arg(long, value_name = "SHARE", help_heading = "Goal")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) confidence: Option<f64>,
+    pub(crate) confidence: Option<Share>,
 
     /// Modes that are measured at most [default: 12]
     #[arg(long, value_name = "N", help_heading = "Search", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -89,7 +90,7 @@ pub(crate) struct GoalArguments {
     pub(crate) profiles: Option<u32>,
 
     /// Time after which no further mode is measured, such as 5min
-    #[arg(long, value_name = "TIME", value_parser = quantity::time, help_heading = "Search")]
+    #[arg(long, value_name = "TIME", value_parser = quantity::time_limit, help_heading = "Search")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile_time: Option<Limit>,
 
@@ -184,7 +185,7 @@ impl GoalArguments {
     }
 
     pub(crate) fn confidence(&self) -> f64 {
-        self.confidence.unwrap_or(CONFIDENCE)
+        self.confidence.map_or(CONFIDENCE, |share| share.0)
     }
 
     /// Whether power must be known to serve the goal.

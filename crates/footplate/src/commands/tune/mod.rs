@@ -5,7 +5,6 @@ mod arguments;
 mod keeper;
 mod log;
 mod machine;
-mod quantity;
 mod rehearsal;
 mod report;
 pub(crate) mod run;
@@ -17,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use footplate_core::ports::Workload;
 use footplate_core::power_mode::Preset;
+use footplate_core::quantity::{Limit, Per};
 use footplate_tune::Setting;
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::SearchOptions;
@@ -30,7 +30,6 @@ use self::arguments::Minimise;
 pub(crate) use self::arguments::{BoardArguments, GoalArguments, TuneArguments, Wish};
 use self::keeper::Keeper;
 use self::machine::Machine;
-use self::quantity::{Limit, Per};
 
 /// What a job's limits are counted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -200,11 +199,11 @@ fn goal(wanted: &GoalArguments, size: &JobSize, machine: &Machine) -> Result<Goa
         (None, Minimise::Power) => Objective::Power,
     };
     let limits = Limits {
-        power_w: wanted.power_max,
+        power_w: wanted.power_max.map(|watts| watts.0),
         time_s: wanted.time_max.map(|limit| size.per_step(limit)),
         energy_j: wanted.energy_max.map(|limit| size.per_step(limit)),
-        slowdown: wanted.max_slowdown,
-        temperature_c: wanted.temperature_max,
+        slowdown: wanted.max_slowdown.map(|share| share.0),
+        temperature_c: wanted.temperature_max.map(|celsius| celsius.0),
     };
     let goal = Goal { objective, limits, confidence: wanted.confidence() };
     goal.checked().map_err(|e| Failure::new(Kind::Usage, e.to_string()))

@@ -3,10 +3,9 @@
 use std::str::FromStr;
 
 use footplate_core::ports::Clock;
+use footplate_core::quantity;
 use footplate_device::Device;
 use footplate_device::sim::{Fault, SimBoard, SimWorkload};
-
-use super::quantity;
 
 /// One change, from a moment of the training on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,10 +36,10 @@ impl FromStr for Change {
         let what = match name {
             "power" => What::Power(factor()?),
             "time" => What::Time(factor()?),
-            "supply" => What::Supply(quantity::power(value)?),
+            "supply" => What::Supply(quantity::power_limit(value).map_err(|e| e.to_string())?.0),
             _ => return Err(wrong()),
         };
-        let after = quantity::time(after)?;
+        let after = quantity::time_limit(after).map_err(|e| e.to_string())?;
         Ok(Self { what, after_ns: (after.value * 1e9) as u64 })
     }
 }
