@@ -65,7 +65,7 @@ impl SensorModel {
 pub struct PowerSample {
     /// When it was read.
     pub t_ns: u64,
-    /// What was read.
+    /// The power that the sensor gave.
     pub power_w: f64,
 }
 

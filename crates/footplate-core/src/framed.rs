@@ -43,17 +43,17 @@ pub enum LineError {
     /// It does not have the form of a line of this format.
     #[error("not a line of a {format}")]
     Malformed {
-        /// [`Framed::FORMAT`].
+        /// Name of the format, from [`Framed::FORMAT`].
         format: &'static str,
     },
     /// A newer program wrote it.
     #[error("{format} version {found}; this program reads up to {newest}")]
     Version {
-        /// [`Framed::FORMAT`].
+        /// Name of the format, from [`Framed::FORMAT`].
         format: &'static str,
-        /// The line's version.
+        /// The version that the line states.
         found: u32,
-        /// [`Framed::VERSION`].
+        /// The newest version that is read, from [`Framed::VERSION`].
         newest: u32,
     },
     /// The bytes are not the ones that were written.

@@ -1,7 +1,8 @@
 //! The vocabulary of footplate: units, readings and the run log's records with their versioned format.
 //!
 //! This crate opens no file, starts no thread and reads no clock: everything in it is a value or a pure
-//! function of values.
+//! function of values. The one exception to "pure" is [`sink`], a bounded queue between a loop and whoever keeps
+//! what it says.
 
 pub mod energy;
 pub mod framed;

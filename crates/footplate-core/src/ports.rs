@@ -73,7 +73,7 @@ pub struct WindowEnergy {
     pub coverage: f64,
     /// Energy by covered time.
     pub mean_power_w: Watts,
-    /// The largest sample.
+    /// The largest single sample of the window.
     pub peak_power_w: Watts,
     /// Samples in the window.
     pub samples: u32,
@@ -86,7 +86,7 @@ pub struct WindowReading {
     pub total: Reading<WindowEnergy>,
     /// Each rail or GPU by name.
     pub rails: Vec<(String, Reading<WindowEnergy>)>,
-    /// The highest temperature.
+    /// The highest temperature of all zones in the window.
     pub temperature_c: Reading<Celsius>,
     /// Evidence that the machine lowered its clocks by itself; empty: none was seen.
     pub throttled: Vec<String>,
@@ -111,7 +111,7 @@ pub struct WorkStep {
     pub step_ns: u64,
     /// The part of it that waited for data.
     pub stall_ns: u64,
-    /// Samples trained on.
+    /// Samples that the step trained on.
     pub items: u32,
 }
 
@@ -124,7 +124,7 @@ pub enum WorkError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// It failed.
+    /// It failed, with the cause in words.
     #[error("{0}")]
     Failed(String),
 }

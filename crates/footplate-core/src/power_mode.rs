@@ -10,7 +10,7 @@ use crate::units::Hertz;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PowerMode {
-    /// CPU cores online.
+    /// CPU cores that are on.
     pub cpu_cores: Option<u32>,
     /// Upper limit of the CPU clock.
     pub cpu_hz: Option<Hertz>,
@@ -91,11 +91,11 @@ impl ModeSpace {
 pub struct KnobTables {
     /// Counts of cores online.
     pub cpu_cores: Vec<u32>,
-    /// CPU clocks.
+    /// Upper limits of the CPU clock.
     pub cpu_hz: Vec<Hertz>,
-    /// GPU clocks.
+    /// Upper limits of the GPU clock.
     pub gpu_hz: Vec<Hertz>,
-    /// EMC clocks.
+    /// Rates of the memory controller's clock.
     pub emc_hz: Vec<Hertz>,
     /// Power limits of a discrete GPU, in milliwatts.
     pub gpu_power_limit_mw: Vec<u64>,
@@ -106,12 +106,14 @@ pub struct KnobTables {
 pub struct Preset {
     /// Its name, such as `MAXN`.
     pub name: String,
-    /// Its settings.
+    /// The knobs' values that it stands for.
     pub mode: PowerMode,
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -133,5 +135,33 @@ mod tests {
         let mode = PowerMode { cpu_cores: Some(4), gpu_hz: Some(Hertz(114_750_000)), ..PowerMode::default() };
         assert_eq!(mode.to_string(), "4 cores, GPU 114.75 MHz");
         assert_eq!(PowerMode::default().to_string(), "no knobs");
+    }
+
+    #[test]
+    fn a_settings_file_with_a_knob_that_is_not_known_is_refused() {
+        let read = |json: &str| serde_json::from_str::<PowerMode>(json);
+        assert_eq!(read("{}").unwrap(), PowerMode::default());
+        assert_eq!(read(r#"{"cpu_cores":2}"#).unwrap().cpu_cores, Some(2));
+        assert!(read(r#"{"gpu_mhz":600}"#).unwrap_err().to_string().contains("gpu_mhz"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_space_holds_each_mode_once_in_order(
+            cores in prop::collection::vec(1u32..5, 0..4), clocks in prop::collection::vec(1u64..6, 0..5)
+        ) {
+            let tables = KnobTables {
+                cpu_cores: cores.clone(),
+                cpu_hz: clocks.iter().copied().map(Hertz).collect(),
+                ..KnobTables::default()
+            };
+            let space = ModeSpace::product(&tables, |_| true);
+            let distinct = |values: std::collections::BTreeSet<u64>| values.len().max(1);
+            let expected = distinct(cores.iter().map(|n| u64::from(*n)).collect()) * distinct(clocks.iter().copied().collect());
+            prop_assert_eq!(space.modes().len(), expected);
+            prop_assert!(space.modes().windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(space.modes().iter().all(|mode| space.contains(mode)));
+            prop_assert_eq!(ModeSpace::listed(space.modes().iter().rev().copied().collect()), space);
+        }
     }
 }

@@ -23,18 +23,18 @@ pub struct TableError {
     pub problem: String,
 }
 
-/// One measurement.
+/// One measured row of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProfileRow {
     /// The line that it stands on.
     pub line: u64,
-    /// What ran.
+    /// The job that was measured, by the name the table gives it.
     pub workload: String,
     /// The knobs; what is empty in the table was not set or does not exist.
     pub mode: PowerMode,
     /// Duration of one unit of work (a step, a picture, a whole run: the table's maker decides).
     pub time_s: Option<f64>,
-    /// Mean power.
+    /// Mean power while it ran.
     pub power_w: Option<Watts>,
     /// Energy of the same unit of work.
     pub energy_j: Option<Joules>,
@@ -53,7 +53,7 @@ impl ProfileRow {
 /// What repeats of one mode come to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModeMean {
-    /// The mode.
+    /// The knobs' values of the row.
     pub mode: PowerMode,
     /// Rows that were put together.
     pub rows: usize,

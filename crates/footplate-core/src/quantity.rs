@@ -29,27 +29,27 @@ pub enum QuantityError {
     /// There is no number before the unit.
     #[error("`{text}` is not {what} such as {example}")]
     NotANumber {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// What was expected, such as "a power".
         what: &'static str,
         /// A text that would be read.
         example: &'static str,
     },
-    /// A bare number.
+    /// It is a bare number.
     #[error("`{text}` has no unit; write it like {example} (units: {units})")]
     NoUnit {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// A text that would be read.
         example: &'static str,
         /// All units that are read, in order of size.
         units: String,
     },
-    /// Another unit.
+    /// Its unit is none of this quantity.
     #[error("`{unit}` in `{text}` is not a unit of {what}; write it like {example} (units: {units})")]
     UnknownUnit {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// The part that was taken for the unit.
         unit: String,
@@ -63,7 +63,7 @@ pub enum QuantityError {
     /// Less than nothing, or nothing where there must be something.
     #[error("{text} must be {least}")]
     TooSmall {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// Such as "more than 0".
         least: &'static str,
@@ -71,7 +71,7 @@ pub enum QuantityError {
     /// More than the type holds.
     #[error("{text} is too large")]
     TooLarge {
-        /// What was given.
+        /// The text that was given.
         text: String,
     },
     /// A limit of something else than a step, an epoch or the job.
@@ -254,11 +254,11 @@ impl FromStr for Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
-    /// One training step.
+    /// Of one training step.
     Step,
     /// One pass over the training data.
     Epoch,
-    /// The whole job.
+    /// Of the whole job.
     Job,
 }
 
@@ -268,7 +268,7 @@ pub enum Per {
 pub struct Limit {
     /// Seconds or joules; more than 0.
     pub value: f64,
-    /// Of what.
+    /// The part of the job that it is a limit of.
     pub per: Per,
 }
 

@@ -50,7 +50,7 @@ pub enum Record {
 pub struct RunStart {
     /// Wall-clock time, RFC 3339 in UTC, so that runs can be told apart.
     pub started_at: String,
-    /// footplate's version.
+    /// Version of the footplate that wrote it, such as `0.1.0`.
     pub version: String,
     /// The network's name in the registry.
     pub model: String,
@@ -60,7 +60,7 @@ pub struct RunStart {
     pub data: String,
     /// Operating system, architecture and core count of the host.
     pub host: String,
-    /// Trainable parameters.
+    /// Trainable parameters of the network, in numbers (not bytes).
     pub parameters: u64,
     /// Samples in the training split.
     pub train_items: u64,
@@ -68,7 +68,7 @@ pub struct RunStart {
     pub validation_items: u64,
     /// Samples per step (before accumulation).
     pub batch_size: u64,
-    /// Epochs asked for.
+    /// Passes over the training data that were asked for.
     pub epochs: u32,
     /// Steps in one epoch.
     pub steps_per_epoch: u64,
@@ -87,7 +87,7 @@ pub struct RunStart {
 pub struct MinibatchRecord {
     /// When the step ended.
     pub t_ns: u64,
-    /// From 0.
+    /// The epoch that the step belongs to, from 0.
     pub epoch: u32,
     /// From 0, over the whole run.
     pub step: u64,
@@ -122,7 +122,7 @@ pub struct MinibatchRecord {
 }
 
 impl MinibatchRecord {
-    /// The part of the stall that is put down to storage: the wait for the pipeline is split in the
+    /// The part of the stall that is attributed to storage: the wait for the pipeline is split in the
     /// proportion of the worker's time on this minibatch.
     pub fn fetch_stall_ns(&self) -> u64 {
         let worked = self.fetch_ns + self.prep_ns;
@@ -133,7 +133,7 @@ impl MinibatchRecord {
         (wait as f64 * (self.fetch_ns as f64 / worked as f64)) as u64
     }
 
-    /// The part of the stall that is put down to decode, augmentation and collation.
+    /// The part of the stall that is attributed to decode, augmentation and collation.
     pub fn prep_stall_ns(&self) -> u64 {
         self.stall_ns.saturating_sub(self.transfer_ns).saturating_sub(self.fetch_stall_ns())
     }
@@ -147,7 +147,7 @@ impl MinibatchRecord {
 /// A setting that the data pipeline has given itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoaderRecord {
-    /// When.
+    /// When it was changed.
     pub t_ns: u64,
     /// Threads that make minibatches.
     pub workers: u32,
@@ -158,7 +158,7 @@ pub struct LoaderRecord {
 /// How many kernels were chosen by measuring candidates, which happens where a shape is met for the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelsRecord {
-    /// When.
+    /// When the number was read.
     pub t_ns: u64,
     /// Choices that this process has begun to measure. What earlier runs chose is not measured again.
     pub tuned: u64,
@@ -167,9 +167,9 @@ pub struct KernelsRecord {
 /// One epoch of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// When it ended.
+    /// When its last step ended.
     pub t_ns: u64,
-    /// From 0.
+    /// Its number, from 0.
     pub epoch: u32,
     /// Samples seen in this epoch by this process.
     pub items: u64,
@@ -179,16 +179,16 @@ pub struct EpochRecord {
     pub duration_ns: u64,
 }
 
-/// One evaluation.
+/// One evaluation of the model on the validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValidationRecord {
-    /// When it ended.
+    /// When the evaluation ended.
     pub t_ns: u64,
     /// The epoch after which it ran, from 0.
     pub epoch: u32,
     /// Samples (for a language model: predicted characters).
     pub items: u64,
-    /// Mean loss.
+    /// Mean loss over the items, in nats.
     pub loss: f64,
     /// Share of items whose true class has the highest score, 0 to 1.
     pub top1: f64,
@@ -209,7 +209,7 @@ pub struct CheckpointRecord {
     pub step: u64,
     /// Name inside the run's `checkpoints` folder.
     pub file: String,
-    /// Its size.
+    /// Size of the file.
     pub size_bytes: Bytes,
     /// What the loop paid: copying the state out of the model.
     pub snapshot_ns: u64,
@@ -237,7 +237,7 @@ pub struct PowerRecord {
     pub total_w: Reading<Watts>,
     /// Mean of the samples of each rail, by its label.
     pub rails: Vec<(String, Reading<Watts>)>,
-    /// The highest temperature.
+    /// The highest temperature of all zones over that time.
     pub temperature_c: Reading<Celsius>,
     /// Evidence that the machine lowered its clocks by itself.
     pub throttled: Vec<String>,
@@ -252,16 +252,16 @@ pub struct ClockState {
     pub label: String,
     /// Its upper limit as set.
     pub asked_hz: Reading<Hertz>,
-    /// Its present rate.
+    /// The rate that was read back.
     pub got_hz: Reading<Hertz>,
 }
 
 /// The machine's state at one moment. Since version 4 of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineRecord {
-    /// When.
+    /// When the machine was looked at.
     pub t_ns: u64,
-    /// Cores online.
+    /// CPU cores that are on.
     pub cpu_cores: Reading<u32>,
     /// Each clock that the machine has.
     pub clocks: Vec<ClockState>,
@@ -279,9 +279,9 @@ pub struct MachineRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModePurpose {
-    /// To measure it.
+    /// A tuner wants to measure the job in it.
     Profile,
-    /// To train in it.
+    /// The run goes on in it: it was chosen.
     Train,
     /// To put back what was there before.
     Restore,
@@ -292,7 +292,7 @@ pub enum ModePurpose {
 pub struct ModeRecord {
     /// When it was in force.
     pub t_ns: u64,
-    /// Why.
+    /// What it was set for.
     pub purpose: ModePurpose,
     /// What was asked for.
     pub asked: PowerMode,
@@ -325,7 +325,7 @@ pub struct ProfiledRecord {
     pub got: PowerMode,
     /// The loader's workers, where they were chosen too.
     pub workers: Option<u32>,
-    /// Steps that count.
+    /// Steps that count: without warm-up and interruptions.
     pub steps: u32,
     /// Their mean duration, in seconds.
     pub step_s: f64,
@@ -344,7 +344,7 @@ pub struct ProfiledRecord {
 /// A value with the interval that holds the truth with a probability of 90 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimated {
-    /// The estimate.
+    /// The most likely value, in the unit of the field that holds this.
     pub value: f64,
     /// Lower end of the interval.
     pub low90: f64,
@@ -355,7 +355,7 @@ pub struct Estimated {
 /// One setting of a tune's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TunePoint {
-    /// The mode.
+    /// The knobs' values.
     pub mode: PowerMode,
     /// The loader's workers, where they were chosen too.
     pub workers: Option<u32>,
@@ -367,7 +367,7 @@ pub struct TunePoint {
     pub on_front: bool,
     /// Whether it is the setting with every knob at its largest.
     pub largest: bool,
-    /// Seconds a step.
+    /// Duration of a step in seconds.
     pub step_s: Option<Estimated>,
     /// Mean power in watts; `None` where the machine tells no power.
     pub power_w: Option<Estimated>,
@@ -378,7 +378,7 @@ pub struct TunePoint {
 /// What a tune came to: the front, what was measured, the presets, the choice. Since version 4 of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TuneRecord {
-    /// When.
+    /// When the tune ended.
     pub t_ns: u64,
     /// The goal in words, with its limits.
     pub goal: String,
@@ -409,7 +409,7 @@ pub struct TuneRecord {
 /// Something the user should know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WarningRecord {
-    /// The text.
+    /// One sentence, for people.
     pub message: String,
 }
 
@@ -419,7 +419,7 @@ pub struct WarningRecord {
 pub enum RunStatus {
     /// All steps were done.
     Completed,
-    /// Validation stopped improving.
+    /// Validation did not improve for as many epochs as `--early-stop` says.
     EarlyStopped,
     /// Interrupted; a checkpoint was written.
     Interrupted,
@@ -430,9 +430,9 @@ pub enum RunStatus {
 /// The end of a process's training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEnd {
-    /// When.
+    /// When training stopped.
     pub t_ns: u64,
-    /// How.
+    /// In what way it ended.
     pub status: RunStatus,
     /// Steps done over the whole run.
     pub steps: u64,

@@ -21,6 +21,8 @@ pub fn mean(samples: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -29,5 +31,21 @@ mod tests {
         assert_eq!(quantile(&[3.0], 0.95), Some(3.0));
         assert_eq!(quantile(&[4.0, 1.0, 3.0, 2.0], 0.5), Some(2.5));
         assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0, 5.0], 1.0), Some(5.0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_lies_between_the_extremes_and_grows_with_q(
+            samples in prop::collection::vec(-1e6f64..1e6, 1..40), low in 0.0f64..1.0, high in 0.0f64..1.0
+        ) {
+            let (low, high) = (low.min(high), low.max(high));
+            let at = |q: f64| quantile(&samples, q).unwrap();
+            let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            prop_assert_eq!((at(0.0), at(1.0)), (least, most));
+            prop_assert!(at(low) <= at(high) && least <= at(low) && at(high) <= most);
+            let middle = mean(&samples).unwrap();
+            prop_assert!(least - 1e-6 <= middle && middle <= most + 1e-6);
+        }
     }
 }

@@ -41,39 +41,39 @@ pub struct SummaryBuilder {
 pub struct Summary {
     /// How the run ended; `None`: the log has no end.
     pub status: Option<RunStatus>,
-    /// The network.
+    /// The network's name in the registry.
     pub model: String,
-    /// The device.
+    /// The device's name and why it was chosen.
     pub device: String,
-    /// Epochs asked for.
+    /// Passes over the training data that were asked for.
     pub epochs: u32,
     /// Steps done over the whole run.
     pub steps: u64,
     /// The step that this process began with.
     pub first_step: u64,
-    /// Samples per minibatch.
+    /// Samples in a minibatch.
     pub batch_size: u64,
-    /// Trainable parameters.
+    /// Trainable parameters of the network, in numbers (not bytes).
     pub parameters: u64,
     /// Training samples (for a language model: sequences) per second of training, without validation.
     pub images_per_s: Option<f64>,
-    /// Median duration of a step.
+    /// Median duration of a step, in milliseconds.
     pub step_ms_median: Option<f64>,
-    /// 95th percentile of the duration of a step.
+    /// 95th percentile of the duration of a step, in milliseconds.
     pub step_ms_p95: Option<f64>,
-    /// Mean duration of a step.
+    /// Mean duration of a step, in milliseconds.
     pub step_ms_mean: Option<f64>,
     /// Share of the training time that the loop waited for data, 0 to 1.
     pub stall_fraction: Option<f64>,
-    /// Stall put down to reading.
+    /// Milliseconds of a step that waited for reading.
     pub fetch_ms: Option<f64>,
-    /// Stall put down to decode, augmentation and collation.
+    /// Milliseconds of a step that waited for decode, augmentation and collation.
     pub prep_ms: Option<f64>,
-    /// Stall for the way to the device.
+    /// Milliseconds of a step that waited for the way to the device.
     pub transfer_ms: Option<f64>,
-    /// Forward, backward and update.
+    /// Milliseconds of a step in forward, backward and update.
     pub compute_ms: Option<f64>,
-    /// The rest.
+    /// Milliseconds of a step that are none of these: bookkeeping, copies for checkpoints.
     pub other_ms: Option<f64>,
     /// Bytes that were copied to bring a step's inputs to the device, on average; null where the feed does not count
     /// them. Older logs have none.
@@ -104,7 +104,7 @@ pub struct Summary {
     pub bad_samples: u64,
     /// Records that the log lacks.
     pub dropped_records: u64,
-    /// Checkpoints written.
+    /// Checkpoints that this process wrote.
     pub checkpoints: u64,
     /// Share of the training time that the loop spent on copying state for them.
     pub checkpoint_fraction: Option<f64>,
@@ -235,6 +235,8 @@ impl SummaryBuilder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn start() -> RunStart {
@@ -318,5 +320,81 @@ mod tests {
         builder.push(&Record::RunStart(start()));
         let summary = builder.summary().unwrap();
         assert_eq!((summary.images_per_s, summary.step_ms_p95, summary.stall_fraction), (None, None, None));
+    }
+
+    #[test]
+    fn the_last_validation_is_told_beside_the_best() {
+        let mut builder = SummaryBuilder::default();
+        builder.push(&Record::RunStart(start()));
+        for (epoch, top1, best) in [(0, 0.5, true), (1, 0.75, true), (2, 0.25, false)] {
+            builder.push(&Record::Validation(ValidationRecord {
+                t_ns: 0,
+                epoch,
+                items: 8,
+                loss: 1.0 - top1,
+                top1,
+                top5: None,
+                best,
+                duration_ns: 1,
+            }));
+        }
+        let summary = builder.summary().unwrap();
+        assert_eq!(
+            (summary.val_accuracy, summary.best_val_accuracy, summary.best_epoch),
+            (Some(0.25), Some(0.75), Some(2))
+        );
+        assert_eq!(summary.val_top5, None);
+    }
+
+    #[test]
+    fn a_log_that_breaks_off_has_no_status_and_keeps_its_steps() {
+        let mut builder = SummaryBuilder::default();
+        builder.push(&Record::RunStart(RunStart { first_step: 40, ..start() }));
+        assert_eq!(builder.steps_done(), 40);
+        builder.push(&minibatch(40, 20_000_000));
+        let summary = builder.summary().unwrap();
+        assert_eq!((summary.status, summary.steps, summary.first_step), (None, 41, 40));
+        assert_eq!(builder.energy(), Reading::Absent);
+    }
+
+    #[test]
+    fn an_energy_that_could_not_be_read_is_not_a_zero() {
+        let mut builder = SummaryBuilder::default();
+        builder.push(&Record::RunStart(start()));
+        builder.push(&Record::RunEnd(RunEnd {
+            t_ns: 9,
+            status: RunStatus::Interrupted,
+            steps: 1,
+            bad_samples: 3,
+            dropped_records: 2,
+            peak_memory_bytes: Reading::Absent,
+            energy_j: Reading::unreadable("insufficient: 1 sample"),
+        }));
+        let summary = builder.summary().unwrap();
+        assert_eq!((summary.energy_j, summary.bad_samples, summary.dropped_records), (None, 3, 2));
+        assert_eq!(builder.energy().reason(), Some("insufficient: 1 sample"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_five_parts_are_the_step_whatever_the_waits(
+            steps in prop::collection::vec((0u64..1 << 30, 0u64..1 << 30, 0u64..1 << 20, 0u64..1 << 20, 0u64..1 << 30), 1..20)
+        ) {
+            let mut builder = SummaryBuilder::default();
+            builder.push(&Record::RunStart(start()));
+            for (index, (fetch_ns, prep_ns, transfer_ns, wait_ns, compute_ns)) in steps.into_iter().enumerate() {
+                let Record::Minibatch(record) = minibatch(index as u64, 1 << 30) else { unreachable!() };
+                let stall_ns = transfer_ns + wait_ns;
+                let step_ns = stall_ns + compute_ns + 5;
+                builder.push(&Record::Minibatch(MinibatchRecord {
+                    fetch_ns, prep_ns, transfer_ns, stall_ns, compute_ns, step_ns, ..record
+                }));
+            }
+            let s = builder.summary().unwrap();
+            let parts = [s.fetch_ms, s.prep_ms, s.transfer_ms, s.compute_ms, s.other_ms].map(Option::unwrap);
+            let (sum, step) = (parts.iter().sum::<f64>(), s.step_ms_mean.unwrap());
+            // Where the worker spent no time there is nothing to attribute the wait to but preparation.
+            prop_assert!((sum - step).abs() <= 1e-9 * step.max(1.0), "{sum} {step}");
+        }
     }
 }
