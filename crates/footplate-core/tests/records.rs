@@ -1,5 +1,4 @@
 //! Every kind of record as a line of the run log: a changed line is a changed format, and needs a new version.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use footplate_core::record::{
     BadSampleRecord, CheckpointRecord, ClockState, EpochRecord, Estimated, KernelsRecord, LoaderRecord,

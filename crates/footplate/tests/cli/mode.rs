@@ -205,7 +205,7 @@ fn what_cannot_be_set_is_refused_with_its_reason() {
         (&["mode", "set"], 2, "nothing to set"),
         (&["mode", "set", "--gpu-clock", "350MHz"], 2, "no clock near"),
         (&["mode", "set", "--cpu-cores", "13"], 2, "1 to 12"),
-        (&["mode", "set", "--cpu-clock", "12"], 2, "is not a clock"),
+        (&["mode", "set", "--cpu-clock", "12"], 2, "`12` has no unit"),
         (&["mode", "export", "--name", "a b"], 2, "no name for a mode"),
     ] {
         let output = board.run(arguments);

@@ -75,7 +75,7 @@ fn mistakes_have_their_codes() {
     fails(&["data", "data/shards"], 2, &["inside the data"]);
     fails(&["data", "shards", "--quality", "0"], 2, &["quality: 1 to 100"]);
     fails(&["data", "shards", "--shard-size", "0B"], 2, &["1 byte to 1 TiB"]);
-    fails(&["data", "shards", "--max-bad-fraction", "2"], 2, &["max-bad-fraction = 2"]);
+    fails(&["data", "shards", "--max-bad-fraction", "2"], 2, &["--max-bad-fraction 2: must be 0 to 1"]);
     fails(&["data", "shards", "--format", "zip"], 2, &["--format", "not one of"]);
     fs::write(place.path("t.txt"), "to be or not to be ".repeat(100)).unwrap();
     fails(&["t.txt", "shards"], 3, &["a text cannot be packed"]);
