@@ -13,7 +13,8 @@ use crate::discover::{Device, Problem};
 use crate::error::DeviceError;
 use crate::memory_tree::{self, Node};
 use crate::preset::Presets;
-use crate::root::{Probe, Root, Tree};
+use crate::root::Root;
+use crate::tree::{Probe, Tree};
 
 /// Names of nodes that tell one machine from all others.
 const PRIVATE: [&str; 7] = ["serial", "uuid", "mac", "address", "asset_tag", "machine-id", "ecid"];

@@ -1,29 +1,21 @@
-//! Performs plans: writes with a bounded retry, reads back, and says why what was got differs from what was asked.
+//! Sets modes: journal first, then the planned writes, then a read-back that says why what was got differs from
+//! what was asked.
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-
-use footplate_core::ports::{Applied, ControlError, PowerControl, Recovery};
+use footplate_core::ports::{Applied, ControlError, PowerControl};
 use footplate_core::power_mode::{ModeSpace, Preset};
 use footplate_core::{Hertz, PowerMode};
 
 use crate::board::matches_kind;
-use crate::discover::Device;
-use crate::error::DeviceError;
+use crate::discover::{Device, MHZ};
 use crate::guard::Guard;
-use crate::knob::{Hold, Snapshot, Target, Write, clock, cpu, emc, gpu, limit, plan, plan_restore};
+use crate::knob::{Hold, ModeTarget, Snapshot, Write, clock, cpu, emc, gpu, limit, plan};
+use crate::perform::{self, fatal, perform};
 use crate::preset::Presets;
 
-/// Tries of one write that the system answers with "busy" or "try again".
-const TRIES_MAX: u32 = 20;
-/// The pause between them; all together no more than a fifth of a second.
-const TRY_PAUSE: Duration = Duration::from_millis(10);
+pub use crate::perform::{Wait, first_refusal, restore};
+
 /// A clock this far below the asked one is told.
 const CLOCK_SHARE_MIN: f64 = 0.97;
-
-/// Lets time pass between tries; a simulated board moves its own clock.
-pub type Wait = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// The controls of a device.
 pub struct Control {
@@ -43,8 +35,7 @@ impl Control {
         let space = device.space();
         let named = |mode: &crate::preset::NamedMode| Preset { name: mode.name.clone(), mode: mode.mode };
         let presets = presets.modes.iter().map(named).collect();
-        let wait: Wait = Arc::new(std::thread::sleep);
-        Self { device, space, presets, hold, wait, saved: None, guard }
+        Self { device, space, presets, hold, wait: perform::sleep(), saved: None, guard }
     }
 
     /// The same controls with another way to wait.
@@ -59,12 +50,12 @@ impl Control {
     }
 
     /// The writes that a target would take, in order.
-    pub fn plan(&self, target: &Target) -> Vec<Write> {
+    pub fn plan(&self, target: &ModeTarget) -> Vec<Write> {
         plan(&self.device, &Snapshot::read(&self.device.root, &self.device), target)
     }
 
     /// Sets a target and reads it back. What was set before goes to the journal first.
-    pub fn set(&mut self, target: &Target, asked: &PowerMode) -> Result<Applied, ControlError> {
+    pub fn set(&mut self, target: &ModeTarget, asked: &PowerMode) -> Result<Applied, ControlError> {
         let present = Snapshot::read(&self.device.root, &self.device);
         let writes = plan(&self.device, &present, target);
         // A write that is sure to be refused is told before anything is changed.
@@ -90,7 +81,7 @@ impl Control {
         }
     }
 
-    fn read_back(&self, target: &Target, asked: &PowerMode) -> Applied {
+    fn read_back(&self, target: &ModeTarget, asked: &PowerMode) -> Applied {
         let now = Snapshot::read(&self.device.root, &self.device);
         let got = present_mode(&self.device, &now);
         let got = PowerMode {
@@ -105,7 +96,7 @@ impl Control {
     }
 
     /// What was not taken, knob by knob, with the cause as far as it can be seen.
-    fn differences(&self, target: &Target, now: &Snapshot) -> Vec<String> {
+    fn differences(&self, target: &ModeTarget, now: &Snapshot) -> Vec<String> {
         let mut warnings = Vec::new();
         let device = &self.device;
         if let Some(wanted) = &target.online {
@@ -145,7 +136,7 @@ impl Control {
         warnings.extend(self.emc_differences(target, now));
         for gpu in device.settable_clocks() {
             if let Some(asked) = target.gpu_hz.and_then(|range| gpu.at_most(range.max))
-                && let Some(got) = now.number(&gpu.path).map(|mhz| mhz * clock::MHZ)
+                && let Some(got) = now.number(&gpu.path).map(|mhz| mhz * MHZ)
                 && asked != got
             {
                 warnings.push(format!("{}: asked for {}, got {}", gpu.path, Hertz(asked), Hertz(got)));
@@ -160,7 +151,7 @@ impl Control {
         warnings
     }
 
-    fn gpu_differences(&self, target: &Target, now: &Snapshot) -> Vec<String> {
+    fn gpu_differences(&self, target: &ModeTarget, now: &Snapshot) -> Vec<String> {
         let mut warnings = Vec::new();
         let (Some(knob), Some(range)) = (&self.device.gpu, target.gpu_hz) else { return warnings };
         if let Some(got) = gpu::limits(knob, now)
@@ -188,9 +179,9 @@ impl Control {
         warnings
     }
 
-    fn emc_differences(&self, target: &Target, now: &Snapshot) -> Option<String> {
+    fn emc_differences(&self, target: &ModeTarget, now: &Snapshot) -> Option<String> {
         let (knob, wanted) = (self.device.emc.as_ref()?, target.emc?);
-        let emc::Wanted::Lock(hz) = wanted else { return None };
+        let emc::EmcTarget::Lock(hz) = wanted else { return None };
         if !knob.can_lock {
             return Some(format!("EMC: capped at {hz} Hz, not locked: its lock cannot be reached"));
         }
@@ -227,7 +218,7 @@ impl PowerControl for Control {
     }
 
     fn apply(&mut self, mode: &PowerMode) -> Result<Applied, ControlError> {
-        let target = Target::of(&self.device, mode, self.hold);
+        let target = ModeTarget::of(&self.device, mode, self.hold);
         self.set(&target, mode)
     }
 
@@ -250,19 +241,6 @@ impl Drop for Control {
     }
 }
 
-/// Puts back what a snapshot holds, and checks it. Repeats once: onlining a core may change what was read before.
-pub fn restore(device: &Device, saved: &Snapshot, wait: &Wait) -> Result<(), ControlError> {
-    for _ in 0..2 {
-        let present = Snapshot::read(&device.root, device);
-        let writes = plan_restore(device, &present, saved);
-        if writes.is_empty() {
-            return Ok(());
-        }
-        perform(device, &writes, wait)?;
-    }
-    Ok(())
-}
-
 /// The present mode: cores on, upper limits, and the EMC's clock. What cannot be read is `None`.
 pub fn present_mode(device: &Device, now: &Snapshot) -> PowerMode {
     let online = cpu::online(&device.cpu, now);
@@ -279,49 +257,4 @@ pub fn present_mode(device: &Device, now: &Snapshot) -> PowerMode {
         emc_hz: device.emc.as_ref().and_then(|knob| now.number(&knob.rate_path())).map(Hertz),
         gpu_power_limit_mw: limit::present(device.settable_limits(), now),
     }
-}
-
-/// The first write that is sure to be refused, told without writing.
-pub fn first_refusal(device: &Device, writes: &[Write]) -> Option<ControlError> {
-    let refused = |write: &Write| {
-        let error = device.root.writable(&write.path).err()?;
-        (error.is_permission() || error.is_absent()).then(|| control_error(&error))
-    };
-    writes.iter().find_map(refused)
-}
-
-fn perform(device: &Device, writes: &[Write], wait: &Wait) -> Result<(), ControlError> {
-    for write in writes {
-        let mut tries = 1;
-        while let Err(error) = device.root.write(&write.path, &write.value) {
-            if tries == TRIES_MAX || !is_passing(&error) {
-                return Err(control_error(&error));
-            }
-            tries += 1;
-            wait(TRY_PAUSE);
-        }
-    }
-    Ok(())
-}
-
-/// EBUSY and EAGAIN go away by themselves.
-fn is_passing(error: &DeviceError) -> bool {
-    error.io().is_some_and(|e| matches!(e.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock))
-}
-
-fn control_error(error: &DeviceError) -> ControlError {
-    let read_only = error.io().is_some_and(|e| e.kind() == io::ErrorKind::ReadOnlyFilesystem);
-    let permission = error.is_permission();
-    let recovery = if permission || read_only {
-        Recovery::Fatal
-    } else if is_passing(error) {
-        Recovery::Retry
-    } else {
-        Recovery::NextMode
-    };
-    ControlError { recovery, permission, message: error.to_string() }
-}
-
-fn fatal(error: &DeviceError) -> ControlError {
-    ControlError { recovery: Recovery::Fatal, permission: error.is_permission(), message: error.to_string() }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use footplate_core::Reading;
+use footplate_core::ports::ControlError;
 
 /// A node of the machine that could not be read or written, or that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +46,32 @@ pub enum DeviceError {
         /// The process that holds it.
         owner: String,
     },
+    /// A dead process's journal is still there: whoever sets more would lose what was set before it.
+    #[error("a dead process's settings were not put back: setting more would lose what was before it")]
+    Stale {
+        /// The process that made the change.
+        owner_pid: u32,
+        /// The board that it made it on.
+        board: String,
+    },
+    /// The journal was written on another board: its values mean nothing here.
+    #[error("the journal is of a {journal}, this machine is a {machine}")]
+    OtherBoard {
+        /// The board of the journal.
+        journal: String,
+        /// The board that this machine is.
+        machine: String,
+    },
+    /// A control could not be written.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Anything else, told in full.
     #[error("{0}")]
     Other(String),
 }
 
 /// An error of the system without Rust's "(os error N)".
-pub fn told(error: &io::Error) -> String {
+pub(crate) fn told(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_lowercase(),
@@ -77,7 +97,10 @@ impl DeviceError {
 
     /// Whether it is for want of permission.
     pub fn is_permission(&self) -> bool {
-        self.io().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        match self {
+            Self::Control(error) => error.permission,
+            _ => self.io().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
+        }
     }
 
     /// The reading that a failed read stands for.
@@ -87,7 +110,7 @@ impl DeviceError {
 }
 
 /// A result as a reading: no such node is absent, any other failure unreadable.
-pub fn reading<T>(result: Result<T, DeviceError>) -> Reading<T> {
+pub(crate) fn reading<T>(result: Result<T, DeviceError>) -> Reading<T> {
     match result {
         Ok(value) => Reading::Value(value),
         Err(error) => error.into_reading(),

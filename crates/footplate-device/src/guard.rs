@@ -12,8 +12,11 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::knob::Snapshot;
+use crate::perform::{self, Wait};
+use crate::root::{Root, Source};
 
 /// The system folder for journals.
 pub const SYSTEM_FOLDER: &str = "/var/lib/footplate";
@@ -77,8 +80,12 @@ impl Guard {
         if self.is_saved { Ok(None) } else { read(&self.folder) }
     }
 
-    /// Writes the journal. It must reach the disk before the first control is written.
+    /// Writes the journal. It must reach the disk before the first control is written. A dead process's journal is
+    /// never overwritten: it is an error, and what it holds is to be put back first.
     pub fn save(&mut self, board: &str, saved: &Snapshot) -> Result<(), DeviceError> {
+        if let Some(journal) = self.stale()? {
+            return Err(journal.into());
+        }
         let owner_pid = std::process::id();
         let journal = Journal { version: VERSION, owner_pid, board: board.to_owned(), saved: saved.clone() };
         let path = self.folder.join(JOURNAL);
@@ -125,6 +132,45 @@ impl Guard {
     pub fn clear(mut self) -> Result<(), DeviceError> {
         if self.is_saved { self.forget() } else { Ok(()) }
     }
+}
+
+impl From<Journal> for DeviceError {
+    fn from(journal: Journal) -> Self {
+        Self::Stale { owner_pid: journal.owner_pid, board: journal.board }
+    }
+}
+
+/// Where a machine's journal is, unless the user names a folder; `None`: its state ends with the process (a simulated
+/// board), or it cannot be written (a capture's archive).
+pub fn state_folder(root: &Root) -> Option<PathBuf> {
+    match root.source() {
+        Source::System => Some(PathBuf::from(SYSTEM_FOLDER)),
+        Source::Capture(path) if path.is_dir() => Some(path.join(SYSTEM_FOLDER.trim_start_matches('/'))),
+        Source::Capture(_) | Source::Simulated(_) => None,
+    }
+}
+
+/// Puts back what a dead process's journal in `folder` holds, takes the journal away, and gives it. `None`: there is
+/// none. The journal stays where it is if it is of another board, if its owner lives, or if any write fails.
+pub fn put_back(device: &Device, folder: &Path) -> Result<Option<Journal>, DeviceError> {
+    put_back_with(device, folder, &perform::sleep())
+}
+
+/// [`put_back`] with another way to wait between the tries of a write.
+pub fn put_back_with(device: &Device, folder: &Path, wait: &Wait) -> Result<Option<Journal>, DeviceError> {
+    if stale(folder)?.is_none() && !folder.exists() {
+        return Ok(None);
+    }
+    let guard = Guard::take(folder)?;
+    let Some(journal) = guard.stale()? else { return Ok(None) };
+    if journal.board != device.facts.id {
+        return Err(DeviceError::OtherBoard { journal: journal.board, machine: device.facts.id.to_owned() });
+    }
+    // Who set a GPU's limit had allowed it; putting it back needs no further word.
+    let device = &device.clone().allow_gpu_settings();
+    perform::restore(device, &journal.saved, wait)?;
+    guard.adopt().clear()?;
+    Ok(Some(journal))
 }
 
 /// Takes the lock. Someone who looks for a stale journal holds it for a moment: that is waited for.

@@ -2,30 +2,46 @@
 //!
 //! This is the only crate that opens control files of the machine. Every path goes through a [`Root`]: the
 //! running system, a captured tree, or a simulated board.
+//!
+//! Begin with [`Machine`], which has everything that a tuner needs in one. Below it, [`Device`] says what there is,
+//! [`Control`] sets modes and puts them back, [`Meter`] measures power, and [`Guard`] keeps the journal of what was set
+//! before. [`SimBoard`] is a whole board without the hardware.
 
 pub mod board;
 pub mod capture;
 pub mod control;
 pub mod discover;
 pub mod doctor;
-pub mod error;
+mod error;
 pub mod guard;
 pub mod knob;
+pub mod machine;
 pub mod memory_tree;
 pub mod meter;
+mod nvml;
 mod nvml_tree;
 pub mod nvpmodel;
 pub mod parse;
+mod perform;
 pub mod preset;
 pub mod rail;
 pub mod report;
-pub mod root;
+mod root;
 pub mod settable;
 pub mod sim;
 pub mod state_now;
 pub mod throttle;
+mod tree;
+pub mod wanted;
 
 pub use board::BoardFacts;
+pub use control::Control;
 pub use discover::Device;
 pub use error::DeviceError;
-pub use root::{Probe, Root, Source, Tree};
+pub use guard::Guard;
+pub use machine::Machine;
+pub use meter::Meter;
+pub use preset::Presets;
+pub use root::{Root, Source};
+pub use sim::SimBoard;
+pub use tree::{Probe, Tree};

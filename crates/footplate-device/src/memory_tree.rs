@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::DeviceError;
-use crate::root::{Probe, Tree};
+use crate::tree::{Probe, Tree};
 
 /// The file of an unpacked capture.
 pub const FILE_NAME: &str = "tree.txt";

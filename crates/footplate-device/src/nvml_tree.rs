@@ -11,8 +11,8 @@ use std::sync::Arc;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
-use crate::rail::nvml_library;
-use crate::root::{Probe, Tree};
+use crate::nvml;
+use crate::tree::{Probe, Tree};
 
 /// The folder of the GPUs.
 pub(crate) const FOLDER: &str = "/nvml";
@@ -36,38 +36,38 @@ pub(crate) struct WithGpus {
 }
 
 /// What a path below `/nvml` is.
-enum Place<'a> {
+enum NvmlPath<'a> {
     Folder,
     Gpu(u32),
     File(u32, &'a str),
     Nothing,
 }
 
-fn place(path: &str) -> Option<Place<'_>> {
+fn parsed(path: &str) -> Option<NvmlPath<'_>> {
     let rest = path.strip_prefix(FOLDER)?;
     let mut parts = rest.split('/').filter(|part| !part.is_empty());
     if !rest.is_empty() && !rest.starts_with('/') {
         return None;
     }
     Some(match (parts.next(), parts.next(), parts.next()) {
-        (None, ..) => Place::Folder,
+        (None, ..) => NvmlPath::Folder,
         (Some(index), file, None) => match (index.parse(), file) {
-            (Ok(index), None) => Place::Gpu(index),
-            (Ok(index), Some(file)) if FILES.contains(&file) => Place::File(index, file),
-            _ => Place::Nothing,
+            (Ok(index), None) => NvmlPath::Gpu(index),
+            (Ok(index), Some(file)) if FILES.contains(&file) => NvmlPath::File(index, file),
+            _ => NvmlPath::Nothing,
         },
-        _ => Place::Nothing,
+        _ => NvmlPath::Nothing,
     })
 }
 
 fn count() -> u32 {
-    nvml_library().and_then(|nvml| nvml.device_count().ok()).unwrap_or(0)
+    nvml::library().and_then(|library| library.device_count().ok()).unwrap_or(0)
 }
 
 fn read(index: u32, file: &str) -> io::Result<Vec<u8>> {
-    let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
+    let library = nvml::library().ok_or(io::ErrorKind::NotFound)?;
     let values = || -> Result<Vec<u32>, NvmlError> {
-        let gpu = nvml.device_by_index(index)?;
+        let gpu = library.device_by_index(index)?;
         let one = match file {
             CLOCKS => {
                 let mut clocks = gpu.supported_graphics_clocks(gpu.applications_clock(Clock::Memory)?)?;
@@ -87,10 +87,10 @@ fn read(index: u32, file: &str) -> io::Result<Vec<u8>> {
 }
 
 fn write(index: u32, file: &str, value: &str) -> io::Result<()> {
-    let nvml = nvml_library().ok_or(io::ErrorKind::NotFound)?;
+    let library = nvml::library().ok_or(io::ErrorKind::NotFound)?;
     let value: u32 = value.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let set = || {
-        let mut gpu = nvml.device_by_index(index)?;
+        let mut gpu = library.device_by_index(index)?;
         match file {
             CLOCK => gpu.set_applications_clocks(gpu.applications_clock(Clock::Memory)?, value),
             _ => gpu.set_power_management_limit(value),
@@ -116,52 +116,53 @@ fn system_error(error: &NvmlError) -> io::Error {
 
 impl Tree for WithGpus {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.read(path),
-            Some(Place::File(index, file)) => read(index, file),
+            Some(NvmlPath::File(index, file)) => read(index, file),
             Some(_) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.write(path, value),
-            Some(Place::File(index, file @ (LIMIT | CLOCK))) => write(index, file, value),
+            Some(NvmlPath::File(index, file @ (LIMIT | CLOCK))) => write(index, file, value),
             Some(_) => Err(io::ErrorKind::PermissionDenied.into()),
         }
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.list(path),
-            Some(Place::Folder) => Ok((0..count()).map(|index| index.to_string()).collect()),
-            Some(Place::Gpu(index)) if index < count() => Ok(FILES.map(str::to_owned).to_vec()),
+            Some(NvmlPath::Folder) => Ok((0..count()).map(|index| index.to_string()).collect()),
+            Some(NvmlPath::Gpu(index)) if index < count() => Ok(FILES.map(str::to_owned).to_vec()),
             Some(_) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn link(&self, path: &str) -> io::Result<String> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.link(path),
             Some(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.exists(path),
-            Some(Place::File(index, file)) => Ok(read(index, file).is_ok()),
-            Some(Place::Gpu(index)) => Ok(index < count()),
-            Some(Place::Folder) => Ok(count() > 0),
-            Some(Place::Nothing) => Ok(false),
+            Some(NvmlPath::File(index, file)) => Ok(read(index, file).is_ok()),
+            Some(NvmlPath::Gpu(index)) => Ok(index < count()),
+            Some(NvmlPath::Folder) => Ok(count() > 0),
+            Some(NvmlPath::Nothing) => Ok(false),
         }
     }
 
     fn writable(&self, path: &str) -> io::Result<()> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.writable(path),
             // The library tells only when it is asked to set; the driver takes limits from root.
-            Some(Place::File(index, file @ (LIMIT | CLOCK))) => match rustix::process::geteuid().is_root() {
+            Some(NvmlPath::File(index, file @ (LIMIT | CLOCK))) => match rustix::process::geteuid().is_root()
+            {
                 true => read(index, file).map(drop),
                 false => Err(io::ErrorKind::PermissionDenied.into()),
             },
@@ -170,7 +171,7 @@ impl Tree for WithGpus {
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Probe>> {
-        match place(path) {
+        match parsed(path) {
             None => self.inner.open(path),
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -5,8 +5,8 @@ use serde::Serialize;
 use footplate_core::{Hertz, PowerMode};
 
 use crate::discover::{Device, Problem};
-use crate::knob::emc::Wanted;
-use crate::knob::{Range, Target};
+use crate::knob::emc::EmcTarget;
+use crate::knob::{ModeTarget, Range};
 use crate::nvpmodel::{Conf, ParamType, PowerModel, Setting, status_id};
 use crate::root::Root;
 
@@ -217,16 +217,16 @@ pub struct RebootNeeded {
 
 impl NamedMode {
     /// What this preset asks of the knobs.
-    pub fn target(&self) -> Target {
+    pub fn target(&self) -> ModeTarget {
         let range =
             |min: Option<u64>, max: Option<u64>| max.map(|max| Range { min: min.unwrap_or(0).min(max), max });
-        Target {
+        ModeTarget {
             online: self.online.clone(),
             cpu_khz: range(self.cpu_min_khz, self.mode.cpu_hz.map(|hz| hz.0 / 1000)),
             gpu_hz: range(self.gpu_min_hz, self.mode.gpu_hz.map(|hz| hz.0)),
             emc: match (self.emc_uncapped, self.mode.emc_hz) {
-                (true, _) => Some(Wanted::Free),
-                (false, Some(hz)) => Some(Wanted::Cap(hz.0)),
+                (true, _) => Some(EmcTarget::Free),
+                (false, Some(hz)) => Some(EmcTarget::Cap(hz.0)),
                 (false, None) => None,
             },
             gpu_limit_mw: None,
@@ -257,6 +257,9 @@ pub enum ExportError {
     /// There is nothing to name the parameters after.
     #[error("{CONF} is not there: a POWER_MODEL block names the parameters of that file")]
     NoConf,
+    /// A table of measurements is no board.
+    #[error("a table has no nvpmodel configuration")]
+    Table,
     /// nvpmodel's names have no spaces.
     #[error("`{0}` is no name for a mode: letters, digits, `_` and `-` only")]
     Name(String),

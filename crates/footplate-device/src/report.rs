@@ -5,8 +5,8 @@ use serde::Serialize;
 use footplate_core::power_mode::KnobTables;
 use footplate_core::{Bytes, Celsius, Hertz, Reading};
 
-use crate::discover::{Device, Problem, RailSource, Total, hertz_of};
-use crate::knob::{Snapshot, clock, cpu, gpu};
+use crate::discover::{Device, MHZ, Problem, RailSource, Total, hertz_of};
+use crate::knob::{Snapshot, cpu, gpu};
 use crate::preset::Presets;
 
 /// What there is and how it stands.
@@ -183,8 +183,8 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
     }
     if let (None, Some(first)) = (&device.gpu, device.gpu_clocks.first()) {
         let table = device.gpu_clocks.iter().flat_map(|clock| clock.table_hz.clone()).collect();
-        let asked = number_of(&hertz_of(&device.root, &first.path, clock::MHZ));
-        let current = hertz_of(&device.root, &first.now_path, clock::MHZ);
+        let asked = number_of(&hertz_of(&device.root, &first.path, MHZ));
+        let current = hertz_of(&device.root, &first.now_path, MHZ);
         let nodes = device.gpu_clocks.iter().map(|clock| clock.path.clone()).collect();
         add("gpu_hz", table, asked, current, nodes);
     }

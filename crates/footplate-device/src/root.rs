@@ -10,33 +10,10 @@ use std::sync::Arc;
 use crate::error::DeviceError;
 use crate::memory_tree::{MemoryTree, Reader};
 use crate::nvml_tree::WithGpus;
+use crate::tree::{Probe, Tree, fits};
 
 /// Control files are short; what is longer than this is not one.
 const NODE_BYTES_MAX: u64 = 1 << 20;
-
-/// A tree of nodes. Paths are absolute as the running system has them, such as `/sys/class/hwmon`.
-pub trait Tree: Send + Sync {
-    /// The node's whole content.
-    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
-    /// Writes a node's content in one write, as `echo -n VALUE > path` does. Never creates a node.
-    fn write(&self, path: &str, value: &str) -> io::Result<()>;
-    /// Names in a folder, sorted.
-    fn list(&self, path: &str) -> io::Result<Vec<String>>;
-    /// What a symbolic link says, as it stands there.
-    fn link(&self, path: &str) -> io::Result<String>;
-    /// Whether something is there; links are followed. An error when that cannot be known.
-    fn exists(&self, path: &str) -> io::Result<bool>;
-    /// Whether a write would be let through, without writing. `Ok` does not promise that the value is taken.
-    fn writable(&self, path: &str) -> io::Result<()>;
-    /// Keeps a node open to read it again and again.
-    fn open(&self, path: &str) -> io::Result<Box<dyn Probe>>;
-}
-
-/// A node that is kept open.
-pub trait Probe: Send {
-    /// Reads the node anew from its beginning and puts it in place of what `text` held.
-    fn read(&mut self, text: &mut String) -> io::Result<()>;
-}
 
 /// Where a tree comes from. Figures from anything but the system are labelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +151,7 @@ impl Root {
                 }
                 let folder = if base.is_empty() { "/" } else { base.as_str() };
                 for name in self.tree.list(folder).unwrap_or_default() {
-                    if matches_name(part, &name) {
+                    if fits(part, &name) {
                         next.push(format!("{base}/{name}"));
                     }
                 }
@@ -184,16 +161,6 @@ impl Root {
         found.retain(|path| self.exists(path));
         found
     }
-}
-
-/// Whether a name fits a pattern with `*`.
-pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
-    let Some((before, after)) = pattern.split_once('*') else { return pattern == name };
-    let Some(rest) = name.strip_prefix(before) else { return false };
-    if after.is_empty() {
-        return true;
-    }
-    (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches_name(after, &rest[at..]))
 }
 
 fn node(action: &str, path: &str, source: io::Error) -> DeviceError {
@@ -209,39 +176,93 @@ pub(crate) fn content(path: &str, found: &str, expected: &'static str) -> Device
     DeviceError::Content { path: path.to_owned(), found: found.chars().take(40).collect(), expected }
 }
 
+/// Links that one path may go through, as Linux counts them.
+const LINKS_MAX: usize = 40;
+const ELOOP: i32 = 40;
+
 /// A tree of real files below a folder; `/` is the running system.
 struct Folder {
     base: PathBuf,
 }
 
+/// Whether a link at the end of a path is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastLink {
+    Follow,
+    Keep,
+}
+
 impl Folder {
-    fn path(&self, path: &str) -> PathBuf {
-        self.base.join(path.trim_start_matches('/'))
+    fn is_system(&self) -> bool {
+        self.base == Path::new("/")
     }
+
+    /// The real path of a node. In a captured tree links are followed as if its folder were the root: a capture that
+    /// holds `/proc/device-tree -> /sys/firmware/devicetree/base`, or one that was made to do harm, never leads to a
+    /// file of the running system.
+    fn path(&self, path: &str, last: LastLink) -> io::Result<PathBuf> {
+        if self.is_system() {
+            return Ok(self.base.join(path.trim_start_matches('/')));
+        }
+        let mut todo: Vec<String> = parts(path);
+        let mut real = self.base.clone();
+        let mut depth = 0_usize;
+        let mut links = 0;
+        while let Some(part) = todo.pop() {
+            if part == ".." {
+                if depth > 0 {
+                    depth -= 1;
+                    real.pop();
+                }
+                continue;
+            }
+            real.push(&part);
+            depth += 1;
+            let is_last = todo.is_empty() && last == LastLink::Keep;
+            // What is no link, or cannot be looked at, is told when it is opened.
+            let Some(target) = fs::read_link(&real).ok().filter(|_| !is_last) else { continue };
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(io::Error::from_raw_os_error(ELOOP));
+            }
+            real.pop();
+            depth -= 1;
+            if target.is_absolute() {
+                real.clone_from(&self.base);
+                depth = 0;
+            }
+            todo.extend(parts(&target.to_string_lossy()));
+        }
+        Ok(real)
+    }
+}
+
+/// A path's parts, the last one first.
+fn parts(path: &str) -> Vec<String> {
+    path.rsplit('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect()
 }
 
 impl Tree for Folder {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(self.path(path))?.take(NODE_BYTES_MAX).read_to_end(&mut bytes)?;
+        File::open(self.path(path, LastLink::Follow)?)?.take(NODE_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        let file = File::options().write(true).open(self.path(path))?;
+        let file = File::options().write(true).open(self.path(path, LastLink::Follow)?)?;
         // One write call: the kernel takes a value whole or not at all.
-        let is_system = self.base == Path::new("/");
-        let bytes = if is_system { value.to_owned() } else { format!("{value}\n") };
+        let bytes = if self.is_system() { value.to_owned() } else { format!("{value}\n") };
         if io::Write::write(&mut &file, bytes.as_bytes())? != bytes.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
         // A plain file is cut behind the new value, and not emptied before it: a kill in between loses nothing.
-        if is_system { Ok(()) } else { file.set_len(bytes.len() as u64) }
+        if self.is_system() { Ok(()) } else { file.set_len(bytes.len() as u64) }
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.path(path))? {
+        for entry in fs::read_dir(self.path(path, LastLink::Follow)?)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort_unstable();
@@ -249,19 +270,20 @@ impl Tree for Folder {
     }
 
     fn link(&self, path: &str) -> io::Result<String> {
-        Ok(fs::read_link(self.path(path))?.to_string_lossy().into_owned())
+        Ok(fs::read_link(self.path(path, LastLink::Keep)?)?.to_string_lossy().into_owned())
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
-        self.path(path).try_exists()
+        self.path(path, LastLink::Follow)?.try_exists()
     }
 
     fn writable(&self, path: &str) -> io::Result<()> {
-        Ok(rustix::fs::access(self.path(path), rustix::fs::Access::WRITE_OK)?)
+        Ok(rustix::fs::access(self.path(path, LastLink::Follow)?, rustix::fs::Access::WRITE_OK)?)
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Probe>> {
-        Ok(Box::new(OpenFile { file: File::open(self.path(path))?, buffer: vec![0; 256] }))
+        let file = File::open(self.path(path, LastLink::Follow)?)?;
+        Ok(Box::new(OpenFile { file, buffer: vec![0; 256] }))
     }
 }
 

@@ -3,9 +3,12 @@
 use footplate_core::PowerMode;
 use footplate_core::power_mode::ModeSpace;
 
-use crate::control::first_refusal;
 use crate::discover::{Device, Problem};
-use crate::knob::{Hold, Snapshot, Target, plan};
+use crate::knob::{Hold, ModeTarget, Snapshot, plan};
+use crate::perform::first_refusal;
+
+/// A discrete GPU may serve others too: nobody sets it without this word.
+pub const NEEDS_WORD: &str = "the GPU is set only with --allow-gpu-settings";
 
 /// What can be chosen on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ fn cause(device: &Device, present: &Snapshot, knob: &Knob) -> Option<String> {
         return Some(known.unwrap_or_else(|| "this machine offers no file that sets it".to_owned()));
     }
     let plans =
-        knob.modes.iter().map(|mode| plan(device, present, &Target::of(device, mode, Hold::default())));
+        knob.modes.iter().map(|mode| plan(device, present, &ModeTarget::of(device, mode, Hold::default())));
     let refused = plans.filter(|writes| !writes.is_empty()).map(|writes| first_refusal(device, &writes));
     // One value that can be set is enough; the search finds out about the others.
     let refused: Vec<_> = refused.collect();

@@ -6,9 +6,9 @@
 use footplate_core::record::{ClockState, MachineRecord};
 use footplate_core::{Bytes, Celsius, Hertz, Reading};
 
+use crate::discover::MHZ;
 use crate::discover::{Device, EmcKnob, Policy, hertz_of};
 use crate::error::reading;
-use crate::knob::clock::MHZ;
 use crate::parse;
 use crate::root::content;
 

@@ -2,8 +2,8 @@
 
 use crate::board;
 use crate::discover::Device;
-use crate::rail::{GpuSensor, nvml_sensor};
-use crate::root::Probe;
+use crate::nvml::{self, GpuSensor};
+use crate::tree::Probe;
 
 /// A real clock below this share of the asked one was held back by something that no limit shows.
 const REAL_CLOCK_SHARE: f64 = 0.97;
@@ -14,12 +14,12 @@ const LOOKS: u32 = 2;
 pub struct ThrottleWatch {
     cooling: Vec<(String, Box<dyn Probe>)>,
     counters: Vec<(String, Box<dyn Probe>, Option<u64>)>,
-    clocks: Vec<Clock>,
+    clocks: Vec<ClockPair>,
     gpus: Vec<(String, Box<dyn GpuSensor>)>,
     text: String,
 }
 
-struct Clock {
+struct ClockPair {
     policy: String,
     real: Box<dyn Probe>,
     asked: Box<dyn Probe>,
@@ -39,7 +39,7 @@ impl ThrottleWatch {
         let counters = device.over_current.iter();
         let counters = counters.filter_map(|c| Some((c.name.clone(), root.open(&c.path).ok()?, None)));
         let clocks = device.cpu.policies.iter().filter_map(|policy| {
-            Some(Clock {
+            Some(ClockPair {
                 policy: policy.path.rsplit('/').next().unwrap_or_default().to_owned(),
                 // Hardware counters; the kernel lets only root read them.
                 real: root.open(&format!("{}/cpuinfo_cur_freq", policy.path)).ok()?,
@@ -48,7 +48,7 @@ impl ThrottleWatch {
             })
         });
         let gpus = device.rails.iter();
-        let gpus = gpus.filter_map(|rail| Some((rail.label.clone(), nvml_sensor(&rail.folder)?)));
+        let gpus = gpus.filter_map(|rail| Some((rail.label.clone(), nvml::sensor(&rail.folder)?)));
         Self {
             cooling: cooling.collect(),
             counters: counters.collect(),

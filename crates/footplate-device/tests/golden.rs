@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use footplate_core::{Hertz, PowerMode, Reading};
 use footplate_device::discover::Device;
-use footplate_device::knob::{Hold, Snapshot, Target, plan, plan_restore};
+use footplate_device::knob::{Hold, ModeTarget, Snapshot, plan, plan_restore};
 use footplate_device::preset::Presets;
 use footplate_device::rail::power_now;
 use footplate_device::report::Report;
@@ -166,7 +166,7 @@ fn write_lists_are_what_they_were() {
             writeln!(text, "# {title}").unwrap();
             writes.iter().for_each(|write| writeln!(text, "{write}").unwrap());
         };
-        let pinned = plan(&device, &present, &Target::of(&device, &mode, Hold::Pinned));
+        let pinned = plan(&device, &present, &ModeTarget::of(&device, &mode, Hold::Pinned));
         add(&format!("hold {mode}"), &pinned);
         let mut after = present.clone();
         pinned.iter().for_each(|write| {

@@ -12,7 +12,7 @@ use footplate_core::{Hertz, PowerMode};
 use footplate_device::control::{Control, Wait, restore};
 use footplate_device::discover::Device;
 use footplate_device::guard::{self, Guard};
-use footplate_device::knob::{self, Hold, Snapshot, Target, plan};
+use footplate_device::knob::{self, Hold, ModeTarget, Snapshot, plan};
 use footplate_device::preset::Presets;
 use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Probe, Root, Source, Tree};
@@ -181,7 +181,7 @@ fn dies_at(
 
     let watched = Watched::new(board.root().tree().clone());
     let victim = Device::discover(Root::from_tree(watched.clone(), Source::Simulated(board.name().into())));
-    let writes = plan(&victim, &saved, &Target::of(&victim, to, Hold::Pinned)).len();
+    let writes = plan(&victim, &saved, &ModeTarget::of(&victim, to, Hold::Pinned)).len();
     let guard = Guard::take(folder).unwrap();
     let mut control =
         Control::new(victim, &Presets::default(), Hold::Pinned, Some(guard)).with_wait(wait.clone());
@@ -247,7 +247,7 @@ fn death_after_every_single_write_is_put_back() {
             let space = device.space();
             let (from, to) = (space.modes()[space.modes().len() / 3], *space.modes().last().unwrap());
             let saved = Snapshot::read(&device.root, &device);
-            let most = plan(&device, &saved, &Target::of(&device, &to, Hold::Pinned)).len() + 16;
+            let most = plan(&device, &saved, &ModeTarget::of(&device, &to, Hold::Pinned)).len() + 16;
             for at in 0..most {
                 dies_at(&cold(&name), folder.path(), (&from, &to), at, &format!("{name}, write {at}"));
             }

@@ -2,15 +2,13 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use footplate_core::ports::ControlError;
-use footplate_device::control::{self, Wait};
-use footplate_device::guard::{self, Guard, Journal, SYSTEM_FOLDER};
+use footplate_device::guard::{self, SYSTEM_FOLDER};
 use footplate_device::sim::{SimBoard, SimOptions};
-use footplate_device::{Device, DeviceError, Root, Source};
+use footplate_device::{Device, DeviceError, Root};
 
 use crate::failure::{Failure, Kind};
 use crate::output;
@@ -59,11 +57,7 @@ impl MachineArguments {
         if let Some(folder) = &self.state_dir {
             return Some(folder.clone());
         }
-        match root.source() {
-            Source::System => Some(PathBuf::from(SYSTEM_FOLDER)),
-            Source::Capture(path) if path.is_dir() => Some(path.join(SYSTEM_FOLDER.trim_start_matches('/'))),
-            Source::Capture(_) | Source::Simulated(_) => None,
-        }
+        guard::state_folder(root)
     }
 
     /// Tells of a dead process's journal; puts back what it holds if the user says so. Gives whether one is left.
@@ -75,7 +69,7 @@ impl MachineArguments {
             journal.owner_pid, journal.board
         );
         if self.restore_stale || asked(&told) {
-            put_back(device, &folder)?;
+            guard::put_back(device, &folder)?;
             return Ok(false);
         }
         output::warning(&format!("{told}; put them back with `footplate mode restore` or --restore-stale"));
@@ -105,35 +99,24 @@ fn asked(told: &str) -> bool {
     matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// Puts back what a dead process's journal holds. `None`: there is none.
-pub(crate) fn put_back(device: &Device, folder: &Path) -> Result<Option<Journal>, Failure> {
-    if guard::stale(folder)?.is_none() && !folder.exists() {
-        return Ok(None);
-    }
-    let guard = Guard::take(folder)?;
-    let Some(journal) = guard.stale()? else { return Ok(None) };
-    if journal.board != device.facts.id {
-        let message = format!("the journal is of a {}, this machine is a {}", journal.board, device.facts.id);
-        return Err(Failure::new(Kind::Data, message).hint("remove the journal by hand if it is of no use"));
-    }
-    let wait: Wait = Arc::new(std::thread::sleep);
-    // Who set a GPU's limit had allowed it; putting it back needs no further word.
-    let device = &device.clone().allow_gpu_settings();
-    control::restore(device, &journal.saved, &wait)?;
-    guard.adopt().clear()?;
-    Ok(Some(journal))
-}
-
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
+        let error = match error {
+            DeviceError::Control(error) => return error.into(),
+            error => error,
+        };
         let kind = match &error {
-            DeviceError::Content { .. } | DeviceError::Capture { .. } => Kind::Data,
+            DeviceError::Content { .. } | DeviceError::Capture { .. } | DeviceError::OtherBoard { .. } => {
+                Kind::Data
+            }
             _ if error.is_absent() => Kind::Data,
             _ => Kind::Machine,
         };
         let failure = Self::new(kind, error.to_string());
         match &error {
             DeviceError::Held { .. } => failure.hint("wait for it to end, or end it"),
+            DeviceError::OtherBoard { .. } => failure.hint("remove the journal by hand if it is of no use"),
+            DeviceError::Stale { .. } => failure.hint("--restore-stale, or `footplate mode restore`"),
             _ if error.is_permission() => failure.hint("sudo, or --dry-run to see the writes"),
             _ => failure,
         }

@@ -1,9 +1,10 @@
 //! Jetson AGX Orin, 64 and 32 GB: T234 with twelve or eight A78AE, Ampere.
 
+use super::build::{HARMLESS, THROTTLING, channel, hwmon, mode, steps};
+use super::orin;
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, ORIN_COOLING_R35, ORIN_COOLING_R36,
-    ORIN_ZONES_R35, ORIN_ZONES_R36, OverCurrent, PowerGate, Release, SensorChip, Soc, StockMode, THROTTLING,
-    TotalRule, channel, hwmon, mode, steps,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, OverCurrent, PowerGate, Release, SensorChip, Soc,
+    StockMode, TotalRule,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {
@@ -34,7 +35,7 @@ pub(super) const FACTS: BoardFacts = BoardFacts {
         },
     ],
     cpu_order: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
-    emc_floors_khz: super::ORIN_EMC_FLOORS,
+    emc_floors_khz: orin::EMC_FLOORS,
     // VDDQ_VDD2_1V8AO is fed from VIN_SYS_5V0 and must not be added.
     total: TotalRule::Sum(&["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]),
     total_note: "no rail measures the input: the sum of the three is 10 to 15 % below the wall",
@@ -73,8 +74,8 @@ const R36: Release = Release {
         power: PowerGate::RuntimePm,
         masks: &["tpc_pg_mask", "fbp_pg_mask"],
     },
-    zones: ORIN_ZONES_R36,
-    cooling: ORIN_COOLING_R36,
+    zones: orin::ZONES_R36,
+    cooling: orin::COOLING_R36,
     assumed: &["the list of cooling devices"],
     ..R35
 };
@@ -100,8 +101,8 @@ const R35: Release = Release {
     },
     emc: EmcPaths::BpmpHalt,
     sensors: SENSORS,
-    zones: ORIN_ZONES_R35,
-    cooling: ORIN_COOLING_R35,
+    zones: orin::ZONES_R35,
+    cooling: orin::COOLING_R35,
     over_current: OverCurrent::EventCount,
     stock_modes: MODES,
     assumed: &[],

@@ -1,9 +1,9 @@
 //! Jetson AGX Xavier, 16, 32 and 64 GB: T194, four pairs of Carmel cores, Volta.
 
+use super::build::{HARMLESS, THROTTLING, channel, hwmon, iio, mode, odd_zone, steps, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, Odd, OverCurrent, PowerGate, Release,
-    SensorChip, Soc, StockMode, THROTTLING, TotalRule, Zone, channel, hwmon, iio, mode, odd_zone, steps,
-    zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, Odd, OverCurrent, PowerGate, Release, SensorChip,
+    Soc, StockMode, TotalRule, Zone,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

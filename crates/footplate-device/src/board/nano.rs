@@ -1,8 +1,9 @@
 //! Jetson Nano, 4 GB and 2 GB: T210 with half of the TX1's GPU.
 
+use super::build::{HARMLESS, THROTTLING, channel, iio, mode, odd_zone, steps, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, Odd, OverCurrent, PowerGate, Release,
-    SensorChip, Soc, StockMode, THROTTLING, TotalRule, Zone, channel, iio, mode, odd_zone, steps, zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, Odd, OverCurrent, PowerGate, Release, SensorChip,
+    Soc, StockMode, TotalRule, Zone,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

@@ -1,9 +1,9 @@
 //! Jetson Orin Nano, 8 and 4 GB: T234 with six A78AE, Ampere.
 
+use super::build::{HARMLESS, THROTTLING, channel, hwmon, mode, steps};
+use super::orin;
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, ORIN_COOLING_R35, ORIN_COOLING_R36,
-    ORIN_ZONES_R35, ORIN_ZONES_R36, OverCurrent, PowerGate, Release, Soc, THROTTLING, TotalRule, channel,
-    hwmon, mode, steps,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, OverCurrent, PowerGate, Release, Soc, TotalRule,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {
@@ -48,7 +48,7 @@ pub(super) const FACTS: BoardFacts = BoardFacts {
         },
     ],
     cpu_order: &[0, 1, 2, 3, 4, 5],
-    emc_floors_khz: super::ORIN_EMC_FLOORS,
+    emc_floors_khz: orin::EMC_FLOORS,
     total: TotalRule::Rail(&["VDD_IN"]),
     total_note: "VDD_IN is the module's input, about three quarters of what the board takes from its jack",
     throttling_cooling: THROTTLING,
@@ -82,8 +82,8 @@ const R36: Release = Release {
     },
     emc: EmcPaths::BpmpHalt,
     sensors: &[hwmon("1-0040", CHANNELS)],
-    zones: ORIN_ZONES_R36,
-    cooling: ORIN_COOLING_R36,
+    zones: orin::ZONES_R36,
+    cooling: orin::COOLING_R36,
     over_current: OverCurrent::EventCount,
     stock_modes: &[
         mode(0, "15W", SIX)
@@ -127,8 +127,8 @@ const R35: Release = Release {
         power: PowerGate::Railgate,
         masks: &["tpc_pg_mask", "fbp_pg_mask"],
     },
-    zones: ORIN_ZONES_R35,
-    cooling: ORIN_COOLING_R35,
+    zones: orin::ZONES_R35,
+    cooling: orin::COOLING_R35,
     stock_modes: &[
         mode(0, "15W", SIX).cpu(729_600, 0).masks(240, Some(2)).by_default(),
         mode(1, "7W", &[0, 1, 2, 3])

@@ -1,8 +1,9 @@
 //! Jetson AGX Thor: T264 with fourteen Neoverse-V3AE, Blackwell.
 
+use super::build::{HARMLESS, THROTTLING, channel, hwmon, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, OverCurrent, PowerGate, Release,
-    SensorChip, SensorKind, Soc, THROTTLING, TotalRule, channel, hwmon, zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, OverCurrent, PowerGate, Release, SensorChip,
+    SensorKind, Soc, TotalRule,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

@@ -1,8 +1,9 @@
 //! Jetson TX1: T210, four A57, Maxwell.
 
+use super::build::{HARMLESS, THROTTLING, channel, iio, odd_zone, steps, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, Odd, OverCurrent, PowerGate, Release,
-    SensorChip, Soc, THROTTLING, TotalRule, Zone, channel, iio, odd_zone, steps, zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, Odd, OverCurrent, PowerGate, Release, SensorChip,
+    Soc, TotalRule, Zone,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

@@ -1,8 +1,9 @@
 //! Jetson TX2, TX2i, TX2 4GB and TX2 NX: T186 with two Denver and four A57 cores, Pascal.
 
+use super::build::{HARMLESS, THROTTLING, channel, iio, mode, odd_zone, steps, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, Odd, OverCurrent, PowerGate, Release,
-    SensorChip, Soc, StockMode, THROTTLING, TotalRule, Zone, channel, iio, mode, odd_zone, steps, zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, Odd, OverCurrent, PowerGate, Release, SensorChip,
+    Soc, StockMode, TotalRule, Zone,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

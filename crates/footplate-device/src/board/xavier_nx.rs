@@ -1,8 +1,9 @@
 //! Jetson Xavier NX, 8 and 16 GB: T194 with three pairs of Carmel cores, Volta.
 
+use super::build::{HARMLESS, THROTTLING, channel, hwmon, iio, mode, odd_zone, steps, zone};
 use super::{
-    BoardFacts, EmcPaths, Gpu, GpuPaths, HARMLESS, Kernel, Module, Odd, OverCurrent, PowerGate, Release, Soc,
-    StockMode, THROTTLING, TotalRule, Zone, channel, hwmon, iio, mode, odd_zone, steps, zone,
+    BoardFacts, EmcPaths, Gpu, GpuPaths, Kernel, Module, Odd, OverCurrent, PowerGate, Release, Soc,
+    StockMode, TotalRule, Zone,
 };
 
 pub(super) const FACTS: BoardFacts = BoardFacts {

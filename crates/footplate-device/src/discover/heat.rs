@@ -26,11 +26,10 @@ impl ThermalZone {
     /// Its temperature. An engine that is off is `Unreadable`.
     pub fn temperature(&self, root: &Root) -> Reading<Celsius> {
         match reading(root.number::<i64>(&format!("{}/temp", self.path))) {
-            // R35 gives -256 °C for an engine without power; a real board is never that cold.
-            Reading::Value(mc) if mc <= -100_000 => {
-                Reading::Unreadable { reason: format!("{} is without power", self.name) }
-            }
-            Reading::Value(mc) => Reading::Value(Celsius(mc as f64 / 1e3)),
+            Reading::Value(mc) => celsius(mc).map_or_else(
+                || Reading::Unreadable { reason: format!("{} is without power", self.name) },
+                Reading::Value,
+            ),
             Reading::Absent => Reading::Absent,
             Reading::Unreadable { reason } => Reading::Unreadable { reason },
         }
@@ -41,6 +40,12 @@ impl ThermalZone {
     pub fn is_measured(&self) -> bool {
         self.name != "thermal-fan-est" && !self.name.starts_with("PMIC")
     }
+}
+
+/// What a zone's number of millidegrees means. `None`: R35 gives -256 °C for an engine without power; a real board is
+/// never that cold.
+pub(crate) fn celsius(millidegrees: i64) -> Option<Celsius> {
+    (millidegrees > -100_000).then(|| Celsius(millidegrees as f64 / 1e3))
 }
 
 /// A cooling device.

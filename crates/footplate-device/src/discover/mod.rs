@@ -1,9 +1,13 @@
 //! What there is: the board, its knobs, rails, zones and counters, found by pattern. What is missing is listed
 //! as a problem with its cause and never ends the search.
 
+mod cpu;
+mod discrete_gpu;
+mod emc;
+mod gpu;
 mod heat;
 mod identity;
-mod knobs;
+mod nvidia;
 mod rails;
 
 use serde::Serialize;
@@ -15,11 +19,14 @@ use crate::board::{BoardFacts, Module, TotalRule};
 use crate::error::DeviceError;
 use crate::root::Root;
 
+pub use cpu::{CpuKnob, Policy};
+pub(crate) use discrete_gpu::MHZ;
+pub use discrete_gpu::{GpuClock, GpuLimit};
+pub use emc::{BWMGR_HALT, EmcControl, EmcKnob};
+pub use gpu::{GpuKnob, Mask, PowerSwitch};
+pub(crate) use heat::celsius;
 pub use heat::{CoolingDevice, Counter, ThermalZone};
 pub use identity::{Identity, Storage, StorageKind, storage_of, storage_of_folder};
-pub use knobs::{
-    BWMGR_HALT, CpuKnob, EmcControl, EmcKnob, GpuClock, GpuKnob, GpuLimit, Mask, Policy, PowerSwitch,
-};
 pub use rails::{RailKind, RailSource};
 
 /// Something that is missing or odd, and why.
@@ -89,11 +96,11 @@ impl Device {
         let mut problems = Vec::new();
         let identity = Identity::read(&root, &mut problems);
         let (facts, module) = identity.board();
-        let cpu = knobs::cpu(&root, facts, &mut problems);
-        let gpu = knobs::gpu(&root, facts, &mut problems);
-        let emc = knobs::emc(&root, facts, &identity, &mut problems);
-        let gpu_limits = knobs::gpu_limits(&root, facts);
-        let gpu_clocks = knobs::gpu_clocks(&root, facts);
+        let cpu = cpu::find(&root, facts, &mut problems);
+        let gpu = gpu::find(&root, facts, &mut problems);
+        let emc = emc::find(&root, facts, &identity, &mut problems);
+        let gpu_limits = discrete_gpu::limits(&root, facts);
+        let gpu_clocks = discrete_gpu::clocks(&root, facts);
         let rails = rails::find(&root, facts, &identity, &mut problems);
         let total = total(facts, &rails, &mut problems);
         let (zones, cooling, over_current) = heat::find(&root, &mut problems);
@@ -115,6 +122,18 @@ impl Device {
             over_current,
             problems,
         }
+    }
+
+    /// Why the machine's whole power cannot be measured; `None`: it can.
+    pub fn no_power(&self) -> Option<String> {
+        if self.total.is_some() {
+            return None;
+        }
+        let about = self.problems.iter().find(|p| p.what.contains("total") || p.what.contains("rail"));
+        Some(match about {
+            Some(problem) => problem.cause.clone(),
+            None => "this machine has no power sensor that footplate can read".to_owned(),
+        })
     }
 
     /// All modes that can be held. Where the EMC cannot be locked, a CPU clock brings its own least EMC clock.
@@ -148,10 +167,10 @@ impl Device {
             cpu_hz: hertz(&self.cpu.table_khz(), 1000),
             gpu_hz: match &self.gpu {
                 Some(gpu) => hertz(&gpu.table_hz, 1),
-                None => hertz(&knobs::clock_table(self.settable_clocks()), 1),
+                None => hertz(&discrete_gpu::clock_table(self.settable_clocks()), 1),
             },
             emc_hz: self.emc.as_ref().map(|emc| hertz(&emc.table_hz, 1)).unwrap_or_default(),
-            gpu_power_limit_mw: knobs::limit_table(self.settable_limits()),
+            gpu_power_limit_mw: discrete_gpu::limit_table(self.settable_limits()),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn find(
     rails.extend(rapl(root, problems));
     rails.extend(batteries(root, problems));
     if *root.source() == Source::System && facts.soc == Soc::Other {
-        rails.extend(crate::rail::nvml_rails(problems));
+        rails.extend(super::nvidia::find(problems));
     }
     if rails.is_empty() {
         problems.push(Problem::new("power", "no power sensor was found: time is measured, energy is not"));

@@ -3,6 +3,7 @@
 
 mod controls;
 mod memory;
+mod storage;
 mod system;
 
 use serde::Serialize;
@@ -75,6 +76,7 @@ pub fn examine(device: &Device, outside: Outside) -> Vec<Finding> {
     findings
 }
 
+pub use storage::StorageVerdict;
 pub use system::{folder_space, journal};
 
 #[cfg(test)]

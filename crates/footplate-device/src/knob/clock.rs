@@ -1,6 +1,6 @@
 //! Write plans for the application clocks of discrete GPUs: one clock for all, within each one's table.
 
-use crate::discover::GpuClock;
+use crate::discover::{GpuClock, MHZ};
 
 use super::{Snapshot, Write};
 
@@ -21,6 +21,3 @@ pub(super) fn restore(clocks: &[GpuClock], present: &Snapshot, saved: &Snapshot)
 pub fn present(clocks: &[GpuClock], snapshot: &Snapshot) -> Option<u64> {
     clocks.iter().filter_map(|clock| snapshot.number(&clock.path)).max().map(|mhz| mhz * MHZ)
 }
-
-/// The nodes count in MHz.
-pub(crate) const MHZ: u64 = 1_000_000;

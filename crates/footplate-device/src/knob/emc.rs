@@ -6,7 +6,7 @@ use super::{Snapshot, Write};
 
 /// What is wanted of the EMC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum EmcTarget {
     /// This clock, in Hz, held.
     Lock(u64),
     /// Not above this clock, in Hz.
@@ -77,25 +77,25 @@ pub fn is_locked(emc: &EmcKnob, snapshot: &Snapshot) -> bool {
     snapshot.number(&lock_path(emc)) == Some(1)
 }
 
-pub(super) fn plan(emc: &EmcKnob, present: &Snapshot, wanted: Wanted) -> Vec<Write> {
+pub(super) fn plan(emc: &EmcKnob, present: &Snapshot, wanted: EmcTarget) -> Vec<Write> {
     let cap =
         |value: &dyn ToString| emc.cap.iter().map(|(path, _)| Write::new(path, value.to_string())).collect();
     let uncapped = emc.cap.as_ref().map_or("0", |(_, uncapped)| *uncapped);
     match wanted {
-        Wanted::Lock(hz) if emc.can_lock => {
+        EmcTarget::Lock(hz) if emc.can_lock => {
             // Raising: lift the cap, then the clock. Lowering: the clock, then the cap.
             let raises = present.number(&emc.rate_path()).is_none_or(|now| hz >= now);
             let cap: Vec<Write> = cap(&hz);
             let lock = lock_nodes(emc, hz);
             if raises { [cap, lock].concat() } else { [lock, cap].concat() }
         }
-        Wanted::Lock(hz) => cap(&hz),
-        Wanted::Cap(hz) => {
+        EmcTarget::Lock(hz) => cap(&hz),
+        EmcTarget::Cap(hz) => {
             let is_top = emc.table_hz.last().is_none_or(|top| hz >= *top);
             let cap: Vec<Write> = if is_top { cap(&uncapped) } else { cap(&hz) };
             [unlock(emc, present), cap].concat()
         }
-        Wanted::Free => [unlock(emc, present), cap(&uncapped)].concat(),
+        EmcTarget::Free => [unlock(emc, present), cap(&uncapped)].concat(),
     }
 }
 

@@ -92,7 +92,7 @@ pub enum Hold {
 
 /// What is wanted, knob by knob; `None`: left alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub struct ModeTarget {
     /// CPUs that are on.
     pub online: Option<Vec<u32>>,
     /// CPU limits in kHz; each policy takes what its table allows.
@@ -100,12 +100,12 @@ pub struct Target {
     /// GPU limits in Hz.
     pub gpu_hz: Option<Range>,
     /// The EMC's clock.
-    pub emc: Option<emc::Wanted>,
+    pub emc: Option<emc::EmcTarget>,
     /// Power limit of discrete GPUs in milliwatts.
     pub gpu_limit_mw: Option<u64>,
 }
 
-impl Target {
+impl ModeTarget {
     /// What a mode means on a device. A preset with its own list of CPUs gives it in `online`.
     pub fn of(device: &Device, mode: &PowerMode, hold: Hold) -> Self {
         let low = |table: &[u64], max: u64| match hold {
@@ -120,8 +120,8 @@ impl Target {
             cpu_khz: mode.cpu_hz.map(|hz| Range { min: low(&table, khz(hz.0)), max: khz(hz.0) }),
             gpu_hz: mode.gpu_hz.map(|hz| Range { min: low(gpu_table, hz.0), max: hz.0 }),
             emc: mode.emc_hz.map(|hz| match hold {
-                Hold::Pinned => emc::Wanted::Lock(hz.0),
-                Hold::Limited => emc::Wanted::Cap(hz.0),
+                Hold::Pinned => emc::EmcTarget::Lock(hz.0),
+                Hold::Limited => emc::EmcTarget::Cap(hz.0),
             }),
             gpu_limit_mw: mode.gpu_power_limit_mw,
         }
@@ -130,7 +130,7 @@ impl Target {
 
 /// The ordered writes that bring a device from `present` to `target`: cores, CPU clocks, the GPU's power and
 /// clocks, the EMC.
-pub fn plan(device: &Device, present: &Snapshot, target: &Target) -> Vec<Write> {
+pub fn plan(device: &Device, present: &Snapshot, target: &ModeTarget) -> Vec<Write> {
     let mut writes = cpu::plan(&device.cpu, present, target.online.as_deref(), target.cpu_khz);
     if let (Some(gpu), Some(range)) = (&device.gpu, target.gpu_hz) {
         writes.extend(gpu::plan(gpu, present, range));

@@ -1,5 +1,6 @@
 //! The meter: reads the rails on a thread of its own, on the clock of whoever wants to know.
 
+mod repeats;
 mod sampler;
 mod series;
 mod usage;
@@ -17,6 +18,7 @@ use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::sim::SimBoard;
 
+pub use self::repeats::{Repeats, Spread};
 use self::sampler::Sampler;
 
 /// How often sensors that show a moment are read, unless something else is wanted.

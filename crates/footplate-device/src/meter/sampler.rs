@@ -6,10 +6,12 @@ use footplate_core::ports::{WindowEnergy, WindowReading};
 use footplate_core::record::PowerRecord;
 use footplate_core::{Celsius, Reading, Watts};
 
-use crate::discover::{Device, RailKind, RailSource, ThermalZone};
+use crate::discover::{Device, RailKind, RailSource, ThermalZone, celsius};
+use crate::error::DeviceError;
 use crate::rail::{RailModel, RailReader, RailValue, Timing, timing};
-use crate::root::{Probe, Root};
+use crate::root::Root;
 use crate::throttle::ThrottleWatch;
+use crate::tree::Probe;
 
 use super::series::{Series, sum};
 use super::usage::Usage;
@@ -30,7 +32,7 @@ const STALL_NS: u64 = 5_000_000_000;
 struct Rail {
     source: RailSource,
     timing: Timing,
-    reader: Result<RailReader, String>,
+    reader: Result<RailReader, DeviceError>,
     series: Series,
     interval_ns: u64,
     due_ns: u64,
@@ -114,10 +116,8 @@ impl Sampler {
             if file.read(&mut self.text).is_err() {
                 continue;
             }
-            let celsius = self.text.trim().parse::<i64>().map(|mc| mc as f64 / 1e3);
-            if let Ok(celsius) = celsius.map(|c| if c > -100.0 { c } else { f64::NAN }) {
-                highest = Some(highest.map_or(celsius, |h| h.max(celsius))).filter(|h| !h.is_nan());
-            }
+            let celsius = self.text.trim().parse::<i64>().ok().and_then(celsius);
+            highest = highest.into_iter().chain(celsius.map(|c| c.0)).reduce(f64::max);
         }
         self.heat.extend(highest.map(|celsius| (now_ns, celsius)));
         self.usage.look(now_ns);
@@ -226,8 +226,8 @@ impl Sampler {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for rail in &self.rails {
-            if let Err(reason) = &rail.reader {
-                notes.push(format!("{} cannot be read: {reason}", rail.source.label));
+            if let Err(error) = &rail.reader {
+                notes.push(format!("{} cannot be read: {error}", rail.source.label));
             } else if let Some(reason) = &rail.last_error {
                 notes.push(format!("{}: {reason}", rail.source.label));
             } else if rail.moved_since && rail.due_ns.saturating_sub(rail.changed_ns) > STALL_NS {
@@ -257,7 +257,7 @@ impl Rail {
         let wanted = interval_ns.max(timing.period_ns);
         let interval_ns = if averages && !is_gauge { timing.period_ns } else { wanted };
         Self {
-            reader: RailReader::open(&device.root, source, timing.limit_w).map_err(|e| e.to_string()),
+            reader: RailReader::open(&device.root, source, timing.limit_w),
             series: Series::new(timing.model(interval_ns)),
             source: source.clone(),
             interval_ns,
@@ -277,8 +277,7 @@ impl Rail {
             if now_ns < self.retry_ns {
                 return;
             }
-            let opened = RailReader::open(root, &self.source, self.timing.limit_w);
-            self.reader = opened.map_err(|e| e.to_string());
+            self.reader = RailReader::open(root, &self.source, self.timing.limit_w);
         }
         let Ok(reader) = &mut self.reader else {
             self.retry_ns = now_ns + REOPEN_NS;
@@ -294,18 +293,18 @@ impl Rail {
                 self.last_value = Some(value);
                 self.series.push(now_ns, value);
             }
-            Err(reason) => {
+            Err(error) => {
                 // A chip that is busy (EAGAIN) is asked again at the next turn; a vanished file is opened anew.
                 self.retry_ns = if self.last_error.is_none() { now_ns } else { now_ns + REOPEN_NS };
-                self.last_error = Some(reason);
+                self.last_error = Some(error.to_string());
             }
         }
     }
 
     fn window(&self, from_ns: u64, to_ns: u64) -> Reading<WindowEnergy> {
         let failed = match (&self.reader, &self.last_error) {
-            (Err(reason), _) | (Ok(_), Some(reason)) => Some(reason.clone()),
-            (Ok(_), None) => None,
+            (Err(error), _) => Some(error.to_string()),
+            (Ok(_), last) => last.clone(),
         };
         match (self.series.window(from_ns, to_ns), failed) {
             (Reading::Unreadable { .. }, Some(reason)) => Reading::Unreadable { reason },

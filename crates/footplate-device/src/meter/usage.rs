@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use footplate_core::Reading;
 
 use crate::discover::Device;
-use crate::rail::{GpuSensor, nvml_sensor};
-use crate::root::Probe;
+use crate::nvml::{self, GpuSensor};
+use crate::tree::Probe;
 
 /// Samples that are kept; beyond it every second one goes, so that a long window has both its ends.
 const KEPT: usize = 4096;
@@ -14,7 +14,7 @@ const KEPT: usize = 4096;
 const NEAR_NS: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug)]
-struct Sample {
+struct UsageSample {
     t_ns: u64,
     /// Busy and all time of the cores online, in the kernel's ticks.
     cpu: Option<(u64, u64)>,
@@ -27,7 +27,7 @@ pub(super) struct Usage {
     cpu: Option<Box<dyn Probe>>,
     gpu: Option<Box<dyn Probe>>,
     nvml: Option<Box<dyn GpuSensor>>,
-    samples: VecDeque<Sample>,
+    samples: VecDeque<UsageSample>,
     text: String,
 }
 
@@ -37,7 +37,7 @@ impl Usage {
         Self {
             cpu: device.root.open("/proc/stat").ok(),
             gpu: device.gpu.as_ref().and_then(load),
-            nvml: device.rails.iter().find_map(|rail| nvml_sensor(&rail.folder)),
+            nvml: device.rails.iter().find_map(|rail| nvml::sensor(&rail.folder)),
             samples: VecDeque::new(),
             text: String::new(),
         }
@@ -52,7 +52,7 @@ impl Usage {
         let cpu = read(&mut self.cpu).and_then(|text| ticks(&text));
         let load = read(&mut self.gpu).and_then(|text| text.trim().parse::<f64>().ok());
         let of_nvml = self.nvml.as_mut().and_then(|gpu| gpu.usage().ok());
-        self.samples.push_back(Sample { t_ns, cpu, gpu: load.map(|load| load / 1e3).or(of_nvml) });
+        self.samples.push_back(UsageSample { t_ns, cpu, gpu: load.map(|load| load / 1e3).or(of_nvml) });
         if self.samples.len() > KEPT {
             self.samples = self.samples.iter().copied().step_by(2).collect();
         }

@@ -1,17 +1,19 @@
 //! Rails read as power: files that are kept open, and what is known of the sensor behind them.
 
-mod nvml;
 mod timing;
+
+use std::io;
 
 use footplate_core::energy::{CounterModel, SensorModel};
 use footplate_core::{Reading, Watts};
 
 use crate::discover::{Device, RailKind, RailSource};
-use crate::error::DeviceError;
-use crate::root::{Probe, Root};
+use crate::error::{DeviceError, told};
+use crate::nvml::{self, GpuSensor};
+use crate::root::Root;
+use crate::tree::Probe;
 
-pub use nvml::GpuSensor;
-pub(crate) use nvml::{find as nvml_rails, library as nvml_library, sensor as nvml_sensor};
+pub use crate::nvml::GpuError;
 pub use timing::{Timing, timing};
 
 /// What a rail gives: power, or a count of energy.
@@ -32,10 +34,30 @@ pub enum RailModel {
     Counter(CounterModel),
 }
 
+/// Why a rail gave no value.
+#[derive(Debug, thiserror::Error)]
+pub enum RailError {
+    /// The system refused. A chip that is busy is asked again.
+    #[error("{}", told(.0))]
+    System(#[from] io::Error),
+    /// A file holds something else than a number.
+    #[error("{0:?} is not a number")]
+    NotANumber(String),
+    /// A battery's sensor shows what charges it.
+    #[error("the battery is not being discharged: {0}")]
+    NotDischarging(String),
+    /// A fault of the sensor: no rail has this power, in watts.
+    #[error("{0:.1} W is more than the sensor can show: not taken")]
+    Implausible(f64),
+    /// A discrete GPU did not answer.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
 /// More than this is no power of a rail of any of these machines: a reading above it is a fault.
 const PLAUSIBLE_W: f64 = 2000.0;
 
-enum Files {
+enum RailFiles {
     /// One file of power in this many watts a unit.
     Power(Box<dyn Probe>, f64),
     /// Voltage and current, their product in this many watts a unit.
@@ -48,7 +70,7 @@ enum Files {
 
 /// A rail whose files are open.
 pub struct RailReader {
-    files: Files,
+    files: RailFiles,
     /// For a battery: whether it is being discharged.
     status: Option<Box<dyn Probe>>,
     limit_w: f64,
@@ -62,22 +84,24 @@ impl RailReader {
         let (milli, micro) = (1e-3, 1e-6);
         let files = match rail.kind {
             RailKind::Ina3221Iio => match (open(&rail.watts)?, open(&rail.volts)?, open(&rail.amps)?) {
-                (Some(power), _, _) => Some(Files::Power(power, milli)),
-                (None, Some(volts), Some(amps)) => Some(Files::Product(volts, amps, milli * milli)),
+                (Some(power), _, _) => Some(RailFiles::Power(power, milli)),
+                (None, Some(volts), Some(amps)) => Some(RailFiles::Product(volts, amps, milli * milli)),
                 _ => None,
             },
-            RailKind::Ina3221Hwmon => {
-                open(&rail.volts)?.zip(open(&rail.amps)?).map(|(v, a)| Files::Product(v, a, milli * milli))
+            RailKind::Ina3221Hwmon => open(&rail.volts)?
+                .zip(open(&rail.amps)?)
+                .map(|(v, a)| RailFiles::Product(v, a, milli * milli)),
+            RailKind::Ina238 | RailKind::Hwmon => {
+                open(&rail.watts)?.map(|power| RailFiles::Power(power, micro))
             }
-            RailKind::Ina238 | RailKind::Hwmon => open(&rail.watts)?.map(|power| Files::Power(power, micro)),
-            RailKind::NvmlEnergy => nvml_sensor(&rail.folder).map(|gpu| Files::Gpu(gpu, true)),
-            RailKind::NvmlPower => nvml_sensor(&rail.folder).map(|gpu| Files::Gpu(gpu, false)),
-            RailKind::Rapl => open(&rail.energy)?.map(Files::Count),
+            RailKind::NvmlEnergy => nvml::sensor(&rail.folder).map(|gpu| RailFiles::Gpu(gpu, true)),
+            RailKind::NvmlPower => nvml::sensor(&rail.folder).map(|gpu| RailFiles::Gpu(gpu, false)),
+            RailKind::Rapl => open(&rail.energy)?.map(RailFiles::Count),
             RailKind::Battery => match open(&rail.watts)? {
-                Some(power) => Some(Files::Power(power, micro)),
+                Some(power) => Some(RailFiles::Power(power, micro)),
                 None => open(&rail.volts)?
                     .zip(open(&rail.amps)?)
-                    .map(|(v, a)| Files::Product(v, a, micro * micro)),
+                    .map(|(v, a)| RailFiles::Product(v, a, micro * micro)),
             },
         };
         let files =
@@ -89,20 +113,20 @@ impl RailReader {
         Ok(Self { files, status, limit_w: limit_w.unwrap_or(PLAUSIBLE_W), text: String::new() })
     }
 
-    /// Reads it once. The error tells why there is no value.
-    pub fn read(&mut self) -> Result<RailValue, String> {
+    /// Reads it once.
+    pub fn read(&mut self) -> Result<RailValue, RailError> {
         if let Some(status) = &mut self.status {
-            status.read(&mut self.text).map_err(|e| crate::error::told(&e))?;
+            status.read(&mut self.text)?;
             if self.text.trim() != "Discharging" {
-                return Err(format!("the battery is not being discharged: {}", self.text.trim()));
+                return Err(RailError::NotDischarging(self.text.trim().to_owned()));
             }
         }
         let watts = match &mut self.files {
-            Files::Count(file) => return number(file.as_mut(), &mut self.text).map(RailValue::Count),
-            Files::Gpu(gpu, true) => return gpu.energy_mj().map(RailValue::Count),
-            Files::Gpu(gpu, false) => gpu.power_mw()? as f64 / 1e3,
-            Files::Power(file, unit) => signed(file.as_mut(), &mut self.text)? * *unit,
-            Files::Product(volts, amps, unit) => {
+            RailFiles::Count(file) => return number(file.as_mut(), &mut self.text).map(RailValue::Count),
+            RailFiles::Gpu(gpu, true) => return Ok(RailValue::Count(gpu.energy_mj()?)),
+            RailFiles::Gpu(gpu, false) => gpu.power_mw()? as f64 / 1e3,
+            RailFiles::Power(file, unit) => signed(file.as_mut(), &mut self.text)? * *unit,
+            RailFiles::Product(volts, amps, unit) => {
                 // Some batteries give their current with a sign.
                 let volts = signed(volts.as_mut(), &mut self.text)?;
                 volts * signed(amps.as_mut(), &mut self.text)?.abs() * *unit
@@ -110,25 +134,24 @@ impl RailReader {
         };
         // Near nothing a sensor's offset can make a small negative value: it is shown as it is.
         if watts.abs() > self.limit_w {
-            return Err(format!("{watts:.1} W is more than the sensor can show: not taken"));
+            return Err(RailError::Implausible(watts));
         }
         Ok(RailValue::Power(watts))
     }
 }
 
-fn text<'a>(file: &mut dyn Probe, buffer: &'a mut String) -> Result<&'a str, String> {
-    file.read(buffer).map_err(|e| crate::error::told(&e))?;
-    Ok(buffer.trim())
+fn signed(file: &mut dyn Probe, buffer: &mut String) -> Result<f64, RailError> {
+    parsed::<i64>(file, buffer).map(|value| value as f64)
 }
 
-fn signed(file: &mut dyn Probe, buffer: &mut String) -> Result<f64, String> {
-    let text = text(file, buffer)?;
-    text.parse::<i64>().map(|value| value as f64).map_err(|_| format!("{text:?} is not a number"))
+fn number(file: &mut dyn Probe, buffer: &mut String) -> Result<u64, RailError> {
+    parsed(file, buffer)
 }
 
-fn number(file: &mut dyn Probe, buffer: &mut String) -> Result<u64, String> {
-    let text = text(file, buffer)?;
-    text.parse().map_err(|_| format!("{text:?} is not a number"))
+fn parsed<T: std::str::FromStr>(file: &mut dyn Probe, buffer: &mut String) -> Result<T, RailError> {
+    file.read(buffer)?;
+    let text = buffer.trim();
+    text.parse().map_err(|_| RailError::NotANumber(text.to_owned()))
 }
 
 /// A rail's power now, for a list of rails. A counter tells no power in one reading.
@@ -143,6 +166,6 @@ pub fn power_now(device: &Device, rail: &RailSource) -> Reading<Watts> {
         Ok(RailValue::Count(_)) => {
             Reading::Unreadable { reason: "a counter of energy: power needs two readings".to_owned() }
         }
-        Err(reason) => Reading::Unreadable { reason },
+        Err(error) => Reading::Unreadable { reason: error.to_string() },
     }
 }

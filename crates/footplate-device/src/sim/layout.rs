@@ -8,7 +8,7 @@ use crate::board::{
 };
 use crate::memory_tree::{MemoryTree, Node};
 
-use super::kernel::{self, EmcFile, GpuFile, Knob, PolicyFile};
+use super::kernel::{self, EmcFile, GpuFile, KernelFile, PolicyFile};
 use super::sensor::RailFile;
 
 const CPU: &str = "/sys/devices/system/cpu";
@@ -17,9 +17,9 @@ const FIRST_HWMON: usize = 2;
 
 /// A node whose content is made when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Live {
+pub(super) enum LiveNode {
     /// A control file.
-    Knob(Knob),
+    KernelFile(KernelFile),
     /// A rail's reading: chip, channel, file.
     Rail(usize, usize, RailFile),
     /// A thermal zone's temperature.
@@ -35,7 +35,7 @@ pub(super) enum Live {
 /// A board's nodes.
 pub(super) struct Layout {
     pub(super) tree: MemoryTree,
-    pub(super) live: BTreeMap<String, Live>,
+    pub(super) live: BTreeMap<String, LiveNode>,
 }
 
 impl Layout {
@@ -43,13 +43,13 @@ impl Layout {
         self.tree.file(path, text, 0o444);
     }
 
-    fn live(&mut self, path: &str, mode: u32, live: Live) {
+    fn live(&mut self, path: &str, mode: u32, live: LiveNode) {
         self.tree.file(path, "", mode);
         self.live.insert(path.to_owned(), live);
     }
 
-    fn knob(&mut self, path: &str, mode: u32, knob: Knob) {
-        self.live(path, mode, Live::Knob(knob));
+    fn kernel(&mut self, path: &str, mode: u32, file: KernelFile) {
+        self.live(path, mode, LiveNode::KernelFile(file));
     }
 
     fn link(&mut self, path: &str, target: &str) {
@@ -110,19 +110,19 @@ fn identity(layout: &mut Layout, facts: &BoardFacts, release: &Release, module: 
         let id = kernel::boot_mode(release).map_or(0, |mode| mode.id);
         layout.fixed("/var/lib/nvpmodel/status", &format!("pmode:{id:04}"));
     }
-    layout.live("/proc/stat", 0o444, Live::Stat);
+    layout.live("/proc/stat", 0o444, LiveNode::Stat);
 }
 
 fn cpus(layout: &mut Layout, release: &Release, module: &Module) {
-    let all = kernel::ranges(&(0..module.cores()).collect::<Vec<_>>());
+    let all = crate::parse::show_cpu_list(&(0..module.cores()).collect::<Vec<_>>());
     layout.fixed(&format!("{CPU}/present"), &all);
     layout.fixed(&format!("{CPU}/possible"), &all);
-    layout.knob(&format!("{CPU}/online"), 0o444, Knob::Mask(false));
-    layout.knob(&format!("{CPU}/offline"), 0o444, Knob::Mask(true));
+    layout.kernel(&format!("{CPU}/online"), 0o444, KernelFile::Mask(false));
+    layout.kernel(&format!("{CPU}/offline"), 0o444, KernelFile::Mask(true));
     for cpu in 0..module.cores() {
         // 4.9 marks every core as removable, later kernels only those that are.
         if cpu > 0 || release.kernel <= Kernel::K4_9 {
-            layout.knob(&format!("{CPU}/cpu{cpu}/online"), 0o644, Knob::Online(cpu));
+            layout.kernel(&format!("{CPU}/cpu{cpu}/online"), 0o644, KernelFile::Online(cpu));
         }
     }
     let table = table(release.cpu_khz);
@@ -148,7 +148,7 @@ fn cpus(layout: &mut Layout, release: &Release, module: &Module) {
             ("affected_cpus", 0o444, PolicyFile::Affected),
         ];
         for (name, mode, file) in files {
-            layout.knob(&format!("{folder}/{name}"), mode, Knob::Policy(index, file));
+            layout.kernel(&format!("{folder}/{name}"), mode, KernelFile::Policy(index, file));
         }
         for cpu in *cluster {
             layout.link(&format!("{CPU}/cpu{cpu}/cpufreq"), &folder);
@@ -183,26 +183,30 @@ fn gpu(layout: &mut Layout, release: &Release) {
         ("governor", 0o644, GpuFile::Governor),
     ];
     for (name, mode, file) in files {
-        layout.knob(&format!("{folder}/{name}"), mode, Knob::Gpu(file));
+        layout.kernel(&format!("{folder}/{name}"), mode, KernelFile::Gpu(file));
     }
-    layout.knob(&format!("{device}/load"), 0o444, Knob::Gpu(GpuFile::Load));
+    layout.kernel(&format!("{device}/load"), 0o444, KernelFile::Gpu(GpuFile::Load));
     match paths.power {
         PowerGate::Railgate => {
-            layout.knob(&format!("{device}/railgate_enable"), 0o644, Knob::Gpu(GpuFile::RailgateEnable));
-            layout.knob(&format!("{device}/is_railgated"), 0o444, Knob::Gpu(GpuFile::IsRailgated));
+            layout.kernel(
+                &format!("{device}/railgate_enable"),
+                0o644,
+                KernelFile::Gpu(GpuFile::RailgateEnable),
+            );
+            layout.kernel(&format!("{device}/is_railgated"), 0o444, KernelFile::Gpu(GpuFile::IsRailgated));
         }
         PowerGate::RuntimePm => {
-            layout.knob(&format!("{device}/power/control"), 0o644, Knob::Gpu(GpuFile::PowerControl));
+            layout.kernel(&format!("{device}/power/control"), 0o644, KernelFile::Gpu(GpuFile::PowerControl));
         }
     }
     for (index, name) in paths.masks.iter().enumerate() {
-        layout.knob(&format!("{device}/{name}"), 0o644, Knob::Gpu(GpuFile::Mask(index)));
+        layout.kernel(&format!("{device}/{name}"), 0o644, KernelFile::Gpu(GpuFile::Mask(index)));
     }
 }
 
 fn emc(layout: &mut Layout, facts: &BoardFacts, release: &Release) {
     let debug = "/sys/kernel/debug";
-    let mut file = |path: String, mode: u32, file: EmcFile| layout.knob(&path, mode, Knob::Emc(file));
+    let mut file = |path: String, mode: u32, file: EmcFile| layout.kernel(&path, mode, KernelFile::Emc(file));
     match release.emc {
         EmcPaths::None => return,
         EmcPaths::ClkOverride => {
@@ -280,7 +284,7 @@ fn sensor(layout: &mut Layout, release: &Release, index: usize, chip: &SensorChi
                 (format!("ui_input_{k}"), RailFile::Both),
             ];
             for (name, file) in files {
-                layout.live(&format!("{folder}/{name}"), mode, Live::Rail(index, k, file));
+                layout.live(&format!("{folder}/{name}"), mode, LiveNode::Rail(index, k, file));
             }
         }
         layout.tree.file(&format!("{folder}/running_mode"), "1", mode);
@@ -297,7 +301,7 @@ fn sensor(layout: &mut Layout, release: &Release, index: usize, chip: &SensorChi
     layout.tree.file(&format!("{folder}/update_interval"), &interval.to_string(), mode | 0o200);
     for (k, channel) in chip.channels.iter().enumerate() {
         let number = k + 1;
-        let file = |name: &str, file: RailFile| (format!("{folder}/{name}"), Live::Rail(index, k, file));
+        let file = |name: &str, file: RailFile| (format!("{folder}/{name}"), LiveNode::Rail(index, k, file));
         let mut files = vec![
             file(&format!("in{number}_input"), RailFile::Voltage),
             file(&format!("curr{number}_input"), RailFile::Current),
@@ -326,7 +330,7 @@ fn heat(layout: &mut Layout, release: &Release) {
         let folder = format!("/sys/class/thermal/thermal_zone{index}");
         layout.fixed(&format!("{folder}/type"), zone.name);
         layout.fixed(&format!("{folder}/mode"), "enabled");
-        layout.live(&format!("{folder}/temp"), 0o444, Live::Zone(index));
+        layout.live(&format!("{folder}/temp"), 0o444, LiveNode::Zone(index));
         if matches!(zone.odd, Odd::Constant(_)) {
             continue;
         }
@@ -340,7 +344,7 @@ fn heat(layout: &mut Layout, release: &Release) {
         let folder = format!("/sys/class/thermal/cooling_device{index}");
         layout.fixed(&format!("{folder}/type"), kind);
         layout.fixed(&format!("{folder}/max_state"), if kind.ends_with("-alert") { "1" } else { "10" });
-        layout.live(&format!("{folder}/cur_state"), 0o644, Live::Cooling(index));
+        layout.live(&format!("{folder}/cur_state"), 0o644, LiveNode::Cooling(index));
     }
 }
 
@@ -355,7 +359,7 @@ fn over_current(layout: &mut Layout, release: &Release) {
     layout.link(&format!("/sys/class/hwmon/hwmon{number}"), &folder);
     layout.fixed(&format!("{folder}/name"), "soctherm_oc");
     for k in 1..=count {
-        layout.live(&format!("{folder}/oc{k}_{suffix}"), 0o444, Live::OverCurrent(k));
+        layout.live(&format!("{folder}/oc{k}_{suffix}"), 0o444, LiveNode::OverCurrent(k));
     }
 }
 

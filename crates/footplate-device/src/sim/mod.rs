@@ -5,10 +5,10 @@
 
 mod kernel;
 mod layout;
-mod machine;
 mod params;
 mod physics;
 mod sensor;
+mod state;
 mod surface;
 mod workload;
 
@@ -23,12 +23,15 @@ use footplate_core::{Celsius, Joules, Watts};
 use crate::board::{self, BoardFacts, Release};
 use crate::error::DeviceError;
 use crate::memory_tree::MemoryTree;
-use crate::root::{Probe, Root, Tree};
+use crate::root::Root;
+use crate::tree::{Probe, Tree};
 
-use self::layout::Live;
-use self::machine::Machine;
+use self::layout::LiveNode;
 pub use self::physics::Activity;
-pub use self::surface::{Replay, Surface, SurfaceClock, SurfaceControl, SurfaceMeter, SurfaceWorkload};
+use self::state::BoardState;
+pub use self::surface::{
+    Replay, Surface, SurfaceClock, SurfaceControl, SurfaceMeter, SurfaceWorkload, TrueCost,
+};
 pub use self::workload::{SimWorkload, WorkloadProfile};
 
 /// How a simulated board is made.
@@ -140,8 +143,8 @@ struct Inner {
     name: String,
     pace: Pace,
     tree: MemoryTree,
-    live: BTreeMap<String, Live>,
-    machine: Mutex<Machine>,
+    live: BTreeMap<String, LiveNode>,
+    state: Mutex<BoardState>,
     /// What is called when its time has come: (when, what). Gives the next moment.
     ticks: Mutex<Vec<(u64, Tick)>>,
 }
@@ -168,13 +171,13 @@ impl SimBoard {
         let physics = params::physics(facts.id)
             .ok_or_else(|| DeviceError::Other(format!("there is no simulated {}", facts.name)))?;
         let layout = layout::layout(facts, release, &facts.modules[release.module], options.root);
-        let machine = Machine::new(facts, release, physics, options);
+        let state = BoardState::new(facts, release, physics, options);
         let inner = Inner {
             name: format!("{}@{}", facts.id, release.id),
             pace,
             tree: layout.tree,
             live: layout.live,
-            machine: Mutex::new(machine),
+            state: Mutex::new(state),
             ticks: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -197,27 +200,27 @@ impl SimBoard {
 
     /// Says how busy the board is from now on.
     pub fn set_activity(&self, activity: Activity) {
-        self.machine().set_activity(activity);
+        self.state().set_activity(activity);
     }
 
     /// Sets the power above which the over-current limiter acts, such as that of a weak supply.
     pub fn limit_current(&self, watts: f64) {
-        self.machine().limit_current(watts);
+        self.state().limit_current(watts);
     }
 
     /// Energy drawn since the board was switched on: the truth that a sensor only approaches.
     pub fn true_energy(&self) -> Joules {
-        Joules(self.machine().energy_j())
+        Joules(self.state().energy_j())
     }
 
     /// Mean power over a stretch of the last seconds, exactly.
     pub fn true_mean_power(&self, from_ns: u64, to_ns: u64) -> Watts {
-        Watts(self.machine().mean_total_w(from_ns, to_ns))
+        Watts(self.state().mean_total_w(from_ns, to_ns))
     }
 
     /// The chip's temperature.
     pub fn temperature(&self) -> Celsius {
-        Celsius(self.machine().temperature_c())
+        Celsius(self.state().temperature_c())
     }
 
     /// Makes something go wrong. A path may go through links.
@@ -231,14 +234,14 @@ impl SimBoard {
         if let Fault::Vanishes { path } = &fault {
             self.inner.tree.remove(path);
         }
-        self.machine().inject(fault, live);
+        self.state().inject(fault, live);
     }
 
     /// Ends all faults but vanished nodes.
     pub fn heal(&self) {
-        let mut machine = self.machine();
-        machine.faults.clear();
-        machine.kernel.dead_core = None;
+        let mut state = self.state();
+        state.faults.clear();
+        state.kernel.dead_core = None;
     }
 
     /// A job that runs on this board.
@@ -257,12 +260,12 @@ impl SimBoard {
     }
 
     /// The state, brought up to the present.
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        let mut machine = self.inner.machine.lock().unwrap_or_else(PoisonError::into_inner);
+    fn state(&self) -> MutexGuard<'_, BoardState> {
+        let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Pace::Real(origin) = self.inner.pace {
-            machine.advance_to(nanoseconds(origin.elapsed()));
+            state.advance_to(nanoseconds(origin.elapsed()));
         }
-        machine
+        state
     }
 
     fn ticks(&self) -> MutexGuard<'_, Vec<(u64, Tick)>> {
@@ -275,16 +278,16 @@ impl SimBoard {
             std::thread::sleep(Duration::from_nanos(duration_ns));
             return;
         }
-        let end = self.machine().now_ns() + duration_ns;
+        let end = self.state().now_ns() + duration_ns;
         loop {
             let mut ticks = self.ticks();
             let next = ticks.iter_mut().min_by_key(|(due, _)| *due).filter(|(due, _)| *due <= end);
             let Some((due, tick)) = next else { break };
             // What is called reads the board: the state must not be locked then.
-            self.machine().advance_to(*due);
+            self.state().advance_to(*due);
             *due = tick(*due).max(*due + 1);
         }
-        self.machine().advance_to(end);
+        self.state().advance_to(end);
     }
 }
 
@@ -330,7 +333,7 @@ pub struct SimClock {
 
 impl Clock for SimClock {
     fn now_ns(&self) -> u64 {
-        self.board.machine().now_ns()
+        self.board.state().now_ns()
     }
 
     fn wait_ns(&self, duration_ns: u64) {
@@ -344,21 +347,21 @@ struct SimTree {
 
 impl SimTree {
     /// The real path and what lives there.
-    fn live(&self, path: &str) -> io::Result<(String, Option<Live>)> {
+    fn live(&self, path: &str) -> io::Result<(String, Option<LiveNode>)> {
         let real = self.board.inner.tree.resolved(path)?;
         let live = self.board.inner.live.get(&real).copied();
         Ok((real, live))
     }
 
-    fn read_live(&self, path: &str, live: Live) -> io::Result<String> {
-        let machine = self.board.machine();
-        let fails = machine.faults.iter().find_map(|fault| match fault {
+    fn read_live(&self, path: &str, live: LiveNode) -> io::Result<String> {
+        let state = self.board.state();
+        let fails = state.faults.iter().find_map(|fault| match fault {
             Fault::ReadFails { path: at, errno } if at == path => Some(*errno),
             _ => None,
         });
         match fails {
             Some(errno) => Err(kernel::fault(errno)),
-            None => machine.read(path, live),
+            None => state.read(path, live),
         }
     }
 }
@@ -377,7 +380,7 @@ impl Tree for SimTree {
         let (real, live) = self.live(path)?;
         self.board.inner.tree.writable(&real)?;
         match live {
-            Some(live) => self.board.machine().write(&real, live, value),
+            Some(live) => self.board.state().write(&real, live, value),
             None => self.board.inner.tree.write(&real, value),
         }
     }
@@ -408,7 +411,7 @@ impl Tree for SimTree {
 struct SimProbe {
     tree: SimTree,
     real: String,
-    live: Option<Live>,
+    live: Option<LiveNode>,
 }
 
 impl Probe for SimProbe {

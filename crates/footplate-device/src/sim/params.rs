@@ -7,7 +7,7 @@
 
 /// Watts of the parts that a board's power is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Parts {
+pub(super) struct PowerParts {
     /// CPU clusters.
     pub cpu: f64,
     /// GPU.
@@ -20,14 +20,14 @@ pub(super) struct Parts {
     pub base: f64,
 }
 
-impl Parts {
+impl PowerParts {
     /// The sum.
     pub(super) fn total(&self) -> f64 {
         self.cpu + self.gpu + self.soc + self.memory + self.base
     }
 
     /// What a rail with these shares carries.
-    pub(super) fn rail(&self, share: &Parts) -> f64 {
+    pub(super) fn rail(&self, share: &PowerParts) -> f64 {
         self.cpu * share.cpu
             + self.gpu * share.gpu
             + self.soc * share.soc
@@ -46,11 +46,11 @@ pub(super) struct Physics {
     /// Share of the memory's peak bandwidth that it reaches.
     pub memory_share: f64,
     /// Dynamic power at the highest clocks with everything busy.
-    pub busy: Parts,
+    pub busy: PowerParts,
     /// Leakage at 50 °C and the highest voltage.
-    pub leak: Parts,
+    pub leak: PowerParts,
     /// What is drawn at the lowest clocks without work, besides leakage.
-    pub idle: Parts,
+    pub idle: PowerParts,
     /// Voltage at the lowest clock by that at the highest.
     pub voltage_low: f64,
     /// Kelvin for each watt, from the chip to the air.
@@ -61,8 +61,8 @@ pub(super) struct Physics {
     pub over_current_w: f64,
 }
 
-const fn parts(cpu: f64, gpu: f64, soc: f64, memory: f64, base: f64) -> Parts {
-    Parts { cpu, gpu, soc, memory, base }
+const fn parts(cpu: f64, gpu: f64, soc: f64, memory: f64, base: f64) -> PowerParts {
+    PowerParts { cpu, gpu, soc, memory, base }
 }
 
 /// What most boards have in common.
@@ -211,7 +211,7 @@ pub(super) fn physics(board: &str) -> Option<Physics> {
 }
 
 /// What a rail carries, by its label. Rails that carry nothing of a simulated board (cameras, wireless) are 0.
-pub(super) fn rail_share(label: &str) -> Parts {
+pub(super) fn rail_share(label: &str) -> PowerParts {
     match label {
         "VDD_IN" | "POM_5V_IN" | "VDD_MUX" | "VIN" => parts(1.0, 1.0, 1.0, 1.0, 1.0),
         "VDD_GPU" | "VDD_SYS_GPU" | "POM_5V_GPU" | "GPU" => parts(0.0, 1.0, 0.0, 0.0, 0.0),
@@ -224,6 +224,6 @@ pub(super) fn rail_share(label: &str) -> Parts {
         "SYS5V" => parts(0.0, 0.0, 0.0, 0.0, 1.0),
         // The AGX Orin's feeds the memory too; Thor's has about half of what is left.
         "VIN_SYS_5V0" => parts(0.0, 0.0, 0.0, 1.0, 1.0),
-        _ => Parts::default(),
+        _ => PowerParts::default(),
     }
 }

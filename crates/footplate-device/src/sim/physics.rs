@@ -4,7 +4,7 @@
 //! proportion to one clock; the slower of operations and traffic decides the device's time (a roofline, rounded
 //! where the two are near each other). Loading the next minibatch runs beside it on the cores.
 
-use super::params::{Parts, Physics};
+use super::params::{Physics, PowerParts};
 
 /// Clocks and what is powered, as the hardware has them at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub(super) struct Clocks {
 
 /// What the hardware can do at its highest clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Peak {
+pub(super) struct PeakRates {
     /// Operations a second of the whole GPU.
     pub flops: f64,
     /// Bytes a second of the memory.
@@ -83,7 +83,7 @@ const CORNER: f64 = 3.0;
 const LOADER_SCALING: f64 = 0.9;
 
 /// Duration and activity of a step.
-pub(super) fn step(work: &Work, clocks: &Clocks, peak: &Peak, physics: &Physics) -> StepCost {
+pub(super) fn step(work: &Work, clocks: &Clocks, peak: &PeakRates, physics: &Physics) -> StepCost {
     let cycles_per_s = clocks.cpu_hz * physics.cpu_per_cycle;
     let cores = f64::from(clocks.cores.max(1));
     let loaders = work.loaders.map_or(cores, |n| f64::from(n).clamp(1.0, cores));
@@ -116,7 +116,12 @@ fn voltage(clock: f64, low: f64) -> f64 {
 }
 
 /// Power of each part at a temperature of the chip.
-pub(super) fn power(clocks: &Clocks, activity: &Activity, temperature_c: f64, physics: &Physics) -> Parts {
+pub(super) fn power(
+    clocks: &Clocks,
+    activity: &Activity,
+    temperature_c: f64,
+    physics: &Physics,
+) -> PowerParts {
     let heat = ((temperature_c - 50.0) / 45.0).exp();
     let scale = |clock: f64| {
         let v = voltage(clock, physics.voltage_low);
@@ -128,7 +133,7 @@ pub(super) fn power(clocks: &Clocks, activity: &Activity, temperature_c: f64, ph
     let emc = clocks.emc_hz / clocks.emc_max_hz;
     let Physics { busy, leak, idle, .. } = physics;
     let gpu_on = if clocks.gpu_off { 0.0 } else { 1.0 };
-    Parts {
+    PowerParts {
         cpu: cores * (busy.cpu * activity.cpu * cpu + leak.cpu * cpu_leak + idle.cpu * (0.3 + 0.7 * cpu)),
         gpu: gpu_on
             * (busy.gpu * clocks.gpu_units * activity.gpu * gpu
@@ -149,7 +154,12 @@ pub(super) fn temperature(start_c: f64, power_w: f64, seconds: f64, air_c: f64, 
 
 /// The temperature and power at which neither changes any more. Leakage grows with temperature, so this is
 /// looked for step by step.
-pub(super) fn steady(clocks: &Clocks, activity: &Activity, air_c: f64, physics: &Physics) -> (f64, Parts) {
+pub(super) fn steady(
+    clocks: &Clocks,
+    activity: &Activity,
+    air_c: f64,
+    physics: &Physics,
+) -> (f64, PowerParts) {
     let mut temperature = air_c;
     for _ in 0..60 {
         let power = power(clocks, activity, temperature, physics).total();
@@ -179,7 +189,7 @@ mod tests {
         }
     }
 
-    const PEAK: Peak = Peak { flops: 6.7e11, bandwidth: 5.97e10 };
+    const PEAK: PeakRates = PeakRates { flops: 6.7e11, bandwidth: 5.97e10 };
     const VGG: Work =
         Work { load_cycles: 1e6, launch_cycles: 1e6, flops: 3.9e10, bytes: 3.0e9, loaders: None };
 

@@ -12,6 +12,7 @@ use footplate_core::ports::{
 };
 use footplate_core::power_mode::Preset;
 use footplate_core::profile_table::ProfileTable;
+use footplate_core::stats::mean;
 use footplate_core::{Joules, ModeSpace, PowerMode, Reading, Watts};
 
 use crate::error::DeviceError;
@@ -40,8 +41,19 @@ struct Entry {
     power_w: Option<f64>,
 }
 
+/// What one unit of a table's work truly takes in a mode: the means over the mode's repeats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrueCost {
+    /// The mode.
+    pub mode: PowerMode,
+    /// Mean of the times, in seconds.
+    pub time_s: f64,
+    /// Mean energy by mean time, in watts, so that the three means agree; `None`: the mode has no power.
+    pub power_w: Option<f64>,
+}
+
 #[derive(Debug)]
-struct State {
+struct ReplayState {
     entries: BTreeMap<PowerMode, Vec<Entry>>,
     turns: BTreeMap<PowerMode, usize>,
     replay: Replay,
@@ -55,7 +67,7 @@ struct State {
 
 /// A table that stands in for a machine.
 pub struct Surface {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<ReplayState>>,
     space: ModeSpace,
     name: String,
 }
@@ -90,7 +102,7 @@ impl Surface {
         };
         let space = ModeSpace::listed(entries.keys().copied().collect());
         let has_power = entries.values().flatten().any(|entry| entry.power_w.is_some());
-        let state = State {
+        let state = ReplayState {
             entries,
             turns: BTreeMap::new(),
             replay,
@@ -102,6 +114,23 @@ impl Surface {
             done: 0,
         };
         Ok(Self { shared: Arc::new(Mutex::new(state)), space, name: name.to_owned() })
+    }
+
+    /// The workload that is replayed.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What each mode truly takes, in ascending order of mode.
+    pub fn true_costs(&self) -> Vec<TrueCost> {
+        let cost = |(mode, entries): (&PowerMode, &Vec<Entry>)| {
+            let times: Vec<f64> = entries.iter().map(|entry| entry.time_s).collect();
+            let energies: Vec<f64> =
+                entries.iter().filter_map(|entry| Some(entry.power_w? * entry.time_s)).collect();
+            let time_s = mean(&times)?;
+            Some(TrueCost { mode: *mode, time_s, power_w: mean(&energies).map(|joules| joules / time_s) })
+        };
+        lock(&self.shared).entries.iter().filter_map(cost).collect()
     }
 
     /// Whether the table has powers or energies.
@@ -130,11 +159,11 @@ impl Surface {
     }
 }
 
-fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(shared: &Mutex<ReplayState>) -> MutexGuard<'_, ReplayState> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
+impl ReplayState {
     /// The next measurement of the present mode.
     fn next(&mut self) -> Option<Entry> {
         let entries = self.entries.get(&self.present)?;
@@ -147,7 +176,7 @@ impl State {
         let powers: Vec<f64> = entries.iter().filter_map(|entry| entry.power_w).collect();
         Some(Entry {
             time_s: entries.iter().map(|entry| entry.time_s).sum::<f64>() / count,
-            power_w: footplate_core::stats::mean(&powers),
+            power_w: mean(&powers),
         })
     }
 
@@ -169,7 +198,7 @@ impl State {
 
 /// The table's modes as a machine's controls.
 pub struct SurfaceControl {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<ReplayState>>,
     space: ModeSpace,
 }
 
@@ -204,7 +233,7 @@ impl PowerControl for SurfaceControl {
 
 /// The table's powers as a machine's sensors.
 pub struct SurfaceMeter {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<ReplayState>>,
 }
 
 impl PowerMeter for SurfaceMeter {
@@ -252,7 +281,7 @@ impl PowerMeter for SurfaceMeter {
 /// The table's clock: only steps and waits move it.
 #[derive(Clone)]
 pub struct SurfaceClock {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<ReplayState>>,
 }
 
 impl Clock for SurfaceClock {
@@ -267,7 +296,7 @@ impl Clock for SurfaceClock {
 
 /// The table's job.
 pub struct SurfaceWorkload {
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<ReplayState>>,
     name: String,
     steps_per_epoch: u64,
     steps: Option<u64>,

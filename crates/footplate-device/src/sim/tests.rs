@@ -212,7 +212,7 @@ fn steps_take_the_time_and_energy_that_the_truth_says() {
         let steps = job.run(20, 0, 20).unwrap();
         let energy = board.true_energy().0 - before.0;
         board.set_activity(Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 });
-        let mode = mode_of(&board.machine().clocks());
+        let mode = mode_of(&board.state().clocks());
         let time: f64 = steps.iter().map(|step| step.step_ns as f64 / 1e9).sum();
         assert!((time / (20.0 * job.true_time_s(&mode)) - 1.0).abs() < 1e-3, "{name}");
         assert!((energy / (20.0 * job.true_energy(&mode, 50.0).0) - 1.0).abs() < 1e-3, "{name}");

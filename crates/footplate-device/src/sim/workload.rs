@@ -91,7 +91,7 @@ pub struct SimWorkload {
 
 impl SimWorkload {
     pub(super) fn new(board: SimBoard, profile: WorkloadProfile) -> Self {
-        let cores = board.machine().clocks().cores_all as usize;
+        let cores = board.state().clocks().cores_all as usize;
         Self { board, profile, worker_choices: (1..=cores).collect(), slower: 1.0, done: 0 }
     }
 
@@ -107,17 +107,17 @@ impl SimWorkload {
 
     /// The time of one step in a mode without noise and throttling: what a perfect profile would find.
     pub fn true_time_s(&self, mode: &PowerMode) -> f64 {
-        let machine = self.board.machine();
-        let clocks = clocks_of(&machine.clocks(), mode);
-        physics::step(&self.profile.work(), &clocks, &machine.peak(), machine.physics()).time_s
+        let state = self.board.state();
+        let clocks = clocks_of(&state.clocks(), mode);
+        physics::step(&self.profile.work(), &clocks, &state.peak(), state.physics()).time_s
     }
 
     /// The board's power in a mode, steady while steps follow each other, at `chip_c` degrees.
     pub fn true_power(&self, mode: &PowerMode, chip_c: f64) -> Watts {
-        let machine = self.board.machine();
-        let clocks = clocks_of(&machine.clocks(), mode);
-        let cost = physics::step(&self.profile.work(), &clocks, &machine.peak(), machine.physics());
-        Watts(physics::power(&clocks, &cost.activity, chip_c, machine.physics()).total())
+        let state = self.board.state();
+        let clocks = clocks_of(&state.clocks(), mode);
+        let cost = physics::step(&self.profile.work(), &clocks, &state.peak(), state.physics());
+        Watts(physics::power(&clocks, &cost.activity, chip_c, state.physics()).total())
     }
 
     /// The energy of one step in a mode.
@@ -129,15 +129,15 @@ impl SimWorkload {
         let clock = self.board.clock();
         let start = clock.now_ns();
         let work = self.profile.work();
-        let noise = self.board.machine().time_noise() * self.slower;
+        let noise = self.board.state().time_noise() * self.slower;
         let (mut left, mut stall) = (1.0, 0.0);
         while left > 1e-9 {
             let cost = {
-                let mut machine = self.board.machine();
+                let mut state = self.board.state();
                 // The clocks follow the work: first what the governors make of it, then its cost at that.
-                machine.set_step_activity(Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 });
-                let cost = machine.cost(&work);
-                machine.set_step_activity(cost.activity);
+                state.set_step_activity(Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 });
+                let cost = state.cost(&work);
+                state.set_step_activity(cost.activity);
                 cost
             };
             let time_s = cost.time_s * noise;

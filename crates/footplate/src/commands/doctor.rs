@@ -11,7 +11,7 @@ use footplate_core::Reading;
 use footplate_data::Dataset;
 use footplate_data::probe::{self, Cold, Rate};
 use footplate_device::discover::storage_of_folder;
-use footplate_device::doctor::{self, Finding, Level, Outside};
+use footplate_device::doctor::{self, Finding, Level, Outside, StorageVerdict};
 use footplate_device::{Device, Source, guard};
 use footplate_train::device::DeviceChoice;
 use footplate_train::feed::FeedChoice;
@@ -30,8 +30,6 @@ use crate::{host, output, resolve};
 const TIME_WARM: Duration = Duration::from_millis(500);
 const TIME_COLD: Duration = Duration::from_secs(4);
 const TIME_STEPS: Duration = Duration::from_secs(3);
-/// Storage that gives only so much more than the steps take has no room for a bad moment.
-const MARGIN: f64 = 1.2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -213,21 +211,18 @@ fn verdict(cold: &Cold, warm: &Rate, need: Option<&Need>, disk: &str) -> Finding
         }
     };
     let told = format!("{disk} gives {} at first reading; {needs}", per_s(many));
-    let share = many.per_s().zip(need).map(|(gives, need)| gives / need.items_per_s);
-    match share {
-        Some(share) if share < 1.0 => {
-            let lost = percent(1.0 - share);
-            let told = format!(
+    let verdict = StorageVerdict::of(many.per_s(), need.map(|need| need.items_per_s));
+    let finding = |told: String| Finding::new(check, verdict.level(), told);
+    match verdict {
+        StorageVerdict::Waits { share } => {
+            let lost = percent(share);
+            finding(format!(
                 "{told}: the first epoch waits {lost} of its time, and each one if the data is larger than memory"
-            );
-            Finding::new(check, Level::Warning, told).repair(
-                "footplate pack, --cache, or faster storage; `footplate stalls` tells what each would bring",
-            )
+            ))
+            .repair("footplate pack, --cache, or faster storage; `footplate stalls` tells what each would bring")
         }
-        Some(share) if share < MARGIN => {
-            Finding::new(check, Level::Note, format!("{told}: that is just enough"))
-        }
-        _ => Finding::new(check, Level::Ok, told),
+        StorageVerdict::JustEnough => finding(format!("{told}: that is just enough")),
+        StorageVerdict::Enough | StorageVerdict::Unknown => finding(told),
     }
 }
 

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::fmt::Write;
 
 use footplate_core::ports::{WindowEnergy, WindowReading};
-use footplate_core::{Celsius, Reading, stats};
+use footplate_core::{Celsius, Reading};
+use footplate_device::meter::{Repeats, Spread};
 use footplate_device::{Device, Source};
 use serde_json::{Map, Value, json};
 
@@ -89,14 +90,6 @@ pub(super) struct Figures {
     warnings: Vec<String>,
 }
 
-/// Mean and spread of one figure over the runs.
-struct Spread {
-    mean: f64,
-    sd: Option<f64>,
-    min: f64,
-    max: f64,
-}
-
 impl Figures {
     pub(super) fn new(device: &Device, command: &[OsString], runs: Vec<Run>, warnings: Vec<String>) -> Self {
         let machine = match device.root.source() {
@@ -115,24 +108,19 @@ impl Figures {
 
     /// A figure over all runs; `None` if one of them lacks it.
     fn spread(&self, figure: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
-        let values: Option<Vec<f64>> = self.runs.iter().map(figure).collect();
-        let values = values?;
-        let mean = stats::mean(&values)?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Some(Spread {
-            mean,
-            sd: (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt()),
-            min: values.iter().copied().fold(f64::INFINITY, f64::min),
-            max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        })
+        Spread::of(self.runs.iter().map(figure))
+    }
+
+    fn repeats(&self) -> Repeats<'_> {
+        Repeats::new(self.runs.iter().map(|run| &run.window))
     }
 
     fn energy(&self) -> Option<Spread> {
-        self.spread(|run| run.total().map(|total| total.energy_j.0))
+        self.repeats().total(|total| total.energy_j.0)
     }
 
     fn power(&self) -> Option<Spread> {
-        self.spread(|run| run.total().map(|total| total.mean_power_w.0))
+        self.repeats().total(|total| total.mean_power_w.0)
     }
 
     /// One JSON document: the figures of the run, or the means of several with each of them besides.
@@ -157,13 +145,14 @@ impl Figures {
     }
 
     fn put_means(&self, fields: &mut Map<String, Value>) {
+        let repeats = self.repeats();
         let spreads = [
             ("wall_s", self.spread(|run| Some(run.wall_s))),
             ("cpu_s", self.spread(|run| run.cpu_s)),
             ("cpu_use", self.spread(|run| run.cpu_use.value().copied())),
             ("gpu_use", self.spread(|run| run.gpu_use.value().copied())),
             ("energy_j", self.energy()),
-            ("energy_error_j", self.spread(|run| run.total().map(|total| total.error_j.0))),
+            ("energy_error_j", repeats.total(|total| total.error_j.0)),
             ("mean_power_w", self.power()),
         ];
         let mut told = Map::new();
@@ -173,19 +162,13 @@ impl Figures {
                 told.insert(name.into(), json!({"sd": s.sd, "min": s.min, "max": s.max}));
             }
         }
-        let extreme = |figure: fn(&WindowEnergy) -> f64| self.spread(|run| run.total().map(figure));
-        fields.insert("coverage".into(), json!(extreme(|total| total.coverage).map(|s| s.min)));
-        fields.insert("peak_power_w".into(), json!(extreme(|total| total.peak_power_w.0).map(|s| s.max)));
-        let highest = self.spread(|run| run.window.temperature_c.value().map(|c| c.0)).map(|s| s.max);
-        fields.insert("temperature_c".into(), json!(highest));
-        let mut throttled: Vec<&String> = self.runs.iter().flat_map(|run| &run.window.throttled).collect();
-        throttled.sort_unstable();
-        throttled.dedup();
-        fields.insert("throttled".into(), json!(throttled));
+        fields.insert("coverage".into(), json!(repeats.total(|total| total.coverage).map(|s| s.min)));
+        let peak = repeats.total(|total| total.peak_power_w.0).map(|s| s.max);
+        fields.insert("peak_power_w".into(), json!(peak));
+        fields.insert("temperature_c".into(), json!(repeats.temperature_max()));
+        fields.insert("throttled".into(), json!(repeats.throttled()));
         let rails = self.runs[0].window.rails.iter().enumerate().map(|(index, (name, _))| {
-            let mean = |figure: fn(&WindowEnergy) -> f64| {
-                self.spread(|run| run.window.rails[index].1.value().map(figure)).map(|s| s.mean)
-            };
+            let mean = |figure: fn(&WindowEnergy) -> f64| repeats.rail(index, figure).map(|s| s.mean);
             let energy = mean(|e| e.energy_j.0);
             (name.clone(), json!({"energy_j": energy, "mean_power_w": mean(|e| e.mean_power_w.0)}))
         });
@@ -244,9 +227,7 @@ impl Figures {
     }
 
     fn rail_text(&self, index: usize) -> String {
-        let figure = |figure: fn(&WindowEnergy) -> f64| {
-            self.spread(|run| run.window.rails[index].1.value().map(figure))
-        };
+        let figure = |figure: fn(&WindowEnergy) -> f64| self.repeats().rail(index, figure);
         match (figure(|e| e.energy_j.0), figure(|e| e.mean_power_w.0)) {
             (Some(energy), Some(power)) => format!("{:.1} J, mean {:.2} W", energy.mean, power.mean),
             _ => mark(&self.runs[0].window.rails[index].1),

@@ -11,12 +11,13 @@ use clap::{Args, Subcommand};
 use footplate_core::PowerMode;
 use footplate_device::Device;
 use footplate_device::control::present_mode;
+use footplate_device::guard;
 use footplate_device::knob::Snapshot;
 use footplate_device::preset::{self, NamedMode, Presets};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
-use crate::machine::{self, MachineArguments};
+use crate::machine::MachineArguments;
 use crate::output;
 
 use self::set::SetArguments;
@@ -217,7 +218,7 @@ fn restore(arguments: &RestoreArguments) -> Result<ExitCode, Failure> {
         .state_folder(&device.root)
         .ok_or_else(|| Failure::new(Kind::Usage, "a simulated board has no journal without --state-dir"))?;
     if arguments.dry_run {
-        let Some(journal) = footplate_device::guard::stale(&folder)? else {
+        let Some(journal) = guard::stale(&folder)? else {
             output::result("nothing to put back");
             return Ok(ExitCode::SUCCESS);
         };
@@ -227,7 +228,7 @@ fn restore(arguments: &RestoreArguments) -> Result<ExitCode, Failure> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    match machine::put_back(&device, &folder)? {
+    match guard::put_back(&device, &folder)? {
         Some(journal) => output::result(&format!("put back what process {} had changed", journal.owner_pid)),
         None => output::result("nothing to put back"),
     }
@@ -245,7 +246,7 @@ fn export(arguments: &ExportModeArguments) -> Result<ExitCode, Failure> {
     let block = preset::export(&device, &presets, &arguments.name, &mode).map_err(|error| {
         let kind = match error {
             preset::ExportError::NoConf => Kind::Machine,
-            preset::ExportError::Name(_) => Kind::Usage,
+            preset::ExportError::Table | preset::ExportError::Name(_) => Kind::Usage,
         };
         Failure::new(kind, error.to_string())
     })?;

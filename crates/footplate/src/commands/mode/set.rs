@@ -8,7 +8,7 @@ use footplate_core::{PowerMode, Seconds};
 use footplate_device::Device;
 use footplate_device::control::{Control, first_refusal};
 use footplate_device::guard::Guard;
-use footplate_device::knob::{Hold, Snapshot, Target, plan};
+use footplate_device::knob::{Hold, ModeTarget, Snapshot, plan};
 use footplate_device::preset::{NamedMode, Presets};
 use serde_json::json;
 
@@ -101,7 +101,7 @@ fn target(
     arguments: &SetArguments,
     device: &Device,
     presets: &Presets,
-) -> Result<(PowerMode, Target), Failure> {
+) -> Result<(PowerMode, ModeTarget), Failure> {
     let own = arguments.wanted.resolve(device)?;
     let Some(name) = &arguments.preset else {
         if own == PowerMode::default() {
@@ -109,7 +109,7 @@ fn target(
                 .hint("`footplate mode list` shows both"));
         }
         let hold = if arguments.limit { Hold::Limited } else { Hold::Pinned };
-        return Ok((own, Target::of(device, &own, hold)));
+        return Ok((own, ModeTarget::of(device, &own, hold)));
     };
     if own != PowerMode::default() {
         return Err(Failure::new(Kind::Usage, "a preset and knobs beside it cannot both be set"));

@@ -3,19 +3,13 @@
 use std::sync::Arc;
 
 use footplate_core::PowerMode;
-use footplate_core::ports::{Clock, ControlError, PowerControl, PowerMeter, Workload};
+use footplate_core::ports::{Clock, PowerControl, PowerMeter, Workload};
 use footplate_core::power_mode::Preset;
-use footplate_device::control::Control;
-use footplate_device::guard::Guard;
-use footplate_device::knob::Hold;
-use footplate_device::meter::{INTERVAL_NS, Meter, SharedMeter};
-use footplate_device::preset::{self, Presets};
-use footplate_device::sim::{
-    Replay, SimBoard, SimOptions, SimWorkload, Surface, SurfaceControl, WorkloadProfile,
-};
-use footplate_device::{Device, DeviceError, Root, settable};
+use footplate_device::machine::{TableSource, has_power};
+use footplate_device::meter::Meter;
+use footplate_device::sim::{SimBoard, SimOptions, SimWorkload, WorkloadProfile};
+use footplate_device::{Device, DeviceError, Root};
 use footplate_tune::Setting;
-use footplate_tune::evaluate::Truth;
 use footplate_tune::profiler::Ports;
 use footplate_tune::tuner::TuneError;
 
@@ -23,36 +17,6 @@ use super::arguments::{BoardArguments, GoalArguments, TuneArguments};
 use crate::failure::{Failure, Kind};
 use crate::output;
 use crate::profile_file;
-
-/// Who sets modes.
-enum Controls {
-    Board(Box<Control>),
-    Table(SurfaceControl),
-}
-
-impl Controls {
-    fn port(&mut self) -> &mut dyn PowerControl {
-        match self {
-            Self::Board(control) => control.as_mut(),
-            Self::Table(surface) => surface,
-        }
-    }
-
-    fn port_ref(&self) -> &dyn PowerControl {
-        match self {
-            Self::Board(control) => control.as_ref(),
-            Self::Table(surface) => surface,
-        }
-    }
-
-    /// What is set now stays.
-    fn keep(&mut self) -> Result<(), ControlError> {
-        match self {
-            Self::Board(control) => control.keep(),
-            Self::Table(_) => Ok(()),
-        }
-    }
-}
 
 /// Everything that a tune needs beside the job.
 pub(crate) struct Machine {
@@ -64,14 +28,19 @@ pub(crate) struct Machine {
     pub(crate) simulated: bool,
     /// All that can be chosen.
     pub(crate) space: Vec<Setting>,
-    control: Controls,
-    meter: Box<dyn PowerMeter>,
-    shared_meter: Option<Arc<Meter>>,
-    clock: Box<dyn Clock>,
-    /// For an nvpmodel block, where it is a board.
-    device: Option<(Device, Presets)>,
-    /// Time and power of every mode of a table: the truth that the choice is compared with.
-    truth: Vec<(f64, Option<f64>)>,
+    inner: footplate_device::Machine,
+}
+
+impl From<footplate_device::Machine> for Machine {
+    fn from(inner: footplate_device::Machine) -> Self {
+        Self {
+            name: inner.name().to_owned(),
+            notes: inner.notes().to_vec(),
+            simulated: inner.is_simulated(),
+            space: inner.space().iter().map(|mode| Setting::of(*mode)).collect(),
+            inner,
+        }
+    }
 }
 
 impl Machine {
@@ -89,29 +58,7 @@ impl Machine {
 
     /// A simulated board and a job on it.
     pub(crate) fn of_board(board: &SimBoard, profile: WorkloadProfile) -> (Self, SimWorkload) {
-        let device = Device::discover(board.root());
-        let presets = Presets::read(&device, &mut Vec::new());
-        let clock = board.clock();
-        let wait_clock = board.clock();
-        let meter = Meter::on_board(board, &device, INTERVAL_NS);
-        let control = Control::new(Device::discover(board.root()), &presets, Hold::default(), None)
-            .with_wait(Arc::new(move |d| {
-                wait_clock.wait_ns(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
-            }));
-        let space: Vec<Setting> = control.space().modes().iter().map(|m| Setting::of(*m)).collect();
-        let machine = Self {
-            name: format!("sim:{}", board.name()),
-            notes: vec![format!("{} is a simulated board: all figures are those of a model", board.name())],
-            simulated: true,
-            space,
-            control: Controls::Board(Box::new(control)),
-            meter: Box::new(meter),
-            shared_meter: None,
-            clock: Box::new(clock),
-            device: Some((device, presets)),
-            truth: Vec::new(),
-        };
-        (machine, board.workload(profile))
+        (footplate_device::Machine::simulated(board).into(), board.workload(profile))
     }
 
     /// A table of measurements.
@@ -123,95 +70,38 @@ impl Machine {
             return Err(Failure::new(Kind::Internal, "no table"));
         };
         let board = simulated(board, arguments.seed())?;
-        let mut table = profile_file::table(path)?;
-        let mut notes = vec![format!("times are those of {}, measured by others", path.display())];
-        let measured = table.rows.iter().any(|row| row.mean_power().is_some());
-        if measured {
-            notes.push("powers are those of the table too".to_owned());
+        let table = profile_file::table(path)?;
+        let stand_in = if has_power(&table) {
+            None
         } else {
-            notes.push(format!(
-                "the table has no power: powers are those of the simulated {}, a model",
-                board.name()
-            ));
             let model = arguments.model.as_deref().unwrap_or("resnet18");
-            let model = board.workload(job(model, arguments.simulated_batch())?);
-            for row in &mut table.rows {
-                row.power_w = Some(model.true_power(&row.mode, 50.0));
-            }
-        }
-        let surface = Surface::new(&table, arguments.workload.as_deref(), Replay::InTurn)
+            Some(job(model, arguments.simulated_batch())?)
+        };
+        let name = path.display().to_string();
+        let source = TableSource {
+            table: table.clone(),
+            name: &name,
+            workload: arguments.workload.as_deref(),
+            stand_in,
+        };
+        let (machine, workload) = footplate_device::Machine::table(source, &board)
             .map_err(|e| Failure::new(Kind::Data, e.to_string()))?;
-        let workload = surface.workload(1, None);
         let truths = profile_file::truths(path, &table, workload.name())?;
         if truths.iter().any(|t| t.setting.batch_size.is_some()) {
             let message = "a surface of batch sizes cannot be tuned: the job's batch size is given";
             return Err(Failure::new(Kind::Data, message));
         }
-        let cost = |truth: &Truth| {
-            let mean = truth.mean();
-            Some((mean.time_s?, mean.power_w))
-        };
-        let control = surface.control();
-        let machine = Self {
-            name: format!("sim:{} with {}", board.name(), workload.name()),
-            notes,
-            simulated: true,
-            space: control.space().modes().iter().map(|m| Setting::of(*m)).collect(),
-            control: Controls::Table(control),
-            meter: Box::new(surface.meter()),
-            shared_meter: None,
-            clock: Box::new(surface.clock()),
-            device: None,
-            truth: truths.iter().filter_map(cost).collect(),
-        };
-        Ok((machine, Box::new(workload)))
+        Ok((machine.into(), Box::new(workload)))
     }
 
     /// This machine, with the clock of the run whose steps are measured.
     pub(crate) fn here(board: &BoardArguments, clock: Arc<dyn Clock + Send + Sync>) -> Result<Self, Failure> {
         let device = Device::discover(Root::system());
         let device = if board.allow_gpu_settings { device.allow_gpu_settings() } else { device };
-        let found = settable::look(&device);
         let common = board.common();
-        if common.look_for_stale(&device)? {
-            let message =
-                "a dead process's settings were not put back: setting more would lose what was before it";
-            return Err(
-                Failure::new(Kind::Machine, message).hint("--restore-stale, or `footplate mode restore`")
-            );
-        }
-        let guard = match common.state_folder(&device.root).filter(|_| found.is_something()) {
-            Some(folder) => Some(Guard::take(&folder)?),
-            None => None,
-        };
-        let presets = Presets::read(&device, &mut Vec::new());
-        let no_power = no_power(&device);
-        let mut notes: Vec<String> = found
-            .missing
-            .iter()
-            .map(|knob| format!("{} cannot be chosen: {}", knob.what, knob.cause))
-            .collect();
-        if let Some(reason) = &no_power {
-            notes
-                .push(format!("power cannot be measured ({reason}): only time can be made small or limited"));
-        }
-        if !found.is_something() {
-            notes.push("nothing can be chosen here: the present setting is measured as it is".to_owned());
-        }
-        let meter = Arc::new(Meter::start(&device, INTERVAL_NS, clock.clone())?);
-        let control = Control::new(device.clone(), &presets, Hold::default(), guard);
-        Ok(Self {
-            name: format!("{} ({})", device.facts.id, device.facts.name),
-            notes,
-            simulated: false,
-            space: found.space.modes().iter().map(|m| Setting::of(*m)).collect(),
-            control: Controls::Board(Box::new(control)),
-            meter: Box::new(SharedMeter(meter.clone())),
-            shared_meter: Some(meter),
-            clock: Box::new(Shared(clock)),
-            device: Some((device, presets)),
-            truth: Vec::new(),
-        })
+        common.look_for_stale(&device)?;
+        let folder = common.state_folder(&device.root);
+        Ok(footplate_device::Machine::here(device, folder.as_deref(), clock)?.into())
     }
 
     /// Adds the loader's workers to what can be chosen: every mode with every number of them.
@@ -239,7 +129,7 @@ impl Machine {
         if !needs_power {
             return Ok(());
         }
-        match no_power(&Device::discover(Root::system())) {
+        match Device::discover(Root::system()).no_power() {
             Some(reason) => Err(super::failure(&TuneError::NoPower { reason }, &GoalArguments::default())),
             None => Ok(()),
         }
@@ -253,49 +143,45 @@ impl Machine {
 
     /// The ports, with a job.
     pub(crate) fn ports<'a>(&'a mut self, workload: &'a mut dyn Workload) -> Ports<'a> {
-        Ports {
-            control: self.control.port(),
-            meter: self.meter.as_mut(),
-            workload,
-            clock: self.clock.as_ref(),
-        }
+        let ports = self.inner.ports();
+        Ports { control: ports.control, meter: ports.meter, workload, clock: ports.clock }
     }
 
     /// The ports without a job.
     pub(crate) fn parts(&mut self) -> (&mut dyn PowerControl, &mut dyn PowerMeter, &dyn Clock) {
-        (self.control.port(), self.meter.as_mut(), self.clock.as_ref())
+        let ports = self.inner.ports();
+        (ports.control, ports.meter, ports.clock)
     }
 
     /// The meter, where others may read it too.
     pub(crate) fn shared_meter(&self) -> Option<Arc<Meter>> {
-        self.shared_meter.clone()
+        self.inner.shared_meter()
     }
 
     /// The controls.
     pub(crate) fn control(&mut self) -> &mut dyn PowerControl {
-        self.control.port()
+        self.inner.control()
     }
 
     /// The meter.
     pub(crate) fn meter(&mut self) -> &mut dyn PowerMeter {
-        self.meter.as_mut()
+        self.inner.meter()
     }
 
     /// The vendor's named modes.
     pub(crate) fn presets(&self) -> &[Preset] {
-        self.control.port_ref().presets()
+        self.inner.presets()
     }
 
     /// What time is priced at by Zeus' objective: the largest power limit; 0 where there is none, and the power of
     /// the largest mode is taken when it is measured.
     pub(crate) fn largest_power_w(&self) -> f64 {
-        let limit = self.space.iter().filter_map(|s| s.mode.gpu_power_limit_mw).max();
-        limit.map_or(0.0, |mw| mw as f64 / 1e3)
+        self.inner.largest_limit_w()
     }
 
     /// Puts back what was set before.
     pub(crate) fn restore(&mut self) -> Result<(), Failure> {
-        self.control.port().restore().map_err(|e| {
+        self.inner.restore().map_err(|e| {
             Failure::new(Kind::Machine, format!("the mode that was set before is not back: {e}"))
                 .hint("`footplate mode restore` tries again")
         })
@@ -303,27 +189,23 @@ impl Machine {
 
     /// Sets the choice for good.
     pub(crate) fn keep(&mut self, setting: &Setting) -> Result<(), Failure> {
-        let applied = self.control.port().apply(&setting.mode).and_then(|_| self.control.keep());
-        applied.map_err(|e| Failure::new(Kind::Machine, format!("the choice cannot be set: {e}")))
+        let kept = self.inner.keep(&setting.mode);
+        kept.map_err(|e| Failure::new(Kind::Machine, format!("the choice cannot be set: {e}")))
     }
 
     /// The board, where it is one.
     pub(crate) fn board(&self) -> Option<&Device> {
-        self.device.as_ref().map(|(device, _)| device)
+        self.inner.device()
     }
 
     /// A block of nvpmodel's configuration.
     pub(crate) fn nvpmodel(&self, name: &str, mode: &PowerMode) -> Result<String, Failure> {
-        let Some((device, presets)) = &self.device else {
-            return Err(Failure::new(Kind::Usage, "a table has no nvpmodel configuration"));
-        };
-        preset::export(device, presets, name, mode).map_err(|e| Failure::new(Kind::Usage, e.to_string()))
+        self.inner.nvpmodel(name, mode).map_err(|e| Failure::new(Kind::Usage, e.to_string()))
     }
 
     /// The least score that any mode of a table truly has.
     pub(crate) fn true_best(&self, score: impl Fn(f64, Option<f64>) -> Option<f64>) -> Option<f64> {
-        let scores = self.truth.iter().filter_map(|(time_s, power_w)| score(*time_s, *power_w));
-        scores.min_by(f64::total_cmp)
+        self.inner.true_best(|cost| score(cost.time_s, cost.power_w))
     }
 }
 
@@ -340,31 +222,6 @@ fn few_workers(choices: &[usize]) -> Vec<u64> {
         *last = most.max(*last);
     }
     few
-}
-
-/// Why the machine's power cannot be measured; `None`: it can.
-fn no_power(device: &Device) -> Option<String> {
-    if device.total.is_some() {
-        return None;
-    }
-    let about = device.problems.iter().find(|p| p.what.contains("total") || p.what.contains("rail"));
-    Some(match about {
-        Some(problem) => problem.cause.clone(),
-        None => "this machine has no power sensor that footplate can read".to_owned(),
-    })
-}
-
-/// A clock that others hold too.
-struct Shared(Arc<dyn Clock + Send + Sync>);
-
-impl Clock for Shared {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns()
-    }
-
-    fn wait_ns(&self, duration_ns: u64) {
-        self.0.wait_ns(duration_ns);
-    }
 }
 
 fn simulated(name: &str, seed: u64) -> Result<SimBoard, Failure> {

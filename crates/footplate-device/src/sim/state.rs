@@ -6,9 +6,9 @@ use std::io;
 use crate::board::{BoardFacts, Module, Odd, Release};
 
 use super::kernel::{KernelState, errno, fault};
-use super::layout::Live;
-use super::params::{self, Parts, Physics};
-use super::physics::{self, Activity, Clocks, Peak, StepCost, Work};
+use super::layout::LiveNode;
+use super::params::{self, Physics, PowerParts};
+use super::physics::{self, Activity, Clocks, PeakRates, StepCost, Work};
 use super::sensor::{self, RailFile};
 use super::{Fault, SimOptions};
 
@@ -30,12 +30,12 @@ const BUSY: f64 = 0.02;
 struct Stretch {
     start_ns: u64,
     end_ns: u64,
-    parts: Parts,
+    parts: PowerParts,
 }
 
 /// A simulated board.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct BoardState {
     release: &'static Release,
     module: &'static Module,
     physics: Physics,
@@ -53,7 +53,7 @@ pub(super) struct Machine {
     pub(super) faults: Vec<Fault>,
 }
 
-impl Machine {
+impl BoardState {
     pub(super) fn new(
         facts: &'static BoardFacts,
         release: &'static Release,
@@ -61,7 +61,7 @@ impl Machine {
         options: SimOptions,
     ) -> Self {
         let module = &facts.modules[release.module];
-        let mut machine = Self {
+        let mut state = Self {
             release,
             module,
             physics,
@@ -78,9 +78,9 @@ impl Machine {
             noise: Noise { state: options.seed },
             faults: Vec::new(),
         };
-        let (idle_c, _) = physics::steady(&machine.clocks(), &Activity::default(), options.air_c, &physics);
-        machine.temperature_c = if options.heat { idle_c } else { FIXED_C };
-        machine
+        let (idle_c, _) = physics::steady(&state.clocks(), &Activity::default(), options.air_c, &physics);
+        state.temperature_c = if options.heat { idle_c } else { FIXED_C };
+        state
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -114,9 +114,9 @@ impl Machine {
     }
 
     /// What the hardware can do at its highest clocks.
-    pub(super) fn peak(&self) -> Peak {
+    pub(super) fn peak(&self) -> PeakRates {
         let last = |table: &[u64]| table.last().copied().unwrap_or(1);
-        Peak {
+        PeakRates {
             flops: self.module.fp32_flops(last(self.release.gpu_hz)),
             bandwidth: self.module.bandwidth(last(self.release.emc_hz)),
         }
@@ -200,7 +200,7 @@ impl Machine {
     }
 
     /// Mean power of a share of the parts over a stretch of the past.
-    fn mean_w(&self, share: &Parts, from_ns: u64, to_ns: u64) -> f64 {
+    fn mean_w(&self, share: &PowerParts, from_ns: u64, to_ns: u64) -> f64 {
         let (mut energy, mut covered) = (0.0, 0.0);
         for stretch in self.past.iter().rev() {
             if stretch.end_ns <= from_ns {
@@ -221,15 +221,15 @@ impl Machine {
     }
 
     /// The content of a live node, without its newline.
-    pub(super) fn read(&self, path: &str, live: Live) -> io::Result<String> {
+    pub(super) fn read(&self, path: &str, live: LiveNode) -> io::Result<String> {
         match live {
-            Live::Knob(knob) => self.kernel.read(knob),
-            Live::Rail(chip, channel, file) => self.read_rail(path, chip, channel, file),
-            Live::Zone(index) => self.read_zone(index),
-            Live::Cooling(index) => Ok(self.cooling_state(self.release.cooling[index]).to_string()),
+            LiveNode::KernelFile(file) => self.kernel.read(file),
+            LiveNode::Rail(chip, channel, file) => self.read_rail(path, chip, channel, file),
+            LiveNode::Zone(index) => self.read_zone(index),
+            LiveNode::Cooling(index) => Ok(self.cooling_state(self.release.cooling[index]).to_string()),
             // The second is the one for average current.
-            Live::OverCurrent(k) => Ok(if k == 2 { self.over_current as u64 } else { 0 }.to_string()),
-            Live::Stat => Ok(self.stat()),
+            LiveNode::OverCurrent(k) => Ok(if k == 2 { self.over_current as u64 } else { 0 }.to_string()),
+            LiveNode::Stat => Ok(self.stat()),
         }
     }
 
@@ -252,7 +252,7 @@ impl Machine {
 
     /// Mean power of the whole board over the past stretch, exactly.
     pub(super) fn mean_total_w(&self, from_ns: u64, to_ns: u64) -> f64 {
-        self.mean_w(&Parts { cpu: 1.0, gpu: 1.0, soc: 1.0, memory: 1.0, base: 1.0 }, from_ns, to_ns)
+        self.mean_w(&PowerParts { cpu: 1.0, gpu: 1.0, soc: 1.0, memory: 1.0, base: 1.0 }, from_ns, to_ns)
     }
 
     fn jump(&self, path: &str) -> f64 {
@@ -328,7 +328,7 @@ impl Machine {
     }
 
     /// Writes a live node.
-    pub(super) fn write(&mut self, path: &str, live: Live, value: &str) -> io::Result<()> {
+    pub(super) fn write(&mut self, path: &str, live: LiveNode, value: &str) -> io::Result<()> {
         for fault in &self.faults {
             match fault {
                 Fault::WriteDenied { path: at } if at == path => return Err(self::fault(errno::EACCES)),
@@ -337,14 +337,14 @@ impl Machine {
             }
         }
         match live {
-            Live::Knob(knob) => self.kernel.write(knob, value),
+            LiveNode::KernelFile(file) => self.kernel.write(file, value),
             _ => Err(fault(errno::EACCES)),
         }
     }
 
     /// Puts a fault in its place.
-    pub(super) fn inject(&mut self, mut fault: Fault, live: Option<Live>) {
-        if let (Fault::SensorStalls { since_ns, watts, .. }, Some(Live::Rail(chip, channel, _))) =
+    pub(super) fn inject(&mut self, mut fault: Fault, live: Option<LiveNode>) {
+        if let (Fault::SensorStalls { since_ns, watts, .. }, Some(LiveNode::Rail(chip, channel, _))) =
             (&mut fault, live)
         {
             *since_ns = self.now_ns;
@@ -365,8 +365,8 @@ impl Machine {
     }
 }
 
-fn scaled(parts: Parts, factor: f64) -> Parts {
-    Parts {
+fn scaled(parts: PowerParts, factor: f64) -> PowerParts {
+    PowerParts {
         cpu: parts.cpu * factor,
         gpu: parts.gpu * factor,
         soc: parts.soc * factor,
