@@ -15,8 +15,8 @@ use footplate_device::sim::{
 };
 use footplate_device::{Device, DeviceError, Root, settable};
 use footplate_tune::Setting;
+use footplate_tune::drive::Ports;
 use footplate_tune::evaluate::Truth;
-use footplate_tune::profiler::Ports;
 use footplate_tune::tuner::TuneError;
 
 use super::arguments::{BoardArguments, GoalArguments, TuneArguments};
@@ -274,11 +274,6 @@ impl Machine {
     /// The controls.
     pub(crate) fn control(&mut self) -> &mut dyn PowerControl {
         self.control.port()
-    }
-
-    /// The meter.
-    pub(crate) fn meter(&mut self) -> &mut dyn PowerMeter {
-        self.meter.as_mut()
     }
 
     /// The vendor's named modes.
