@@ -129,6 +129,9 @@ pub enum WorkError {
     Failed(String),
 }
 
+/// Steps that [`Workload::train`] makes in one call at most, where a job has no way of its own: a bound of memory.
+const TRAIN_STEPS_MAX: u32 = 100_000;
+
 /// A job whose steps can be made a few at a time. Steps made while profiling are real ones.
 pub trait Workload {
     /// What it is, as records are filed under: network, batch, data and device.
@@ -136,6 +139,11 @@ pub trait Workload {
     /// Makes steps, each to its end on the device, until there are `steps_min` of them and `time_min_ns` has
     /// passed, and at most `steps_max`.
     fn run(&mut self, steps_min: u32, time_min_ns: u64, steps_max: u32) -> Result<Vec<WorkStep>, WorkError>;
+    /// Trains on as the job does by itself, without waiting for each step's end on the device, until at least
+    /// `steps_min` steps are made and `time_min_ns` has passed.
+    fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError> {
+        self.run(steps_min, time_min_ns, TRAIN_STEPS_MAX)
+    }
     /// Steps that remain, if the job knows its end.
     fn steps_left(&self) -> Option<u64>;
     /// Steps in one epoch.

@@ -332,7 +332,7 @@ pub struct ProfiledRecord {
     /// Standard error of that mean.
     pub step_error_s: f64,
     /// Share of the time that steps waited for data, 0 to 1.
-    pub stall_share: f64,
+    pub stall_share: Option<f64>,
     /// The board's mean power meanwhile.
     pub power_w: Reading<Watts>,
     /// Evidence that the machine lowered its clocks by itself.

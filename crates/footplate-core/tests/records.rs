@@ -127,7 +127,7 @@ fn machine() -> Vec<Record> {
             steps: 12,
             step_s: 0.25,
             step_error_s: 0.125,
-            stall_share: 0.5,
+            stall_share: Some(0.5),
             power_w: Reading::Absent,
             throttled: Vec::new(),
             simulated: true,

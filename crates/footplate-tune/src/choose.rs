@@ -29,6 +29,15 @@ impl Candidate {
         };
         Self { setting: measurement.setting, prediction, measured: true }
     }
+
+    /// The setting and its figures in a few words.
+    pub fn brief(&self) -> String {
+        let Prediction { time_s, power_w, .. } = &self.prediction;
+        let kind = if self.measured { "measured" } else { "estimate" };
+        let time = time_s.map_or("-".to_owned(), |e| duration_text(e.value));
+        let power = power_w.map_or("-".to_owned(), |e| format!("{:.2} W", e.value));
+        format!("{}: {time} a step, {power} ({kind})", self.setting)
+    }
 }
 
 /// The setting that serves a goal best.
@@ -136,6 +145,19 @@ pub(crate) fn quantile(probability: f64) -> f64 {
         if crate::normal::cdf(middle) < probability { low = middle } else { high = middle }
     }
     high
+}
+
+/// Seconds in a handy unit.
+pub fn duration_text(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{:.2} ms", 1e3 * seconds)
+    } else if seconds < 120.0 {
+        format!("{seconds:.2} s")
+    } else if seconds < 7200.0 {
+        format!("{:.1} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
 }
 
 /// What an objective is counted in.

@@ -102,6 +102,21 @@ pub enum Action {
     Tell(Verdict),
 }
 
+/// Bounds of one look at a running job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookOptions {
+    /// A look has at least so many steps,
+    pub steps_min: u32,
+    /// and takes at least so long, in nanoseconds.
+    pub time_min_ns: u64,
+}
+
+impl Default for LookOptions {
+    fn default() -> Self {
+        Self { steps_min: 6, time_min_ns: 10_000_000_000 }
+    }
+}
+
 /// New plans in one run at most: each costs the time of a few measurements, and a machine that is never as
 /// predicted must not be planned for for ever.
 pub const REPLANS_MAX: u32 = 3;
@@ -144,11 +159,11 @@ impl Replanner {
         if std::mem::replace(&mut self.told, true) { Action::CarryOn } else { Action::Tell(verdict) }
     }
 
-    /// A new plan was made: this is expected from now on.
-    pub fn replanned(&mut self, expected: Prediction) {
-        self.watch = Watch { expected, ..self.watch };
-        self.replans += 1;
-        (self.last, self.agreeing) = (Verdict::AsPredicted, 0);
+    /// The same after a new plan was made: this is expected from now on.
+    #[must_use]
+    pub fn replanned(self, expected: Prediction) -> Self {
+        let watch = Watch { expected, ..self.watch };
+        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: self.replans + 1, told: self.told }
     }
 
     /// New plans so far.
@@ -171,7 +186,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
                 let doubt = DOUBT * factor.ln().abs() * record.step_s;
                 record.step_error_s = (record.step_error_s * factor).hypot(doubt);
                 // Whether it waits for data more or less than before is not known.
-                record.stall_share = f64::NAN;
+                record.stall_share = None;
             }
             Verdict::Power(factor) => {
                 if let Reading::Value(power) = &mut record.power {
@@ -229,7 +244,7 @@ mod tests {
                 Action::CarryOn => {}
                 Action::Replan(_) => {
                     plans += 1;
-                    replanner.replanned(expected());
+                    replanner = replanner.replanned(expected());
                 }
                 Action::Tell(_) => tells += 1,
             }
@@ -245,7 +260,7 @@ mod tests {
             let mut replanner = Replanner::new(expected(), None);
             for (step_s, power_w, throttled) in looks {
                 if let Action::Replan(_) = replanner.look(step_s, Some(power_w), throttled) {
-                    replanner.replanned(expected());
+                    replanner = replanner.replanned(expected());
                 }
             }
             prop_assert!(replanner.replans() <= REPLANS_MAX);

@@ -5,6 +5,7 @@
 
 pub mod choose;
 pub mod drift;
+pub mod drive;
 pub mod evaluate;
 pub mod goal;
 mod normal;
@@ -16,5 +17,6 @@ pub mod records;
 pub mod rng;
 pub mod setting;
 pub mod tuner;
+pub mod window;
 
 pub use setting::{Knob, Knobs, Setting};

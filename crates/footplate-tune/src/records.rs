@@ -146,7 +146,7 @@ mod tests {
             steps: 12,
             step_s: 0.25,
             step_error_s: 0.001,
-            stall_share: 0.5,
+            stall_share: Some(0.5),
             items: 16.0,
             power: Reading::Value(MeanPower { mean_w: 9.5, error_w: 0.125, coverage: 1.0 }),
             temperature_c: Reading::Absent,

@@ -191,7 +191,7 @@ fn changes(log: &mut Log, now_s: f64, phase: usize, per_s: f64) {
             steps: 180,
             step_s: step_s(*before, per_s),
             step_error_s: 0.0004,
-            stall_share: 0.17,
+            stall_share: Some(0.17),
             power_w: Reading::Value(Watts(watts(*before))),
             throttled: Vec::new(),
             simulated: true,

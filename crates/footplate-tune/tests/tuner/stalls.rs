@@ -8,11 +8,12 @@ use footplate_core::ports::{
 };
 use footplate_core::power_mode::{KnobTables, ModeSpace, Preset};
 use footplate_core::{Hertz, PowerMode, Reading};
+use footplate_tune::drive::{Observer, Ports, drive_to_choice};
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::predict::{Measurement, Prediction, Predictor};
-use footplate_tune::profiler::{Ports, ProfileRecord};
+use footplate_tune::profiler::ProfileRecord;
 use footplate_tune::rng::Rng;
-use footplate_tune::tuner::{Observer, Purpose, TuneOptions, Tuner};
+use footplate_tune::tuner::{NotKept, Purpose, TuneOptions, Tuner};
 use footplate_tune::{Knobs, Setting};
 
 use crate::common::{SimClock, noisy, steady, steps};
@@ -192,7 +193,7 @@ impl Workload for Port {
 struct Notes(Vec<ProfileRecord>);
 
 impl Observer for Notes {
-    fn profiled(&mut self, record: &ProfileRecord, _purpose: Purpose) -> Result<(), String> {
+    fn profiled(&mut self, record: &ProfileRecord, _purpose: Purpose) -> Result<(), NotKept> {
         self.0.push(record.clone());
         Ok(())
     }
@@ -202,11 +203,11 @@ impl Observer for Notes {
 
 fn tuned(port: &Port, space: Vec<Setting>, limits: Limits) -> Setting {
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports =
+    let mut ports =
         Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
     let goal = Goal { objective: Objective::Time, limits, confidence: 0.9 };
-    let mut notes = Notes::default();
-    let tuned = Tuner::new(ports, space, goal, TuneOptions::default(), &mut notes).run();
+    let mut tuner = Tuner::new(space, goal, TuneOptions::default());
+    let tuned = drive_to_choice(&mut tuner, &mut ports, &mut Notes::default());
     tuned.expect("no tune").chosen().expect("no choice")
 }
 

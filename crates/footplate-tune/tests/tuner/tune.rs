@@ -9,13 +9,14 @@ use footplate_core::ports::{
 use footplate_core::power_mode::{KnobTables, ModeSpace, Preset};
 use footplate_core::{Celsius, Hertz, PowerMode, Reading};
 use footplate_tune::Setting;
-use footplate_tune::drift::{Verdict, Watch, still_known};
+use footplate_tune::drift::{Verdict, Watch};
+use footplate_tune::drive::{Observer, Ports, drive_to_choice};
 use footplate_tune::evaluate::{Options, Sampling, Target, Truth, evaluate};
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::{Next, Search, SearchOptions};
 use footplate_tune::predict::{Measurement, Predictor};
-use footplate_tune::profiler::{Ports, ProfileRecord};
-use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
+use footplate_tune::profiler::ProfileRecord;
+use footplate_tune::tuner::{NotKept, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
 
 use crate::common::{self, SimClock, steady, steps};
 use proptest::prelude::*;
@@ -83,9 +84,13 @@ struct Machine {
     mode: Cell<PowerMode>,
     clock: SimClock,
     steps_left: Cell<u64>,
-    fault: Fault,
+    fault: Cell<Fault>,
     /// What the machine has come to draw, by what it drew at first.
     drift: Cell<f64>,
+    /// The same while it trains without being measured.
+    alarm: Cell<f64>,
+    /// Whether the last steps were made in training.
+    trains: Cell<bool>,
 }
 
 #[derive(Clone)]
@@ -100,8 +105,10 @@ impl Port {
             mode,
             clock: SimClock::default(),
             steps_left: Cell::new(steps),
-            fault,
+            fault: Cell::new(fault),
             drift: Cell::new(1.0),
+            alarm: Cell::new(1.0),
+            trains: Cell::new(false),
         }))
     }
 }
@@ -123,7 +130,7 @@ impl PowerControl for Port {
         let refuse =
             |recovery, permission| Err(ControlError { recovery, permission, message: "refused".into() });
         let mut got = *mode;
-        match self.0.fault {
+        match self.0.fault.get() {
             Fault::Refuses(refused) if refused == *mode => return refuse(Recovery::NextMode, false),
             Fault::NoPermission => return refuse(Recovery::Fatal, true),
             Fault::StuckAbove(most) => got.gpu_hz = got.gpu_hz.map(|hz| hz.min(most)),
@@ -140,12 +147,13 @@ impl PowerControl for Port {
 
 impl PowerMeter for Port {
     fn window(&mut self, from_ns: u64, to_ns: u64) -> WindowReading {
-        let watts = truth(&self.0.mode.get()).1 * self.0.drift.get();
-        let total = match self.0.fault {
+        let alarm = if self.0.trains.get() { self.0.alarm.get() } else { 1.0 };
+        let watts = truth(&self.0.mode.get()).1 * self.0.drift.get() * alarm;
+        let total = match self.0.fault.get() {
             Fault::NoSensor => Reading::Absent,
             _ => Reading::Value(steady(watts, from_ns, to_ns)),
         };
-        let hot = matches!(self.0.fault, Fault::ThrottlesAbove(most) if watts > most);
+        let hot = matches!(self.0.fault.get(), Fault::ThrottlesAbove(most) if watts > most);
         WindowReading {
             total,
             rails: Vec::new(),
@@ -166,12 +174,19 @@ impl Workload for Port {
     }
 
     fn run(&mut self, steps_min: u32, time_min_ns: u64, steps_max: u32) -> Result<Vec<WorkStep>, WorkError> {
+        self.0.trains.set(false);
         let (time, _) = truth(&self.0.mode.get());
         let left = self.0.steps_left.get();
         let most = steps_max.min(u32::try_from(left).unwrap_or(u32::MAX));
         let steps = steps(&self.0.clock, (time, 0.0), (steps_min, time_min_ns, most));
         self.0.steps_left.set(left - steps.len() as u64);
         if steps.is_empty() { Err(WorkError::Finished) } else { Ok(steps) }
+    }
+
+    fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError> {
+        let steps = self.run(steps_min, time_min_ns, 100_000);
+        self.0.trains.set(true);
+        steps
     }
 
     fn steps_left(&self) -> Option<u64> {
@@ -197,7 +212,7 @@ struct Notes {
 }
 
 impl Observer for Notes {
-    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), String> {
+    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), NotKept> {
         self.records.push((record.clone(), purpose));
         Ok(())
     }
@@ -211,13 +226,18 @@ impl Observer for Notes {
     }
 }
 
-fn tune(port: &Port, goal: Goal, notes: &mut Notes, earlier: &[ProfileRecord]) -> Result<Tuned, TuneError> {
+/// Drives a tuner on the formula's ports to its next choice.
+fn drive_on(tuner: &mut Tuner, port: &Port, notes: &mut Notes) -> Result<Tuned, TuneError> {
     let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports =
-        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
-    let mut tuner = Tuner::new(ports, settings(), goal, TuneOptions::default(), notes);
+    let clock = &port.0.clock;
+    let mut ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock };
+    drive_to_choice(tuner, &mut ports, notes)
+}
+
+fn tune(port: &Port, goal: Goal, notes: &mut Notes, earlier: &[ProfileRecord]) -> Result<Tuned, TuneError> {
+    let mut tuner = Tuner::new(settings(), goal, TuneOptions::default());
     earlier.iter().for_each(|record| tuner.resume(record.clone(), true));
-    tuner.run()
+    drive_on(&mut tuner, port, notes)
 }
 
 fn chosen(tuned: &Tuned) -> PowerMode {
@@ -334,66 +354,43 @@ fn a_watch_asks_for_a_new_plan_only_when_it_should() {
     assert_eq!(watch.look(time, None, false), Verdict::AsPredicted);
 }
 
-/// A new plan for a running job, in the chosen mode of a tune under 9 W.
+/// The choice of a tune under 9 W and, after `change` has come over the machine, that of the new plan.
 #[expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-fn replan(
-    port: &Port,
-    notes: &mut Notes,
-    verdict: Verdict,
-    throttled: Option<Option<f64>>,
-) -> (PowerMode, Tuned) {
-    let mut before = Notes::default();
-    let present = chosen(&tune(port, under(9.0), &mut before, &[]).unwrap());
-    if let Verdict::Power(factor) = verdict {
-        port.0.drift.set(factor);
-    }
-    let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports =
-        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
-    let search = SearchOptions { profiles: 3, ..SearchOptions::default() };
-    let options = TuneOptions { search, ..TuneOptions::default() };
-    let mut tuner = Tuner::new(ports, settings(), under(9.0), options, notes);
-    let records: Vec<ProfileRecord> = before.records.iter().map(|r| r.0.clone()).collect();
-    still_known(&records, &verdict).into_iter().for_each(|record| tuner.resume(record, false));
-    (present, tuner.replan(&Setting::of(present), throttled).unwrap())
+fn replan(port: &Port, notes: &mut Notes, change: impl Fn()) -> (PowerMode, Tuned) {
+    let mut tuner = Tuner::new(settings(), under(9.0), TuneOptions::default());
+    let present = chosen(&drive_on(&mut tuner, port, &mut Notes::default()).unwrap());
+    change();
+    (present, drive_on(&mut tuner, port, notes).unwrap())
 }
 
 #[test]
 fn a_new_plan_follows_a_power_that_has_risen_and_is_short() {
     let port = Port::new(Fault::Nothing, u64::MAX);
     let mut notes = Notes::default();
-    let (present, tuned) = replan(&port, &mut notes, Verdict::Power(1.25), None);
+    let (present, tuned) = replan(&port, &mut notes, || port.0.drift.set(1.25));
     assert!(1.25 * truth(&present).1 > 9.0, "nothing was to be planned anew");
     let (time, power) = truth(&chosen(&tuned));
     assert!(1.25 * power <= 9.0, "{} W", 1.25 * power);
     // Three measurements, and records that may be believed by half: 8.4 % above the best was seen.
     assert!(time <= 1.10 * best_time(9.0 / 1.25), "{time} s, best {}", best_time(9.0 / 1.25));
     assert!(notes.records.len() <= 3 + 1 + 8, "{} measurements", notes.records.len());
+    assert!(notes.warnings[0].contains("planning anew"), "{:?}", notes.warnings);
 }
 
 #[test]
 fn a_new_plan_without_cause_keeps_the_mode() {
     let port = Port::new(Fault::Nothing, u64::MAX);
-    let (present, tuned) = replan(&port, &mut Notes::default(), Verdict::Power(1.0), None);
+    // The looks show what a measurement does not.
+    let (present, tuned) = replan(&port, &mut Notes::default(), || port.0.alarm.set(1.1));
     assert!(truth(&chosen(&tuned)).0 >= 0.98 * truth(&present).0 || chosen(&tuned) == present);
 }
 
 #[test]
 fn a_mode_that_throttles_is_left_for_one_that_draws_less() {
-    let port = Port::new(Fault::ThrottlesAbove(7.5), u64::MAX);
-    let mut before = Notes::default();
-    let goal = under(9.0);
-    let present = chosen(&tune(&Port::new(Fault::Nothing, u64::MAX), goal, &mut before, &[]).unwrap());
-    let power = truth(&present).1;
-    assert!(power > 7.5);
-    let (mut control, mut meter, mut workload) = (port.clone(), port.clone(), port.clone());
-    let ports =
-        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
-    let mut notes = Notes::default();
-    let mut tuner = Tuner::new(ports, settings(), goal, TuneOptions::default(), &mut notes);
-    let records: Vec<ProfileRecord> = before.records.iter().map(|r| r.0.clone()).collect();
-    still_known(&records, &Verdict::Throttled).into_iter().for_each(|record| tuner.resume(record, false));
-    let tuned = tuner.replan(&Setting::of(present), Some(Some(power))).unwrap();
+    let port = Port::new(Fault::Nothing, u64::MAX);
+    let (present, tuned) =
+        replan(&port, &mut Notes::default(), || port.0.fault.set(Fault::ThrottlesAbove(7.5)));
+    assert!(truth(&present).1 > 7.5);
     assert_ne!(chosen(&tuned), present);
     assert!(truth(&chosen(&tuned)).1 <= 7.5, "{} W", truth(&chosen(&tuned)).1);
 }
@@ -419,10 +416,11 @@ fn a_choice_that_a_second_look_takes_away_is_told() {
     }
     let port = Port::new(Fault::Nothing, u64::MAX);
     let (mut control, mut meter, mut workload) = (port.clone(), Rising(port.clone()), port.clone());
-    let ports =
-        Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock: &port.0.clock };
+    let clock = &port.0.clock;
+    let mut ports = Ports { control: &mut control, meter: &mut meter, workload: &mut workload, clock };
     let mut notes = Notes::default();
-    let tuned = Tuner::new(ports, settings(), under(9.0), TuneOptions::default(), &mut notes).run().unwrap();
+    let mut tuner = Tuner::new(settings(), under(9.0), TuneOptions::default());
+    let tuned = drive_to_choice(&mut tuner, &mut ports, &mut notes).unwrap();
     assert!(notes.warnings.iter().any(|w| w.contains("no longer the choice")), "{:?}", notes.warnings);
     assert!(chosen(&tuned) != notes.records[0].0.setting.mode);
 }

@@ -89,7 +89,7 @@ fn full() -> RunLog {
             steps: 40,
             step_s: 0.1,
             step_error_s: 0.002,
-            stall_share: 0.02,
+            stall_share: Some(0.02),
             power_w: Reading::Value(Watts(18.5)),
             throttled: Vec::new(),
             simulated: true,

@@ -263,7 +263,7 @@ fn profiled(view: &RunView) -> String {
             Cell::number(&workers),
             Cell::number(&p.steps.to_string()),
             Cell::number(&format!("{} ± {}", seconds(p.step_s), seconds(p.step_error_s))),
-            Cell::number(&percent(Some(p.stall_share))),
+            Cell::number(&percent(p.stall_share)),
             Cell::number(&reading(&p.power_w, |w| format!("{} W", number(w.0)))),
             Cell::text(&doubts),
         ]

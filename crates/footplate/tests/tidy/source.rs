@@ -4,17 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// A file's text from the repository's root.
-pub fn text_of(path: &str) -> String {
+pub(crate) fn text_of(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// All Rust files below `folder`, with their path from the repository's root and their text.
-pub fn sources(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
     let mut folders = vec![root.join(folder)];
@@ -35,13 +35,16 @@ pub fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Whether a file holds tests or examples only.
-pub fn is_test_file(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/testing.rs") || name.contains("/examples/")
+pub(crate) fn is_test_file(name: &str) -> bool {
+    name.contains("/tests/")
+        || name.ends_with("/tests.rs")
+        || name.ends_with("/testing.rs")
+        || name.contains("/examples/")
 }
 
 /// The code of a file as the product has it: comments and what `#[cfg(test)]` marks are blanked, wherever they stand,
 /// and so are the insides of texts if `texts` is false. Lines keep their numbers.
-pub fn product(text: &str, texts: bool) -> String {
+pub(crate) fn product(text: &str, texts: bool) -> String {
     let code = blanked(text, false);
     let shown = blanked(text, texts);
     let mut kept: Vec<char> = shown.chars().collect();

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use footplate_core::record::{ProfilePurpose, ProfiledRecord, Record, WarningRecord};
 use footplate_core::{Reading, Watts};
 use footplate_train::records::{RecordSink, RunClock};
+use footplate_tune::drive::Observer;
 use footplate_tune::predict::Source;
 use footplate_tune::profiler::ProfileRecord;
 use footplate_tune::records::{KeptProfile, sources};
-use footplate_tune::tuner::{Observer, Purpose};
+use footplate_tune::tuner::{NotKept, Purpose};
 use footplate_tune::{Knobs, Setting};
 
 use super::machine::Machine;
@@ -101,15 +102,16 @@ impl Keeper {
 }
 
 impl Observer for Keeper {
-    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), String> {
+    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), NotKept> {
         if let Some(store) = &mut self.store {
-            store.append(&KeptProfile {
+            let kept = KeptProfile {
                 machine: self.machine.clone(),
                 workload: self.workload.clone(),
                 goal: self.goal.clone(),
                 verifies: purpose == Purpose::Verify,
                 profile: record.clone(),
-            })?;
+            };
+            store.append(&kept).map_err(|reason| NotKept { reason })?;
         }
         self.records.push((record.clone(), purpose));
         match &self.log {

@@ -1,25 +1,40 @@
 //! What a tune came to, as the run log keeps it, and what a resumed run takes from there.
 
+use footplate_core::power_mode::Preset;
 use footplate_core::record::{Estimated, TunePoint, TuneRecord};
 use footplate_tune::goal::Goal;
 use footplate_tune::predict::{Estimate, Prediction, Z90};
-use footplate_tune::tuner::{Outcome, Tuned, would_do_text};
+use footplate_tune::tuner::{Outcome, Tuned};
 use footplate_tune::{Knobs, Setting};
 
 use super::machine::Machine;
 use super::report;
 
+/// What the record of a tune says of its machine.
+pub(crate) struct About {
+    presets: Vec<Preset>,
+    space: Vec<Setting>,
+    simulated: bool,
+}
+
+impl About {
+    pub(crate) fn of(machine: &Machine) -> Self {
+        let (presets, space) = (machine.presets().to_vec(), machine.space.clone());
+        Self { presets, space, simulated: machine.simulated }
+    }
+}
+
 /// The record of a tune. `message`: what the user should know of it.
 pub(crate) fn record(
-    machine: &Machine,
+    about: &About,
     goal: &Goal,
     tuned: &Tuned,
     message: Option<String>,
     t_ns: u64,
 ) -> TuneRecord {
     let candidates = &tuned.outlook.candidates;
-    let presets = machine.presets();
-    let knobs = Knobs::of(&machine.space);
+    let presets = &about.presets;
+    let knobs = Knobs::of(&about.space);
     let reach = |i: usize| knobs.position(&knobs.point(&candidates[i].setting)).iter().sum::<f64>();
     let largest = (0..candidates.len()).max_by(|a, b| reach(*a).total_cmp(&reach(*b)));
     let (chosen, verified, probability) = match &tuned.outcome {
@@ -65,28 +80,14 @@ pub(crate) fn record(
         choice: chosen.and_then(|i| shown.iter().position(|s| *s == i)),
         verified,
         probability,
-        message: message.or_else(|| refusal_text(tuned)),
-        simulated: machine.simulated,
+        message: message.or_else(|| tuned.refusal_text()),
+        simulated: about.simulated,
     }
 }
 
 fn estimated(estimate: Estimate) -> Estimated {
     let (low90, high90) = estimate.interval90();
     Estimated { value: estimate.value, low90, high90 }
-}
-
-/// Why nothing was chosen, with the closest setting and a budget that would do; `None` after a choice.
-pub(crate) fn refusal_text(tuned: &Tuned) -> Option<String> {
-    let Outcome::Infeasible(refusal) = &tuned.outcome else { return None };
-    let mut text = "no mode holds the limits".to_owned();
-    if let Some(index) = refusal.closest {
-        text += &format!("; the closest is {}", report::brief(&tuned.outlook.candidates[index]));
-    }
-    let would = would_do_text(&refusal.would_do);
-    if !would.is_empty() {
-        text += &format!("; a budget that would do: {}", would.join(", "));
-    }
-    Some(text)
 }
 
 /// The choice of an earlier tune, and what is expected of it.

@@ -10,7 +10,7 @@ use footplate_device::meter::Meter;
 use footplate_device::sim::{SimBoard, SimOptions, SimWorkload, WorkloadProfile};
 use footplate_device::{Device, DeviceError, Root};
 use footplate_tune::Setting;
-use footplate_tune::profiler::Ports;
+use footplate_tune::drive::Ports;
 use footplate_tune::tuner::TuneError;
 
 use super::arguments::{BoardArguments, GoalArguments, TuneArguments};
@@ -161,11 +161,6 @@ impl Machine {
     /// The controls.
     pub(crate) fn control(&mut self) -> &mut dyn PowerControl {
         self.inner.control()
-    }
-
-    /// The meter.
-    pub(crate) fn meter(&mut self) -> &mut dyn PowerMeter {
-        self.inner.meter()
     }
 
     /// The vendor's named modes.

@@ -18,9 +18,9 @@ use footplate_core::ports::Workload;
 use footplate_core::power_mode::Preset;
 use footplate_core::quantity::{Limit, Per};
 use footplate_tune::Setting;
+use footplate_tune::drive::drive_to_choice;
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::plan::SearchOptions;
-use footplate_tune::profiler::ProfileOptions;
 use footplate_tune::tuner::{TuneError, TuneOptions, Tuned, Tuner};
 
 use crate::failure::{Failure, Kind};
@@ -174,20 +174,20 @@ fn search(
     let earlier = std::mem::take(&mut keeper.earlier);
     let goal_text = report::goal_text(goal);
     let sources = keeper.sources(&space);
-    let mut tuner = Tuner::new(machine.ports(workload), space, *goal, options(wanted, seed), keeper);
+    let mut tuner = Tuner::new(space, *goal, options(wanted, seed));
     sources.into_iter().for_each(|source| tuner.learn_from(source));
     for kept in earlier {
         let counts = kept.goal == goal_text && !kept.verifies;
         tuner.resume(kept.profile, counts);
     }
-    tuner.run()
+    drive_to_choice(&mut tuner, &mut machine.ports(workload), keeper)
 }
 
 fn options(wanted: &GoalArguments, seed: u64) -> TuneOptions {
     TuneOptions {
         search: SearchOptions { profiles: wanted.profiles(), seed, ..SearchOptions::default() },
-        profile: ProfileOptions::default(),
         profile_time_ns: wanted.profile_time.map(|limit| (limit.value * 1e9) as u64),
+        ..TuneOptions::default()
     }
 }
 
@@ -217,7 +217,14 @@ fn failure(error: &TuneError, wanted: &GoalArguments) -> Failure {
         ),
         TuneError::NothingToSet { .. } => Failure::new(Kind::Machine, message)
             .hint("setting modes needs root on most boards: try again with sudo, or with --sim BOARD"),
-        TuneError::Profile(_) => Failure::new(Kind::Machine, message),
+        TuneError::Profile(_) | TuneError::NotKept(_) | TuneError::Answer(_) => {
+            Failure::new(Kind::Machine, message)
+        }
+        TuneError::ChoiceNotSet(source) => {
+            let failure = Failure::new(Kind::Machine, message);
+            if source.permission { failure.hint("sudo") } else { failure }
+        }
+        TuneError::Infeasible => Failure::new(Kind::Infeasible, message),
         TuneError::Interrupted { .. } => {
             let failure = Failure::new(Kind::Interrupted, message);
             match &wanted.records {
@@ -228,7 +235,6 @@ fn failure(error: &TuneError, wanted: &GoalArguments) -> Failure {
                 None => failure.hint("with --records DIR an interrupted tune can go on"),
             }
         }
-        TuneError::Record(_) => Failure::new(Kind::Machine, message),
     }
 }
 

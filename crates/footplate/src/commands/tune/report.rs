@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use footplate_core::Reading;
-use footplate_tune::choose::Candidate;
+use footplate_tune::choose::{Candidate, duration_text as duration};
 use footplate_tune::goal::{Goal, Objective};
 use footplate_tune::predict::Estimate;
 use footplate_tune::profiler::ProfileRecord;
@@ -76,28 +76,6 @@ pub(crate) fn progress(number: usize, record: &ProfileRecord, purpose: Purpose) 
         duration(record.step_s),
         record.steps
     )
-}
-
-/// Seconds in a handy unit.
-pub(crate) fn duration(seconds: f64) -> String {
-    if seconds < 1.0 {
-        format!("{:.2} ms", 1e3 * seconds)
-    } else if seconds < 120.0 {
-        format!("{seconds:.2} s")
-    } else if seconds < 7200.0 {
-        format!("{:.1} min", seconds / 60.0)
-    } else {
-        format!("{:.1} h", seconds / 3600.0)
-    }
-}
-
-/// A setting and its figures in a few words.
-pub(crate) fn brief(candidate: &Candidate) -> String {
-    let p = &candidate.prediction;
-    let kind = if candidate.measured { "measured" } else { "estimate" };
-    let time = p.time_s.map_or("-".to_owned(), |e| duration(e.value));
-    let power = p.power_w.map_or("-".to_owned(), |e| format!("{:.2} W", e.value));
-    format!("{}: {time} a step, {power} ({kind})", candidate.setting)
 }
 
 fn row(name: &str, candidate: &Candidate) -> String {

@@ -4,13 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use footplate_core::PowerMode;
-use footplate_core::ports::{
-    Applied, ControlError, PowerControl, WindowReading, WorkError, WorkStep, Workload,
-};
-use footplate_core::power_mode::{ModeSpace, Preset};
+use footplate_core::ports::{Applied, WorkError, WorkStep, Workload};
 use footplate_core::record::{ModePurpose, ModeRecord, Record, TuneRecord, WarningRecord};
-use footplate_core::{Reading, stats};
 use footplate_device::Device;
 use footplate_device::meter::Meter;
 use footplate_device::sim::SimWorkload;
@@ -19,12 +14,11 @@ use footplate_train::engine::{Outcome, Session};
 use footplate_train::records::{RecordSink, RunClock};
 use footplate_train::workload::TrainingWorkload;
 use footplate_tune::Setting;
-use footplate_tune::drift::{Action, Replanner, Verdict, still_known};
+use footplate_tune::drift::Verdict;
+use footplate_tune::drive::{Observer, Ports, drive, drive_to_choice};
 use footplate_tune::goal::Goal;
-use footplate_tune::plan::SearchOptions;
-use footplate_tune::predict::Prediction;
-use footplate_tune::profiler::{Ports, ProfileError, ProfileRecord};
-use footplate_tune::tuner::{TuneError, TuneOptions, Tuned, Tuner};
+use footplate_tune::profiler::ProfileRecord;
+use footplate_tune::tuner::{NotKept, Purpose, TuneError, Tuned, Tuner};
 
 use super::arguments::Wish;
 use super::keeper::Keeper;
@@ -33,20 +27,10 @@ use super::rehearsal::Rehearsal;
 use super::{JobSize, beginning, failure, goal, log, options, report};
 use crate::failure::{Failure, Kind};
 
-/// Measurements of a new plan at most, beside that of the present mode and the verification.
-const REPLAN_PROFILES: usize = 3;
-/// A look at the running job has at least so many steps,
-const LOOK_STEPS: u32 = 6;
-/// and takes at least so long.
-const LOOK_NS: u64 = 10_000_000_000;
 /// On a simulated board a look makes so many real steps at least, for so long.
 const SIMULATED_LOOK: (u32, u64) = (20, 1_000_000_000);
-/// Steps of the simulated board in a look.
-const SIMULATED_STEPS_MAX: u32 = 100_000;
-/// Steps longer than this many medians are interruptions.
-const OUTLIER: f64 = 4.0;
-/// A power over a window of which steps fill less than this is not that of a step.
-const FILLED: f64 = 0.9;
+/// A look at the job of a simulated board: at least so many of its steps, for so long, and at most so many.
+const BOARD_LOOK: (u32, u64, u32) = (6, 3_000_000_000, 100_000);
 
 /// A job on a simulated board in place of a run's own times.
 struct Simulated {
@@ -159,18 +143,6 @@ impl<'a> Lent<'a> {
             Self::Real(training) | Self::Simulated(training, _) => training,
         }
     }
-
-    /// Trains on for the length of a look, without waiting for each step's end on the device.
-    fn look(&mut self) -> Result<Vec<WorkStep>, WorkError> {
-        match self {
-            Self::Real(training) => training.train(LOOK_STEPS, LOOK_NS),
-            Self::Simulated(training, board) => {
-                training.train(SIMULATED_LOOK.0, SIMULATED_LOOK.1)?;
-                board.rehearsal.advance(&mut board.job);
-                board.job.run(LOOK_STEPS, 3_000_000_000, SIMULATED_STEPS_MAX)
-            }
-        }
-    }
 }
 
 impl Workload for Lent<'_> {
@@ -186,6 +158,17 @@ impl Workload for Lent<'_> {
             Self::Simulated(training, board) => {
                 training.run(steps_min, 0, steps_min)?;
                 board.job.run(steps_min, time_min_ns, steps_max)
+            }
+        }
+    }
+
+    fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError> {
+        match self {
+            Self::Real(training) => training.train(steps_min, time_min_ns),
+            Self::Simulated(training, board) => {
+                training.train(SIMULATED_LOOK.0, SIMULATED_LOOK.1)?;
+                board.rehearsal.advance(&mut board.job);
+                board.job.run(BOARD_LOOK.0, BOARD_LOOK.1, BOARD_LOOK.2)
             }
         }
     }
@@ -217,35 +200,39 @@ impl Workload for Lent<'_> {
     }
 }
 
-/// Controls that tell the run log of every mode that is set.
-struct Logged<'a> {
-    control: &'a mut dyn PowerControl,
+/// Tells the run log of all that a tuner does.
+struct Teller<'a> {
+    keeper: &'a mut Keeper,
+    about: log::About,
+    goal: Goal,
     sink: RecordSink,
     clock: RunClock,
+    /// The last result.
+    tuned: &'a mut Option<Tuned>,
 }
 
-impl PowerControl for Logged<'_> {
-    fn space(&self) -> &ModeSpace {
-        self.control.space()
+impl Observer for Teller<'_> {
+    fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), NotKept> {
+        self.keeper.profiled(record, purpose)
     }
 
-    fn presets(&self) -> &[Preset] {
-        self.control.presets()
+    fn warn(&mut self, message: &str) {
+        self.keeper.warn(message);
     }
 
-    fn present(&mut self) -> Result<PowerMode, ControlError> {
-        self.control.present()
+    fn chosen(&mut self, tuned: &Tuned, because: Option<&Verdict>) {
+        let message = because.map(|verdict| format!("a new plan: {}", verdict.text()));
+        let record = log::record(&self.about, &self.goal, tuned, message, self.clock.now_ns());
+        self.sink.send(Record::Tune(record));
+        *self.tuned = Some(tuned.clone());
     }
 
-    fn apply(&mut self, mode: &PowerMode) -> Result<Applied, ControlError> {
-        let applied = self.control.apply(mode)?;
-        let record = mode_record(&applied, ModePurpose::Profile, self.clock);
-        self.sink.send(Record::Mode(record));
-        Ok(applied)
+    fn mode_set(&mut self, applied: &Applied, purpose: ModePurpose) {
+        self.sink.send(Record::Mode(mode_record(applied, purpose, self.clock)));
     }
 
-    fn restore(&mut self) -> Result<(), ControlError> {
-        self.control.restore()
+    fn stopped(&self) -> bool {
+        self.keeper.stopped()
     }
 }
 
@@ -367,219 +354,80 @@ impl<'w> Tuning<'w> {
         earlier: Option<&TuneRecord>,
         then: Then,
     ) -> Result<(), Failure> {
-        let (setting, expected) = match earlier.and_then(log::choice) {
-            Some(choice) => choice,
-            None => match self.choose(lent)? {
-                Some(choice) => choice,
+        let space = self.machine.space.clone();
+        let sources = self.keeper.sources(&space);
+        let mut tuner = Tuner::new(space, self.goal, options(&self.wish.goal, self.seed));
+        sources.into_iter().for_each(|source| tuner.learn_from(source));
+        let setting = match earlier.and_then(log::choice) {
+            Some((setting, expected)) => {
+                tuner.resume_choice(setting, expected);
+                setting
+            }
+            None => match self.choose(&mut tuner, lent)? {
+                Some(setting) => setting,
                 None => return Ok(()),
             },
         };
         match then {
-            Then::Stop { keep: true } => return self.machine.keep(&setting),
-            Then::Stop { keep: false } => return Ok(()),
-            Then::Train => {}
+            Then::Stop { keep: true } => self.machine.keep(&setting),
+            Then::Stop { keep: false } => Ok(()),
+            Then::Train => {
+                let result = self.with_ports(lent, |ports, teller| drive(&mut tuner, ports, teller));
+                result.map_err(|error| self.failure(&error))
+            }
         }
-        self.set(lent, &setting)?;
-        self.train(lent, setting, expected)
     }
 
     /// Tunes: all that is said of it goes to the run log. `None`: the run ended before anything was measured.
-    fn choose(&mut self, lent: &mut Lent<'_>) -> Result<Option<(Setting, Prediction)>, Failure> {
-        let earlier = std::mem::take(&mut self.keeper.earlier);
+    fn choose(&mut self, tuner: &mut Tuner, lent: &mut Lent<'_>) -> Result<Option<Setting>, Failure> {
         let goal_text = report::goal_text(&self.goal);
-        let result = self.with_tuner(lent, options(&self.wish.goal, self.seed), self.goal, |mut tuner| {
-            for kept in earlier {
-                let counts = kept.goal == goal_text && !kept.verifies;
-                tuner.resume(kept.profile, counts);
+        for kept in std::mem::take(&mut self.keeper.earlier) {
+            let counts = kept.goal == goal_text && !kept.verifies;
+            tuner.resume(kept.profile, counts);
+        }
+        match self.with_ports(lent, |ports, teller| drive_to_choice(tuner, ports, teller)) {
+            Ok(tuned) => {
+                let chosen = tuned.chosen().ok_or_else(|| self.failure(&TuneError::Infeasible))?;
+                Ok(Some(chosen))
             }
-            tuner.run()
-        });
-        match result {
-            Ok(tuned) => self.keep_result(tuned, None).map(Some),
-            Err(TuneError::Profile(ProfileError::Work(WorkError::Finished))) => {
+            Err(error) if error.is_end_of_job() => {
                 self.warn("the run ended before a mode could be measured".to_owned());
                 Ok(None)
             }
-            Err(error) => Err(failure(&error, &self.wish.goal)),
+            Err(error) => Err(self.failure(&error)),
         }
     }
 
-    /// Notes a tune's result; gives the choice, or the refusal.
-    fn keep_result(
-        &mut self,
-        tuned: Tuned,
-        message: Option<String>,
-    ) -> Result<(Setting, Prediction), Failure> {
-        let record = log::record(&self.machine, &self.goal, &tuned, message, self.clock.now_ns());
-        let choice = log::choice(&record);
-        let refusal = log::refusal_text(&tuned);
-        self.sink.send(Record::Tune(record));
-        self.tuned = Some(tuned);
-        choice.ok_or_else(|| {
-            let failure = Failure::new(Kind::Infeasible, refusal.unwrap_or_default());
-            failure.hint(
-                "the steps made so far are kept; another budget needs a new run, or --weights from this one",
-            )
-        })
+    /// What a tuner's error is for the user.
+    fn failure(&self, error: &TuneError) -> Failure {
+        match error {
+            TuneError::Infeasible => {
+                let refusal = self.tuned.as_ref().and_then(Tuned::refusal_text);
+                Failure::new(Kind::Infeasible, refusal.unwrap_or_default()).hint(
+                    "the steps made so far are kept; another budget needs a new run, or --weights from this one",
+                )
+            }
+            error => failure(error, &self.wish.goal),
+        }
     }
 
-    fn with_tuner<R>(
+    fn with_ports<R>(
         &mut self,
         lent: &mut Lent<'_>,
-        options: TuneOptions,
-        goal: Goal,
-        drive: impl FnOnce(Tuner<'_>) -> R,
+        drive: impl FnOnce(&mut Ports<'_>, &mut Teller<'_>) -> R,
     ) -> R {
-        let space = self.machine.space.clone();
-        let sources = self.keeper.sources(&space);
+        let about = log::About::of(&self.machine);
         let (control, meter, clock) = self.machine.parts();
-        let mut control = Logged { control, sink: self.sink.clone(), clock: self.clock };
-        let ports = Ports { control: &mut control, meter, workload: lent, clock };
-        let mut tuner = Tuner::new(ports, space, goal, options, &mut self.keeper);
-        sources.into_iter().for_each(|source| tuner.learn_from(source));
-        drive(tuner)
-    }
-
-    /// Sets a mode to train in, and reads it back.
-    fn set(&mut self, lent: &mut Lent<'_>, setting: &Setting) -> Result<(), Failure> {
-        let applied = self.machine.control().apply(&setting.mode).map_err(|error| {
-            let failure = Failure::new(Kind::Machine, format!("the chosen mode cannot be set: {error}"));
-            if error.permission { failure.hint("sudo") } else { failure }
-        })?;
-        if let Some(workers) = setting.workers {
-            lent.set_workers(usize::try_from(workers).unwrap_or(usize::MAX));
-        }
-        if applied.got != setting.mode {
-            self.warn(format!("asked for {}, got {}", applied.asked, applied.got));
-        }
-        self.sink.send(Record::Mode(mode_record(&applied, ModePurpose::Train, self.clock)));
-        Ok(())
-    }
-
-    /// Trains to the end, and plans anew when the job is no longer as predicted.
-    fn train(
-        &mut self,
-        lent: &mut Lent<'_>,
-        mut setting: Setting,
-        expected: Prediction,
-    ) -> Result<(), Failure> {
-        let mut replanner = Replanner::new(expected, self.goal.limits.power_w);
-        loop {
-            let steps = match lent.look() {
-                Ok(steps) => steps,
-                // The run is over, or failed in a way that it tells by itself.
-                Err(_) => return Ok(()),
-            };
-            let Some(seen) = self.seen(&steps) else { continue };
-            match replanner.look(seen.step_s, seen.power_w, seen.throttled) {
-                Action::CarryOn => {}
-                Action::Tell(verdict) => self.warn(format!(
-                    "{}; {} new plans were made already: the mode stays",
-                    verdict.text(),
-                    replanner.replans()
-                )),
-                // Nothing else could be chosen.
-                Action::Replan(verdict) if self.machine.space.len() < 2 => {
-                    self.warn(format!("{}; there is no other mode to choose", verdict.text()));
-                    replanner.replanned(seen.expected());
-                }
-                Action::Replan(verdict) => {
-                    self.warn(format!("{}: planning anew", verdict.text()));
-                    let Some((next, expected)) = self.replan(lent, &setting, &verdict, &seen)? else {
-                        return Ok(());
-                    };
-                    setting = next;
-                    replanner.replanned(expected);
-                }
-            }
-        }
-    }
-
-    /// A new plan from what is known; `None`: the run has ended meanwhile.
-    fn replan(
-        &mut self,
-        lent: &mut Lent<'_>,
-        present: &Setting,
-        verdict: &Verdict,
-        seen: &Seen,
-    ) -> Result<Option<(Setting, Prediction)>, Failure> {
-        let records: Vec<ProfileRecord> =
-            self.keeper.records.iter().map(|(record, _)| record.clone()).collect();
-        let known = still_known(&records, verdict);
-        let mut options = options(&self.wish.goal, self.seed);
-        options.search = SearchOptions { profiles: REPLAN_PROFILES, ..options.search };
-        let throttled = (*verdict == Verdict::Throttled).then_some(seen.power_w);
-        let result = self.with_tuner(lent, options, self.goal, |mut tuner| {
-            known.into_iter().for_each(|record| tuner.resume(record, false));
-            tuner.replan(present, throttled)
-        });
-        let tuned = match result {
-            Ok(tuned) => tuned,
-            Err(TuneError::Interrupted { .. }) => return Ok(None),
-            Err(error) if lent.steps_left() == Some(0) => {
-                self.warn(format!("the run ended while it was planned anew ({error})"));
-                return Ok(None);
-            }
-            Err(error) => return Err(failure(&error, &self.wish.goal)),
+        let mut ports = Ports { control, meter, workload: lent, clock };
+        let mut teller = Teller {
+            keeper: &mut self.keeper,
+            about,
+            goal: self.goal,
+            sink: self.sink.clone(),
+            clock: self.clock,
+            tuned: &mut self.tuned,
         };
-        let message = format!("a new plan: {}", verdict.text());
-        match self.keep_result(tuned, Some(message)) {
-            Ok((setting, expected)) => {
-                self.set(lent, &setting)?;
-                Ok(Some((setting, expected)))
-            }
-            // A run that was feasible goes on as well as it can: the user is told, and decides.
-            Err(refusal) => {
-                self.warn(format!("{}; the mode stays", refusal.message));
-                self.set(lent, present)?;
-                Ok(Some((*present, seen.expected())))
-            }
-        }
-    }
-
-    /// What a look saw; `None` without steps.
-    fn seen(&mut self, steps: &[WorkStep]) -> Option<Seen> {
-        let (first, last) = (steps.first()?, steps.last()?);
-        let (from_ns, to_ns) = (first.end_ns.saturating_sub(first.step_ns), last.end_ns);
-        let reading = self.machine.meter().window(from_ns, to_ns);
-        Some(Seen::of(steps, &reading, to_ns.saturating_sub(from_ns)))
-    }
-}
-
-/// A window of the running job.
-struct Seen {
-    step_s: f64,
-    /// `None`: there is no sensor, or something else came between the steps.
-    power_w: Option<f64>,
-    throttled: bool,
-}
-
-impl Seen {
-    fn of(steps: &[WorkStep], reading: &WindowReading, window_ns: u64) -> Self {
-        let seconds: Vec<f64> = steps.iter().map(|step| step.step_ns as f64 / 1e9).collect();
-        let median = stats::quantile(&seconds, 0.5).unwrap_or(0.0);
-        let kept: Vec<f64> = seconds.iter().copied().filter(|s| *s <= OUTLIER * median).collect();
-        let filled = seconds.iter().sum::<f64>() * 1e9 >= FILLED * window_ns as f64;
-        let power_w = match &reading.total {
-            Reading::Value(total) if filled => Some(total.mean_power_w.0),
-            _ => None,
-        };
-        Self {
-            step_s: stats::mean(&kept).unwrap_or(median),
-            power_w,
-            throttled: !reading.throttled.is_empty(),
-        }
-    }
-
-    /// What it is from now on, for a job that stays as it is.
-    fn expected(&self) -> Prediction {
-        use footplate_tune::predict::Estimate;
-        let exact = |value| Estimate { value, log_sd: 0.0 };
-        Prediction {
-            time_s: Some(exact(self.step_s)),
-            power_w: self.power_w.map(exact),
-            energy_j: self.power_w.map(|power| exact(power * self.step_s)),
-        }
+        drive(&mut ports, &mut teller)
     }
 }
 

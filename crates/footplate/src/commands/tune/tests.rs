@@ -5,9 +5,10 @@ use footplate_core::ports::Workload;
 use footplate_device::Device;
 use footplate_device::knob::gpu;
 use footplate_device::sim::{Fault, SimBoard, SimOptions, SimWorkload, WorkloadProfile};
+use footplate_tune::drive::{Observer, drive_to_choice};
 use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::profiler::ProfileRecord;
-use footplate_tune::tuner::{Observer, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
+use footplate_tune::tuner::{NotKept, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
 
 use super::machine::Machine;
 
@@ -21,7 +22,7 @@ struct Notes {
 }
 
 impl Observer for Notes {
-    fn profiled(&mut self, record: &ProfileRecord, _purpose: Purpose) -> Result<(), String> {
+    fn profiled(&mut self, record: &ProfileRecord, _purpose: Purpose) -> Result<(), NotKept> {
         self.records.push(record.clone());
         Ok(())
     }
@@ -48,7 +49,8 @@ fn tune(board: &SimBoard, goal: Goal, notes: &mut Notes) -> Result<Tuned, TuneEr
     let (mut machine, mut workload) = Machine::of_board(board, job());
     let space = machine.space.clone();
     let workload: &mut dyn Workload = &mut workload;
-    let tuned = Tuner::new(machine.ports(workload), space, goal, TuneOptions::default(), notes).run();
+    let mut tuner = Tuner::new(space, goal, TuneOptions::default());
+    let tuned = drive_to_choice(&mut tuner, &mut machine.ports(workload), notes);
     machine.restore().unwrap();
     tuned
 }
@@ -160,7 +162,7 @@ fn a_rail_that_dies_in_the_search_ends_it() {
         paths: Vec<String>,
     }
     impl Observer for Dying {
-        fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), String> {
+        fn profiled(&mut self, record: &ProfileRecord, purpose: Purpose) -> Result<(), NotKept> {
             if self.notes.records.len() == 3 {
                 for path in self.paths.drain(..) {
                     self.board.inject(Fault::ReadFails { path, errno: 121 });
@@ -180,8 +182,8 @@ fn a_rail_that_dies_in_the_search_ends_it() {
     let (mut machine, mut workload) = Machine::of_board(&board, job());
     let space = machine.space.clone();
     let goal = under(Some(6.0));
-    let result =
-        Tuner::new(machine.ports(&mut workload), space, goal, TuneOptions::default(), &mut dying).run();
+    let mut tuner = Tuner::new(space, goal, TuneOptions::default());
+    let result = drive_to_choice(&mut tuner, &mut machine.ports(&mut workload), &mut dying);
     assert!(matches!(result, Err(TuneError::NoPower { .. })), "{:?}", result.map(|t| t.outcome));
     machine.restore().unwrap();
 }
@@ -197,11 +199,10 @@ fn a_data_bound_job_gets_more_workers() {
         let space = machine.space.clone();
         let mut notes = Notes::default();
         let goal = under(None);
-        let tuned =
-            Tuner::new(machine.ports(&mut workload), space, goal, TuneOptions::default(), &mut notes).run();
-        let tuned = tuned.unwrap();
+        let mut tuner = Tuner::new(space, goal, TuneOptions::default());
+        let tuned = drive_to_choice(&mut tuner, &mut machine.ports(&mut workload), &mut notes).unwrap();
         machine.restore().unwrap();
-        let stalled = notes.records.iter().any(|r| r.stall_share > 0.2);
+        let stalled = notes.records.iter().any(|r| r.stall_share.is_some_and(|share| share > 0.2));
         (tuned.chosen().and_then(|s| s.workers).expect("no number of workers"), stalled, tuned.stall_share)
     };
     let (many, stalled, _) = workers("mobilenet_v3_small");
