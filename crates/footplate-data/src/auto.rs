@@ -7,7 +7,7 @@
 
 /// What can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting {
+pub struct PipelineSize {
     /// Threads that make minibatches.
     pub workers: usize,
     /// Minibatches ahead.
@@ -74,7 +74,7 @@ impl Rates {
 /// A change that has to show what it is good for.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    before: Setting,
+    before: PipelineSize,
     interval_before: f64,
     /// The first window after a change still has minibatches from before it.
     settling: bool,
@@ -84,10 +84,10 @@ struct Trial {
 #[derive(Debug)]
 pub(crate) struct AutoLoader {
     limits: Limits,
-    setting: Setting,
+    size: PipelineSize,
     /// Bounds that trials have shown: fewer workers stall, more do not help.
     floor: usize,
-    ceiling: Setting,
+    ceiling: PipelineSize,
     batches: u32,
     sums: [u64; 3],
     trial: Option<Trial>,
@@ -100,12 +100,12 @@ impl AutoLoader {
     pub(crate) fn new(workers: usize, limits: Limits) -> Self {
         let limits = Limits { workers: limits.workers.max(1), depth: limits.depth.max(1) };
         Self {
-            setting: Setting {
+            size: PipelineSize {
                 workers: workers.clamp(1, limits.workers),
                 depth: DEPTH_START.min(limits.depth),
             },
             floor: 1,
-            ceiling: Setting { workers: limits.workers, depth: limits.depth },
+            ceiling: PipelineSize { workers: limits.workers, depth: limits.depth },
             limits,
             batches: 0,
             sums: [0; 3],
@@ -115,14 +115,16 @@ impl AutoLoader {
         }
     }
 
-    pub(crate) fn setting(&self) -> Setting {
-        self.setting
+    pub(crate) fn size(&self) -> PipelineSize {
+        self.size
     }
 
-    /// Takes note of one minibatch; gives the new setting if there is one.
-    pub(crate) fn observe(&mut self, seen: Observation) -> Option<Setting> {
+    /// Takes note of one minibatch; gives the new size if there is one.
+    pub(crate) fn observe(&mut self, observation: Observation) -> Option<PipelineSize> {
         self.batches += 1;
-        for (sum, value) in self.sums.iter_mut().zip([seen.wait_ns, seen.busy_ns, seen.work_ns]) {
+        for (sum, value) in
+            self.sums.iter_mut().zip([observation.wait_ns, observation.busy_ns, observation.work_ns])
+        {
             *sum = sum.saturating_add(value);
         }
         if self.batches < WINDOW_BATCHES || self.sums[0].saturating_add(self.sums[1]) < WINDOW_NS {
@@ -130,9 +132,9 @@ impl AutoLoader {
         }
         let [wait, busy, work] = self.sums.map(|sum| sum as f64 / f64::from(self.batches));
         (self.batches, self.sums) = (0, [0; 3]);
-        let before = self.setting;
+        let before = self.size;
         self.decide(Rates { wait, busy, work });
-        (self.setting != before).then_some(self.setting)
+        (self.size != before).then_some(self.size)
     }
 
     fn decide(&mut self, rates: Rates) {
@@ -148,21 +150,20 @@ impl AutoLoader {
         }
         if self.known.is_some_and(|known| known.differ(&rates)) {
             self.floor = 1;
-            self.ceiling = Setting { workers: self.limits.workers, depth: self.limits.depth };
+            self.ceiling = PipelineSize { workers: self.limits.workers, depth: self.limits.depth };
         }
         self.known = Some(rates);
         let wanted = self.wanted(&rates);
-        if wanted != self.setting {
-            self.trial =
-                Some(Trial { before: self.setting, interval_before: rates.interval(), settling: true });
-            self.setting = wanted;
+        if wanted != self.size {
+            self.trial = Some(Trial { before: self.size, interval_before: rates.interval(), settling: true });
+            self.size = wanted;
         }
     }
 
     /// Takes a change back that did not help; `true` if it did so.
     fn judge(&mut self, trial: Trial, rates: &Rates) -> bool {
         let Trial { before, interval_before, .. } = trial;
-        let now = self.setting;
+        let now = self.size;
         let grew = now.workers > before.workers || now.depth > before.depth;
         let back = if grew {
             rates.interval() > interval_before * (1.0 - GAIN)
@@ -179,32 +180,32 @@ impl AutoLoader {
         } else {
             self.floor = before.workers;
         }
-        self.setting = before;
+        self.size = before;
         true
     }
 
-    fn wanted(&mut self, rates: &Rates) -> Setting {
+    fn wanted(&mut self, rates: &Rates) -> PipelineSize {
         // Little's law: so many workers are at work at once if the consumer is never to wait.
         let needed = |margin: f64| (rates.work / rates.busy.max(1.0) * margin).ceil().max(1.0) as usize;
-        let Setting { workers, depth } = self.setting;
+        let PipelineSize { workers, depth } = self.size;
         if rates.stall() > STALLED {
             self.smooth_windows = 0;
             if needed(1.05) > workers && workers < self.ceiling.workers {
                 let more = needed(1.05).min(2 * workers).min(self.ceiling.workers);
-                return Setting { workers: more, depth };
+                return PipelineSize { workers: more, depth };
             }
             if depth < self.ceiling.depth {
-                return Setting { workers, depth: depth + 1 };
+                return PipelineSize { workers, depth: depth + 1 };
             }
         } else if rates.stall() < SMOOTH {
             self.smooth_windows += 1;
             let fewer = needed(1.3).max(self.floor);
             if self.smooth_windows >= PATIENCE && fewer < workers {
                 self.smooth_windows = 0;
-                return Setting { workers: fewer, depth };
+                return PipelineSize { workers: fewer, depth };
             }
         }
-        self.setting
+        self.size
     }
 }
 
@@ -217,14 +218,14 @@ mod tests {
     fn play(auto: &mut AutoLoader, windows: usize, busy_ns: f64, work_ns: f64, cores: f64) -> usize {
         let mut changes = 0;
         for _ in 0..windows * WINDOW_BATCHES as usize {
-            let workers = auto.setting().workers as f64;
+            let workers = auto.size().workers as f64;
             let interval = (work_ns / workers.min(cores)).max(busy_ns);
-            let seen = Observation {
+            let observation = Observation {
                 wait_ns: (interval - busy_ns) as u64,
                 busy_ns: busy_ns as u64,
                 work_ns: (work_ns * (workers / cores).max(1.0)) as u64,
             };
-            changes += usize::from(auto.observe(seen).is_some());
+            changes += usize::from(auto.observe(observation).is_some());
         }
         changes
     }
@@ -235,35 +236,35 @@ mod tests {
     fn a_prep_bound_job_gets_the_workers_that_it_needs_and_no_more() {
         let mut auto = AutoLoader::new(1, LIMITS);
         play(&mut auto, 30, 50e6, 220e6, 16.0);
-        assert_eq!(auto.setting().workers, 5);
+        assert_eq!(auto.size().workers, 5);
         let mut auto = AutoLoader::new(1, LIMITS);
         play(&mut auto, 60, 50e6, 2000e6, 4.0);
-        assert!((4..=8).contains(&auto.setting().workers), "{:?}", auto.setting());
+        assert!((4..=8).contains(&auto.size().workers), "{:?}", auto.size());
     }
 
     #[test]
     fn a_compute_bound_job_gives_workers_back() {
         let mut auto = AutoLoader::new(12, LIMITS);
         play(&mut auto, 30, 100e6, 110e6, 12.0);
-        assert_eq!(auto.setting().workers, 2);
+        assert_eq!(auto.size().workers, 2);
     }
 
     #[test]
     fn other_rates_are_looked_at_anew() {
         let mut auto = AutoLoader::new(2, LIMITS);
         play(&mut auto, 30, 100e6, 110e6, 12.0);
-        assert_eq!(auto.setting().workers, 2);
+        assert_eq!(auto.size().workers, 2);
         // The CPU was throttled to a third: three times the work.
         play(&mut auto, 30, 100e6, 330e6, 12.0);
-        assert_eq!(auto.setting().workers, 4);
+        assert_eq!(auto.size().workers, 4);
     }
 
     #[test]
     fn too_few_minibatches_decide_nothing() {
         let mut auto = AutoLoader::new(1, LIMITS);
         for _ in 0..WINDOW_BATCHES - 1 {
-            let seen = Observation { wait_ns: 1 << 40, busy_ns: 1, work_ns: 1 << 41 };
-            assert_eq!(auto.observe(seen), None);
+            let observation = Observation { wait_ns: 1 << 40, busy_ns: 1, work_ns: 1 << 41 };
+            assert_eq!(auto.observe(observation), None);
         }
     }
 
@@ -273,7 +274,7 @@ mod tests {
         fn it_comes_to_rest(start in 1usize..16, busy in 1e6f64..1e9, work in 1e6f64..1e10, cores in 1f64..16.0) {
             let mut auto = AutoLoader::new(start, LIMITS);
             play(&mut auto, 100, busy, work, cores);
-            let rest = auto.setting();
+            let rest = auto.size();
             prop_assert!(rest.workers <= LIMITS.workers && rest.depth <= LIMITS.depth);
             prop_assert_eq!(play(&mut auto, 200, busy, work, cores), 0, "{:?}", rest);
             // And what it rests at is nearly as good as the best.
@@ -283,11 +284,11 @@ mod tests {
 
         /// Whatever it sees, it stays within its limits.
         #[test]
-        fn it_stays_within_its_limits(seen in prop::collection::vec((0u64..1 << 34, 0u64..1 << 34, 0u64..1 << 36), 1..400)) {
+        fn it_stays_within_its_limits(observation in prop::collection::vec((0u64..1 << 34, 0u64..1 << 34, 0u64..1 << 36), 1..400)) {
             let mut auto = AutoLoader::new(3, LIMITS);
-            for (wait_ns, busy_ns, work_ns) in seen {
+            for (wait_ns, busy_ns, work_ns) in observation {
                 auto.observe(Observation { wait_ns, busy_ns, work_ns });
-                let now = auto.setting();
+                let now = auto.size();
                 prop_assert!((1..=LIMITS.workers).contains(&now.workers) && (1..=LIMITS.depth).contains(&now.depth));
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::batch::BadSample;
+use crate::sample::BadSample;
 
 /// The error of this crate.
 #[derive(Debug, Error)]

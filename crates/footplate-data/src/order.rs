@@ -1,6 +1,8 @@
 //! The order of an epoch's samples.
 
-use crate::rng::{SampleKey, SampleRng, mix};
+use footplate_core::random::mix;
+
+use crate::rng::{SampleKey, SampleRng};
 
 /// Index that no sample has: the order is drawn apart from any sample's pixels.
 const ORDER_INDEX: u64 = u64::MAX;

@@ -13,13 +13,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::auto::{AutoLoader, Limits, Observation, Setting};
-use crate::batch::{HostBatch, LoaderSettings};
+use crate::auto::{AutoLoader, Limits, Observation, PipelineSize};
+use crate::batch::HostBatch;
 use crate::cache::CacheStats;
-use crate::dataset::{Dataset, Split};
+use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::loader::LoaderSettings;
+use crate::split::Split;
 
-use maker::{Building, Maker, Task, Worker, nanoseconds};
+use maker::{BatchMaker, PendingBatch, Task, Worker, nanoseconds};
 use readahead::Readahead;
 
 /// A place in the sequence of minibatches.
@@ -41,12 +43,12 @@ pub struct Pipeline {
     auto: Option<AutoLoader>,
     /// When the consumer got its last minibatch.
     delivered_at: Option<Instant>,
-    adjusted: Option<Setting>,
+    adjusted: Option<PipelineSize>,
 }
 
 /// What all threads see.
 struct Shared {
-    maker: Maker,
+    maker: BatchMaker,
     /// Minibatches of the whole sequence.
     total: u64,
     queue: Mutex<Queue>,
@@ -62,7 +64,7 @@ struct Queue {
     /// The next minibatch to be begun.
     next: u64,
     /// The minibatch whose samples are being given out.
-    current: Option<Arc<Building>>,
+    current: Option<Arc<PendingBatch>>,
     /// Minibatches that the consumer has taken.
     delivered: u64,
     ready: BTreeMap<u64, HostBatch>,
@@ -76,8 +78,8 @@ struct Queue {
 
 impl Queue {
     /// Samples of the sequence that were given out.
-    fn position(&self, maker: &Maker) -> u64 {
-        self.current.as_ref().map_or_else(|| maker.position(self.next), |building| building.position())
+    fn position(&self, maker: &BatchMaker) -> u64 {
+        self.current.as_ref().map_or_else(|| maker.position(self.next), |pending| pending.position())
     }
 }
 
@@ -95,7 +97,7 @@ impl Shared {
                 return None;
             }
             if worker < queue.workers {
-                if let Some(task) = queue.current.as_ref().and_then(|building| self.maker.task(building)) {
+                if let Some(task) = queue.current.as_ref().and_then(|pending| self.maker.task(pending)) {
                     self.moved.notify_one();
                     return Some(task);
                 }
@@ -179,10 +181,10 @@ impl Pipeline {
             depth: settings.batches_ahead(&dataset),
         });
         let auto = limits.filter(|_| workers > 0).map(|limits| AutoLoader::new(workers, limits));
-        let maker = Maker::new(dataset, split, settings, from);
+        let maker = BatchMaker::new(dataset, split, settings, from);
         let epochs = u64::from(epochs_end.saturating_sub(from.epoch));
         let total = (epochs * maker.batches_per_epoch).saturating_sub(from.batch);
-        let depth = auto.as_ref().map_or(maker.batches_ahead, |auto| auto.setting().depth);
+        let depth = auto.as_ref().map_or(maker.batches_ahead, |auto| auto.size().depth);
         let queue = Queue {
             next: 0,
             current: None,
@@ -215,18 +217,18 @@ impl Pipeline {
             return Ok(pipeline);
         }
         pipeline.spawn_readahead()?;
-        pipeline.apply(Setting { workers, depth })?;
+        pipeline.apply(PipelineSize { workers, depth })?;
         Ok(pipeline)
     }
 
     /// The number of workers and the depth as they are now.
-    pub fn setting(&self) -> Setting {
+    pub fn size(&self) -> PipelineSize {
         let queue = self.shared.lock();
-        Setting { workers: queue.workers, depth: queue.ahead as usize }
+        PipelineSize { workers: queue.workers, depth: queue.ahead as usize }
     }
 
-    /// The setting that the pipeline has given itself since it was last asked.
-    pub fn take_adjusted(&mut self) -> Option<Setting> {
+    /// The size that the pipeline has given itself since it was last asked.
+    pub fn take_adjusted(&mut self) -> Option<PipelineSize> {
         self.adjusted.take()
     }
 
@@ -247,19 +249,19 @@ impl Pipeline {
         if self.own.is_some() {
             return Ok(());
         }
-        let depth = self.setting().depth;
-        self.apply(Setting { workers: workers.max(1), depth })
+        let depth = self.size().depth;
+        self.apply(PipelineSize { workers: workers.max(1), depth })
     }
 
-    fn apply(&mut self, setting: Setting) -> Result<(), DataError> {
+    fn apply(&mut self, size: PipelineSize) -> Result<(), DataError> {
         let mut queue = self.shared.lock();
-        queue.workers = setting.workers;
-        queue.ahead = setting.depth as u64;
+        queue.workers = size.workers;
+        queue.ahead = size.depth as u64;
         drop(queue);
         self.shared.taken.notify_all();
         let readahead = usize::from(self.shared.maker.reads_ahead());
         // A failure drops the pipeline, which ends the threads that did start.
-        for number in self.threads.len() - readahead..setting.workers {
+        for number in self.threads.len() - readahead..size.workers {
             self.spawn(format!("worker-{number}"), move |shared| shared.work(number))?;
         }
         Ok(())
@@ -298,9 +300,9 @@ impl Pipeline {
             busy_ns: nanoseconds(asked_at - before),
             work_ns: batch.times.fetch_ns + batch.times.prep_ns,
         };
-        if let Some(setting) = auto.observe(observation) {
-            self.apply(setting)?;
-            self.adjusted = Some(setting);
+        if let Some(size) = auto.observe(observation) {
+            self.apply(size)?;
+            self.adjusted = Some(size);
         }
         Ok(())
     }

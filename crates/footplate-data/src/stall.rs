@@ -178,7 +178,7 @@ pub fn bottleneck(costs: &Costs, workers: usize, cores: usize) -> Bottleneck {
 
 /// Where the time of one item went in a real run, in seconds; the parts add up to the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Split {
+pub struct TimeBreakdown {
     /// What the step takes with the machine to itself.
     pub compute_s: f64,
     /// What it took longer because workers used the same cores.
@@ -193,7 +193,7 @@ pub struct Split {
     pub other_s: f64,
 }
 
-impl Split {
+impl TimeBreakdown {
     /// The sum.
     pub fn total_s(&self) -> f64 {
         self.compute_s + self.slowed_s + self.stall_s() + self.other_s

@@ -2,15 +2,12 @@
 //!
 //! The crop is known before an image is decoded: it follows from the sample's key and the header's size.
 
-mod output;
-
-pub use output::Output;
-
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
-use crate::decode::fused::{Decoder, Header, Picture, Target};
-use crate::decode::index::{Checkpoints, Trail};
-use crate::decode::remembered::{Remembered, Stamp};
+use crate::decode::checkpoint_cache::{CheckpointCache, ContentStamp};
+use crate::decode::fused::{CropSpec, Decoder, Header, Picture};
+use crate::decode::index::{CheckpointRecorder, Checkpoints};
 use crate::decode::{DecodeError, ImageInfo, decode_rgb, fused_header};
+pub use crate::pixel_sink::PixelSink;
 use crate::rng::{SampleKey, SampleRng};
 
 /// More pixels than that (a 10,000 × 10,000 image) are refused unless the caller says otherwise.
@@ -143,9 +140,9 @@ impl Transform {
         image: Encoded<'_>,
         key: SampleKey,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
-        self.apply_remembering(image, key, None, scratch, out)
+        self.apply_cached(image, key, None, scratch, out)
     }
 
     /// The same. What is found of a plain file on the way is kept in `memory` under the sample's number, and makes the
@@ -153,17 +150,20 @@ impl Transform {
     ///
     /// # Errors
     /// Those of [`Transform::apply`].
-    pub fn apply_remembering(
+    pub fn apply_cached(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
-        memory: Option<&Remembered>,
+        memory: Option<&CheckpointCache>,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
         let size = self.image_size as usize;
         let mut out = out;
-        out.check(size)?;
+        if out.values() != size * size * 3 {
+            let reason = format!("{} values of output for {size} x {size} pixels", out.values());
+            return Err(DecodeError::Damaged { reason });
+        }
         let (file, index) = match image {
             Encoded::File(file) => (file, None),
             Encoded::Indexed { file, index } => (file, Some(index)),
@@ -192,16 +192,16 @@ impl Transform {
         file: &[u8],
         header: &Header<'_>,
         key: SampleKey,
-        memory: &Remembered,
+        memory: &CheckpointCache,
         scratch: &mut Scratch,
-        out: &mut Output<'_>,
+        out: &mut PixelSink<'_>,
     ) -> bool {
-        let stamp = Stamp::of(file);
+        let stamp = ContentStamp::of(file);
         let [mut rows, mut found] = std::mem::take(&mut scratch.places);
         memory.recall(key.index, stamp, &mut rows);
         let known = Checkpoints::of_rows(&rows, file, header);
-        let trail = Trail::after(&rows, file, header, &mut found);
-        let done = self.by_crop(file, header, (Some(known), Some(trail)), key, scratch, out);
+        let recorder = CheckpointRecorder::after(&rows, file, header, &mut found);
+        let done = self.by_crop(file, header, (Some(known), Some(recorder)), key, scratch, out);
         if done {
             memory.keep(key.index, stamp, rows.len(), &found, header.mcus().1);
         }
@@ -219,24 +219,24 @@ impl Transform {
         &self,
         file: &[u8],
         header: &Header<'_>,
-        places: (Option<Checkpoints<'_>>, Option<Trail<'_>>),
+        places: (Option<Checkpoints<'_>>, Option<CheckpointRecorder<'_>>),
         key: SampleKey,
         scratch: &mut Scratch,
-        out: &mut Output<'_>,
+        out: &mut PixelSink<'_>,
     ) -> bool {
         let info = self.oriented(header.info());
         let size = self.image_size as usize;
-        let (target, at_once) = self.target(&info, key);
+        let (spec, at_once) = self.spec(&info, key);
         if at_once {
-            return scratch.decoder.sample(file, header, places, &target, out.again()).is_ok();
+            return scratch.decoder.sample(file, header, places, &spec, out.reborrow()).is_ok();
         }
         scratch.sample.resize(size * size * 3, 0);
-        let pixels = Output::U8Nhwc(&mut scratch.sample);
-        if scratch.decoder.sample(file, header, places, &target, pixels).is_err() {
+        let pixels = PixelSink::U8Nhwc(&mut scratch.sample);
+        if scratch.decoder.sample(file, header, places, &spec, pixels).is_err() {
             return false;
         }
         self.finish(info.orientation, key, &mut scratch.sample, &mut scratch.rgb);
-        out.again().put(&scratch.sample, size);
+        out.reborrow().put(&scratch.sample, size);
         true
     }
 
@@ -246,20 +246,20 @@ impl Transform {
         image: Encoded<'_>,
         key: SampleKey,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
         let Scratch { rgb, sample, decoder, .. } = scratch;
         let (info, picture) = load(image, self.max_pixels, rgb)?;
         let info = self.oriented(info);
-        let (target, at_once) = self.target(&info, key);
+        let (spec, at_once) = self.spec(&info, key);
         let damaged =
             |_| DecodeError::Damaged { reason: "its pixels are not as many as it promises".to_owned() };
         if at_once {
-            return decoder.resample(&picture, &target, out).map_err(damaged);
+            return decoder.resample(&picture, &spec, out).map_err(damaged);
         }
         let size = self.image_size as usize;
         sample.resize(size * size * 3, 0);
-        decoder.resample(&picture, &target, Output::U8Nhwc(sample)).map_err(damaged)?;
+        decoder.resample(&picture, &spec, PixelSink::U8Nhwc(sample)).map_err(damaged)?;
         self.finish(info.orientation, key, sample, rgb);
         out.put(sample, size);
         Ok(())
@@ -267,17 +267,17 @@ impl Transform {
 
     /// What of the stored image becomes the sample, and whether that is all: turning by a quarter and colour changes
     /// need the whole sample, and come after it.
-    fn target(&self, info: &ImageInfo, key: SampleKey) -> (Target, bool) {
+    fn spec(&self, info: &ImageInfo, key: SampleKey) -> (CropSpec, bool) {
         let (width, height) = info.upright();
         let crop = inside(as_stored(self.crop(width, height, key), info), info);
         let at_once = info.orientation <= 4 && self.jitter().is_none();
-        let target = Target {
+        let spec = CropSpec {
             crop,
             size: self.image_size as usize,
             mirrored: at_once && matches!(info.orientation, 2 | 3) != self.mirrors(key),
             upside_down: at_once && matches!(info.orientation, 3 | 4),
         };
-        (target, at_once)
+        (spec, at_once)
     }
 
     /// What is done to the pixels of the stored image's part.
@@ -407,7 +407,7 @@ mod tests {
     fn sample(transform: &Transform, image: Encoded<'_>, key: SampleKey) -> Vec<u8> {
         let size = transform.image_size as usize;
         let mut out = vec![0; size * size * 3];
-        transform.apply(image, key, &mut Scratch::new(), Output::U8Nhwc(&mut out)).unwrap();
+        transform.apply(image, key, &mut Scratch::new(), PixelSink::U8Nhwc(&mut out)).unwrap();
         out
     }
 
@@ -427,9 +427,9 @@ mod tests {
         let mut again = vec![0; 32 * 32 * 3];
         // A scratch that has seen another image makes no difference.
         transform
-            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, Output::U8Nhwc(&mut again))
+            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, PixelSink::U8Nhwc(&mut again))
             .unwrap();
-        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, Output::U8Nhwc(&mut again)).unwrap();
+        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, PixelSink::U8Nhwc(&mut again)).unwrap();
         let first = sample(&transform, Encoded::File(&bytes), KEY);
         assert_eq!(first, again);
         let other = sample(&transform, Encoded::File(&bytes), SampleKey { epoch: 3, ..KEY });
@@ -445,7 +445,7 @@ mod tests {
         let expected = sample(&transform, damaged, KEY);
         let mut scratch = Scratch { rgb: vec![200; 1 << 16], ..Scratch::new() };
         let mut got = vec![0; expected.len()];
-        transform.apply(damaged, KEY, &mut scratch, Output::U8Nhwc(&mut got)).unwrap();
+        transform.apply(damaged, KEY, &mut scratch, PixelSink::U8Nhwc(&mut got)).unwrap();
         assert!(got == expected, "what was in the buffer before shows");
     }
 
@@ -491,7 +491,7 @@ mod tests {
     fn raw_pixels_of_a_wrong_length_are_an_error() {
         let raw = Encoded::Raw { pixels: &[1, 2, 3], width: 2, height: 2, channels: 1 };
         let mut out = vec![0; 3 * 4 * 4];
-        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), Output::U8Nhwc(&mut out));
+        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), PixelSink::U8Nhwc(&mut out));
         assert!(matches!(result, Err(DecodeError::Damaged { .. })));
     }
 }

@@ -83,13 +83,13 @@ pub(crate) struct Fetched<'a> {
 /// Stands between the workers and the source.
 #[derive(Default)]
 pub(crate) struct Cache {
-    kind: Kind,
+    backend: Backend,
     counters: Counters,
     notices: Notices,
 }
 
 #[derive(Default)]
-enum Kind {
+enum Backend {
     #[default]
     Off,
     Ram(RamCache),
@@ -136,28 +136,28 @@ impl Cache {
     /// A cache for a data set. What cannot be had is told by a notice, and the run goes on without it.
     pub(crate) fn open(settings: Option<&CacheSettings>, dataset: &Dataset) -> Self {
         let notices = Notices::default();
-        let kind = match (settings, dataset) {
+        let backend = match (settings, dataset) {
             (Some(settings), Dataset::Images(images)) if images.store.is_on_disk() => {
-                Self::kind(settings, images, &notices)
+                Self::backend(settings, images, &notices)
             }
             (Some(_), _) => {
                 notices.add("the data is in memory as a whole: the cache is not used".to_owned());
-                Kind::Off
+                Backend::Off
             }
-            (None, _) => Kind::Off,
+            (None, _) => Backend::Off,
         };
-        Self { kind, counters: Counters::default(), notices }
+        Self { backend, counters: Counters::default(), notices }
     }
 
-    fn kind(settings: &CacheSettings, images: &ImageDataset, notices: &Notices) -> Kind {
+    fn backend(settings: &CacheSettings, images: &ImageDataset, notices: &Notices) -> Backend {
         let samples = images.labels.len();
         match settings {
             CacheSettings::Ram { bytes } => match RamCache::new(samples, *bytes) {
-                Some(cache) => Kind::Ram(cache),
+                Some(cache) => Backend::Ram(cache),
                 None => {
                     notices
                         .add(format!("a cache of {bytes} bytes cannot hold anything of {samples} samples"));
-                    Kind::Off
+                    Backend::Off
                 }
             },
             CacheSettings::Disk { folder, bytes } => {
@@ -170,11 +170,11 @@ impl Cache {
                             ));
                             cache.clear(notices);
                         }
-                        Kind::Disk(cache)
+                        Backend::Disk(cache)
                     }
                     Err(error) => {
                         notices.add(format!("{}: no cache here: {error}", folder.display()));
-                        Kind::Off
+                        Backend::Off
                     }
                 }
             }
@@ -189,15 +189,15 @@ impl Cache {
         buffer: &'a mut Vec<u8>,
     ) -> io::Result<Fetched<'a>> {
         let counters = &self.counters;
-        match &self.kind {
-            Kind::Off => {}
-            Kind::Ram(cache) => {
+        match &self.backend {
+            Backend::Off => {}
+            Backend::Ram(cache) => {
                 if let Some(fetched) = cache.get(index) {
                     Counters::count(&counters.hits, &counters.hit_bytes, fetched.bytes.len());
                     return Ok(fetched);
                 }
             }
-            Kind::Disk(cache) => {
+            Backend::Disk(cache) => {
                 if let Some((form, length)) = cache.get(index, buffer, &self.notices) {
                     Counters::count(&counters.hits, &counters.hit_bytes, length);
                     return Ok(Fetched { form, bytes: &buffer[..length] });
@@ -205,10 +205,10 @@ impl Cache {
             }
         }
         let form = store.read(index, buffer)?;
-        match &self.kind {
-            Kind::Off => return Ok(Fetched { form, bytes: buffer }),
-            Kind::Ram(cache) => cache.put(index, form, buffer),
-            Kind::Disk(cache) => cache.put(index, form, buffer, &self.notices),
+        match &self.backend {
+            Backend::Off => return Ok(Fetched { form, bytes: buffer }),
+            Backend::Ram(cache) => cache.put(index, form, buffer),
+            Backend::Disk(cache) => cache.put(index, form, buffer, &self.notices),
         }
         Counters::count(&counters.misses, &counters.missed_bytes, buffer.len());
         Ok(Fetched { form, bytes: buffer })
@@ -216,19 +216,19 @@ impl Cache {
 
     /// Whether a sample is there, so that nobody needs to have it read ahead.
     pub(crate) fn holds(&self, index: usize) -> bool {
-        match &self.kind {
-            Kind::Off => false,
-            Kind::Ram(cache) => cache.holds(index),
-            Kind::Disk(cache) => cache.holds(index),
+        match &self.backend {
+            Backend::Off => false,
+            Backend::Ram(cache) => cache.holds(index),
+            Backend::Disk(cache) => cache.holds(index),
         }
     }
 
     /// What it has done so far; `None` where there is none.
     pub(crate) fn stats(&self) -> Option<CacheStats> {
-        let (samples, bytes, bytes_max) = match &self.kind {
-            Kind::Off => return None,
-            Kind::Ram(cache) => cache.size(),
-            Kind::Disk(cache) => cache.size(),
+        let (samples, bytes, bytes_max) = match &self.backend {
+            Backend::Off => return None,
+            Backend::Ram(cache) => cache.size(),
+            Backend::Disk(cache) => cache.size(),
         };
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Some(CacheStats {

@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 
 use super::Shared;
-use super::maker::Maker;
+use super::maker::BatchMaker;
 use crate::dataset::Dataset;
 use crate::order::Order;
 
@@ -24,7 +24,7 @@ pub(super) struct Readahead {
     scratch: Vec<u8>,
 }
 
-impl Maker {
+impl BatchMaker {
     /// Whether asking ahead makes sense: there are files to be read.
     pub(super) fn reads_ahead(&self) -> bool {
         matches!(self.dataset.as_ref(), Dataset::Images(images) if images.store.is_on_disk())
@@ -32,7 +32,7 @@ impl Maker {
 }
 
 impl Readahead {
-    pub(super) fn new(maker: &Maker) -> Self {
+    pub(super) fn new(maker: &BatchMaker) -> Self {
         Self {
             asked: 0,
             ahead: maker.visit.window().max(AHEAD_SAMPLES),
@@ -69,7 +69,7 @@ impl Readahead {
     }
 
     /// Asks for the next run of samples.
-    fn ask(&mut self, maker: &Maker) {
+    fn ask(&mut self, maker: &BatchMaker) {
         let (epoch, place) = maker.place(self.asked);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
             self.epoch = Some((epoch, maker.order(epoch)));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, OFlags, fadvise};
 
-use super::{Found, Store, is_image_name};
+use super::{SourceContents, Store, is_image_name};
 use crate::error::DataError;
 
 const TRAIN: &str = "train";
@@ -93,7 +93,7 @@ struct Class {
 }
 
 /// Finds the images below `root`.
-pub(crate) fn open(root: &Path) -> Result<Found, DataError> {
+pub(crate) fn open(root: &Path) -> Result<SourceContents, DataError> {
     let subfolders = subfolders(root)?;
     let train = subfolders.iter().find(|(name, _)| name == TRAIN);
     let validation = VALIDATION.iter().find_map(|v| subfolders.iter().find(|(name, _)| name == v));
@@ -191,11 +191,11 @@ impl Builder {
         self.labels.push(label);
     }
 
-    fn finish(self) -> Result<Found, DataError> {
+    fn finish(self) -> Result<SourceContents, DataError> {
         if self.labels.is_empty() {
             return Err(DataError::Empty { path: self.store.root });
         }
-        Ok(Found {
+        Ok(SourceContents {
             store: Store::Folder(self.store),
             labels: self.labels,
             classes: self.classes,

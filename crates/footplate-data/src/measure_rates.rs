@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::batch::LoaderSettings;
 use crate::cpu_time::process_cpu_s;
-use crate::dataset::{Dataset, ImageDataset, Split};
+use crate::dataset::{Dataset, ImageDataset};
 use crate::error::DataError;
+use crate::loader::LoaderSettings;
 use crate::order::EpochOrder;
 use crate::pipeline::{Pipeline, Position};
 use crate::source::Store;
 use crate::source::evict::Residency;
+use crate::split::Split;
 
 /// Bytes of samples that are held in memory for measuring.
 const RESIDENT_BYTES: u64 = 64 << 20;
@@ -75,12 +76,12 @@ impl Rate {
 }
 
 /// Measures from its start on.
-struct Watch {
+struct Stopwatch {
     begun: Instant,
     cpu_s: f64,
 }
 
-impl Watch {
+impl Stopwatch {
     fn start() -> Self {
         Self { begun: Instant::now(), cpu_s: process_cpu_s() }
     }
@@ -134,7 +135,7 @@ pub fn prep(
     for batch in pipeline {
         let batch = batch?;
         match &watch {
-            None => watch = Some(Watch::start()),
+            None => watch = Some(Stopwatch::start()),
             Some(_) => items += batch.items as u64,
         }
         // Without one good sample in twice the time there is none.
@@ -303,7 +304,7 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
         }
         (items, bytes)
     };
-    let watch = Watch::start();
+    let watch = Stopwatch::start();
     let (items, bytes) = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
@@ -315,9 +316,9 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
 
 /// While it lives, each sample that was read is taken out of the page cache at once, so that a small data set
 /// behaves as one that is far larger than memory.
-pub struct Forgetting(Arc<Dataset>);
+pub struct EvictAfterRead(Arc<Dataset>);
 
-impl Forgetting {
+impl EvictAfterRead {
     /// From now on.
     pub fn begin(dataset: &Arc<Dataset>) -> Self {
         let this = Self(dataset.clone());
@@ -325,16 +326,16 @@ impl Forgetting {
         this
     }
 
-    fn set(&self, forgets: bool) {
+    fn set(&self, evicts: bool) {
         if let Dataset::Images(images) = self.0.as_ref()
             && images.store.is_on_disk()
         {
-            images.set_forgets(forgets);
+            images.set_evicts(evicts);
         }
     }
 }
 
-impl Drop for Forgetting {
+impl Drop for EvictAfterRead {
     fn drop(&mut self) {
         self.set(false);
     }
@@ -364,7 +365,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::augment::Normalize;
     use crate::batch::PixelLayout;
     use crate::dataset::{OpenOptions, open};
     use crate::decode::tests::jpeg;
@@ -374,20 +374,7 @@ mod tests {
     static NEVER: AtomicBool = AtomicBool::new(false);
 
     fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
-        LoaderSettings {
-            batch_size: 4,
-            workers,
-            workers_max: None,
-            cache: None,
-            prefetch_batches: 2,
-            prefetch_bytes: 1 << 20,
-            layout,
-            lender: None,
-            seed: 1,
-            normalize: Normalize::IMAGENET,
-            transform: Transform::train(16),
-            shuffle: true,
-        }
+        LoaderSettings { workers, layout, ..LoaderSettings::new(4, Transform::train(16)) }
     }
 
     fn dataset(folder: &Path, damaged: bool) -> Arc<Dataset> {
@@ -437,7 +424,7 @@ mod tests {
             Cold::NotMeasured(reason) => assert!(reason.contains("file system"), "{reason}"),
         }
         assert_eq!(evict(&dataset, TIME), Some(1.0));
-        let _forgetting = Forgetting::begin(&dataset);
+        let _forgetting = EvictAfterRead::begin(&dataset);
         assert!(prep(&dataset, &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap().items > 0);
     }
 
