@@ -1,51 +1,52 @@
-//! The number of workers and the depth of the pipeline, found from what the consumer waits for: a state
-//! machine without a clock of its own.
+//! Chooses the number of workers and how far ahead the pipeline works, by what the consumer waits for: a state machine
+//! without a clock of its own.
 //!
-//! More workers are tried while the consumer waits and the work asks for them; fewer while it does not wait
-//! and fewer could do it. Each change is a trial: one that did not help is taken back, and not tried again
-//! until the rates themselves have changed. So it comes to rest.
+//! More workers are tried while the consumer waits and the amount of work asks for them; fewer while it does not wait and
+//! fewer would suffice. Each change is a trial: one that did not help is undone, and not tried again until the rates
+//! themselves have changed. So it comes to rest.
 
-/// What can be chosen.
+/// What a pipeline can choose about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PipelineSize {
-    /// Threads that make minibatches.
+    /// Threads that make minibatches, at least 1.
     pub workers: usize,
-    /// Minibatches ahead.
+    /// Minibatches that are made ahead of the consumer, at least 1.
     pub depth: usize,
 }
 
-/// The most that may be chosen.
+/// The most workers and the greatest depth that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) workers: usize,
     pub(crate) depth: usize,
 }
 
-/// One minibatch as the consumer saw it.
+/// Times of one minibatch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observation {
-    /// What the consumer waited.
+    /// How long the consumer waited for it.
     pub(crate) wait_ns: u64,
-    /// What it did before, since its last minibatch.
+    /// How long the consumer was busy before that, since the previous minibatch.
     pub(crate) busy_ns: u64,
-    /// What the workers spent on this minibatch, all together.
+    /// The time that workers spent on it, summed over the workers.
     pub(crate) work_ns: u64,
 }
 
-/// A window ends when it has both.
+/// A window of measurements has at least this many minibatches.
 const WINDOW_BATCHES: u32 = 8;
+/// A window lasts at least so long.
 const WINDOW_NS: u64 = 300_000_000;
-/// The consumer waits: more than this share of its time.
+/// From this share of its time on, the consumer is said to wait.
 const STALLED: f64 = 0.02;
-/// The consumer does not wait.
+/// Below this share of its time, the consumer is said not to wait.
 const SMOOTH: f64 = 0.005;
-/// A change of the time for a minibatch by less is none.
+/// A smaller relative change of the time per minibatch is taken for noise.
 const GAIN: f64 = 0.01;
-/// Rates that differ by this factor are other rates.
+/// Rates that differ by this factor have changed.
 const OTHER: f64 = 1.3;
-/// Smooth windows before fewer workers are tried.
+/// Windows without waiting before fewer workers are tried.
 const PATIENCE: u32 = 4;
-/// Batches ahead to begin with: one being taken, one ready, one being made.
+/// The depth at the start: one minibatch being taken, one ready, one being made.
 const DEPTH_START: usize = 3;
 
 /// Mean times of a minibatch over a window, in nanoseconds.
@@ -76,7 +77,7 @@ impl Rates {
 struct Trial {
     before: PipelineSize,
     interval_before: f64,
-    /// The first window after a change still has minibatches from before it.
+    /// The next window is skipped: it still has minibatches from before the change.
     settling: bool,
 }
 
@@ -85,7 +86,7 @@ struct Trial {
 pub(crate) struct AutoLoader {
     limits: Limits,
     size: PipelineSize,
-    /// Bounds that trials have shown: fewer workers stall, more do not help.
+    /// Bounds that trials have found: with fewer workers the consumer waits, more do not help.
     floor: usize,
     ceiling: PipelineSize,
     batches: u32,
@@ -119,7 +120,7 @@ impl AutoLoader {
         self.size
     }
 
-    /// Takes note of one minibatch; gives the new size if there is one.
+    /// Records one minibatch; returns the new size if it changes.
     pub(crate) fn observe(&mut self, observation: Observation) -> Option<PipelineSize> {
         self.batches += 1;
         for (sum, value) in
@@ -160,7 +161,7 @@ impl AutoLoader {
         }
     }
 
-    /// Takes a change back that did not help; `true` if it did so.
+    /// Undoes a change that did not help, and tells whether it did.
     fn judge(&mut self, trial: Trial, rates: &Rates) -> bool {
         let Trial { before, interval_before, .. } = trial;
         let now = self.size;
@@ -184,8 +185,9 @@ impl AutoLoader {
         true
     }
 
+    /// The size for these rates; the present one if they give no reason for another.
     fn wanted(&mut self, rates: &Rates) -> PipelineSize {
-        // Little's law: so many workers are at work at once if the consumer is never to wait.
+        // Little's law (1961): so many workers are busy at once if the consumer never waits.
         let needed = |margin: f64| (rates.work / rates.busy.max(1.0) * margin).ceil().max(1.0) as usize;
         let PipelineSize { workers, depth } = self.size;
         if rates.stall() > STALLED {

@@ -4,7 +4,6 @@
 //! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
 //! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
 
-pub mod atomic_file;
 pub mod augment;
 mod auto;
 mod batch;

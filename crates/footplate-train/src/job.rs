@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use footplate_core::Bytes;
 use footplate_data::augment::{ColorJitter, Normalize};
 use footplate_data::transform::{ExifPolicy, Transform, TransformMode};
-use footplate_data::{Dataset, LoaderSettings, PixelLayout, Split};
+use footplate_data::{Dataset, LoaderSettings, Split};
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::device::ChosenDevice;

@@ -7,9 +7,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use footplate_files::whole::PARTIAL_ENDING;
+
 use super::plan::Plan;
 use super::{FileWriter, PackError, PackOptions};
-use crate::atomic_file::PARTIAL_ENDING;
 use crate::pack_marker::{COMPLETE, INCOMPLETE, MARKER, ORIGIN};
 use crate::source::tar::CLASSES_FILE;
 

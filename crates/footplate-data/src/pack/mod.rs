@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use footplate_files::whole;
 use thiserror::Error;
 
-use crate::atomic_file;
 use crate::error::DataError;
 use crate::format::{self, Format};
 use crate::sample::BadSample;
@@ -150,7 +150,7 @@ struct SystemWriter;
 
 impl FileWriter for SystemWriter {
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        atomic_file::write(path, |file| fill(file))
+        whole::write(path, |file| fill(file))
     }
 }
 

@@ -231,7 +231,7 @@ impl Write for Limited<'_> {
 
 impl FileWriter for Small {
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        atomic_file::write(path, |file| fill(&mut Limited(file, &self.0)))
+        whole::write(path, |file| fill(&mut Limited(file, &self.0)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a minibatch of the sequence is made: a pure function of its number, in pieces that threads share.
+//! Makes the minibatches of a sequence. Each is a pure function of its number, and is made in pieces by several threads.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,10 +21,10 @@ use crate::shared_buffer::{BufferSlice, SharedBuffer};
 use crate::split::Split;
 use crate::transform::Scratch;
 
-/// A worker takes samples of about this many bytes at once, so that the taking costs nothing beside the work.
+/// Bytes of samples that a worker takes at once, about: enough to make the cost of taking them negligible.
 const TASK_BYTES: usize = 64 << 10;
 
-/// One thread's buffers.
+/// Buffers of one thread, which are used again for each sample.
 #[derive(Default)]
 pub(super) struct Worker {
     encoded: Vec<u8>,
@@ -41,14 +41,14 @@ pub(super) struct BatchMaker {
     pub(super) batches_per_epoch: u64,
     pub(super) batches_ahead: usize,
     pub(super) visit: Visit,
-    /// Elements of one sample.
+    /// Number of values in a sample.
     sample_length: usize,
     task_samples: usize,
     pools: Pools,
     pub(super) cache: Cache,
 }
 
-/// Buffers for the kinds of minibatches; only one of them is used.
+/// Buffers for each type of minibatch; a pipeline uses one of them.
 struct Pools {
     floats: Pool<f32>,
     halves: Pool<f16>,
@@ -62,18 +62,18 @@ pub(super) struct PendingBatch {
     epoch: u32,
     batch: u64,
     order: Order,
-    /// Positions in the epoch.
+    /// Positions of its samples in the epoch.
     places: Range<u64>,
     /// Position of its first sample in the whole sequence.
     position: u64,
     buffer: Mutex<Option<Buffer>>,
-    /// Samples that were given out.
+    /// Number of samples that were handed out.
     given: AtomicUsize,
-    /// Samples that are not finished.
+    /// Number of samples that are not finished.
     unfinished: AtomicUsize,
     fetch_ns: AtomicU64,
     prep_ns: AtomicU64,
-    /// With their place in the minibatch.
+    /// Each with its place in the minibatch.
     bad: Mutex<Vec<(usize, BadSample)>>,
 }
 
@@ -95,7 +95,7 @@ enum Buffer {
     Tokens(Arc<SharedBuffer<i32>>),
 }
 
-/// A run of a minibatch's buffer.
+/// The slice of a minibatch's buffer that belongs to a task.
 enum TaskSlice {
     Floats(BufferSlice<f32>),
     Halves(BufferSlice<f16>),
@@ -145,7 +145,7 @@ impl BatchMaker {
         }
     }
 
-    /// Samples of the sequence before minibatch `seq`.
+    /// Number of samples in the sequence before minibatch `seq`.
     pub(super) fn position(&self, seq: u64) -> u64 {
         let number = self.from.batch + seq;
         let begun = self.from.batch * self.settings.batch_size as u64;
@@ -153,7 +153,7 @@ impl BatchMaker {
         number / self.batches_per_epoch * self.samples + in_epoch - begun
     }
 
-    /// The epoch and the position in it of a sample of the sequence.
+    /// The epoch of a sample of the sequence, and its position in the epoch.
     pub(super) fn place(&self, position: u64) -> (u32, u64) {
         let from_epoch = position + self.from.batch * self.settings.batch_size as u64;
         (self.from.epoch + (from_epoch / self.samples) as u32, from_epoch % self.samples)
@@ -195,8 +195,8 @@ impl BatchMaker {
         }
     }
 
-    /// The next samples of a minibatch; `None` if all were given out. Only one thread may be here at a time,
-    /// so that samples and runs of the buffer go out in the same order.
+    /// The next samples of a minibatch; `None` if all were handed out. Only one thread may call this at a time, so that
+    /// samples and slices of the buffer are handed out in the same order.
     pub(super) fn task(&self, pending: &Arc<PendingBatch>) -> Option<Task> {
         let from = pending.given.load(Ordering::Relaxed);
         let count = self.task_samples.min(pending.samples() - from);
@@ -227,7 +227,7 @@ impl BatchMaker {
         None
     }
 
-    /// Makes the task's samples; gives the minibatch if these were its last.
+    /// Makes the samples of a task; returns the minibatch if they were its last.
     pub(super) fn fill(&self, task: Task, worker: &mut Worker) -> Option<HostBatch> {
         let Task { pending, places, mut slice } = task;
         let count = places.len();
@@ -239,7 +239,7 @@ impl BatchMaker {
                 pending.bad.lock().unwrap_or_else(PoisonError::into_inner).push((place, bad));
             }
         }
-        // The run goes back before it counts as finished: whoever finishes last finds the buffer whole.
+        // The slice is dropped before its samples count as finished, so that the last thread can take the buffer back.
         drop(slice);
         if pending.unfinished.fetch_sub(count, Ordering::AcqRel) > count {
             return None;
@@ -269,7 +269,7 @@ impl BatchMaker {
                 return Ok(());
             }
         };
-        // Only a text's minibatches are tokens, and a text has no others: `buffer`.
+        // Minibatches of a text are tokens, which were handled above.
         let Dataset::Images(images) = self.dataset.as_ref() else { return Ok(()) };
         let index = images.split(self.split)[sample as usize];
         self.image(images, index, pending, out, worker).map_err(|reason| {
@@ -302,7 +302,7 @@ impl BatchMaker {
         result.map_err(|e| e.to_string())
     }
 
-    /// All samples are there: the minibatch without its bad ones.
+    /// The minibatch without its bad samples, once all were made.
     fn finish(&self, pending: &PendingBatch) -> Option<HostBatch> {
         let mut bad = std::mem::take(&mut *pending.bad.lock().unwrap_or_else(PoisonError::into_inner));
         bad.sort_unstable_by_key(|(place, _)| *place);
@@ -354,7 +354,7 @@ impl BatchMaker {
     }
 }
 
-/// The good samples of a buffer, one after the other.
+/// Moves the good samples of a buffer to its front, without gaps.
 fn packed<T: Copy>(shared: Arc<SharedBuffer<T>>, good: &[usize], length: usize) -> Option<Pooled<T>> {
     let mut data = shared.take_back()?;
     for (to, from) in good.iter().enumerate().filter(|(to, from)| to != *from) {
@@ -364,7 +364,7 @@ fn packed<T: Copy>(shared: Arc<SharedBuffer<T>>, good: &[usize], length: usize) 
     Some(data)
 }
 
-/// How to visit the samples of a data set.
+/// In which order the samples of a data set are visited.
 fn visit(dataset: &Dataset, shuffle: bool) -> Visit {
     match dataset {
         _ if !shuffle => Visit::AsStored,
