@@ -4,7 +4,7 @@
 
 use footplate_data::decode::index;
 use footplate_data::rng::SampleKey;
-use footplate_data::transform::{Encoded, Output, Scratch, Transform};
+use footplate_data::transform::{Encoded, PixelSink, Scratch, Transform};
 use libfuzzer_sys::fuzz_target;
 
 const SIZE: usize = 24;
@@ -28,6 +28,6 @@ fuzz_target!(|data: &[u8]| {
         let mut out = vec![0; SIZE * SIZE * 3];
         let key = SampleKey { seed: 1, epoch: 0, index: number };
         let image = Encoded::Indexed { file, index: &index };
-        let _ = transform.apply(image, key, &mut scratch, Output::U8Nhwc(&mut out));
+        let _ = transform.apply(image, key, &mut scratch, PixelSink::U8Nhwc(&mut out));
     }
 });

@@ -10,6 +10,7 @@ pub mod ports;
 pub mod power_mode;
 pub mod profile_table;
 pub mod quantity;
+pub mod random;
 pub mod reading;
 pub mod record;
 pub mod runlog;

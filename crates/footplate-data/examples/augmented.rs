@@ -9,9 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use footplate_data::transform::Transform;
-use footplate_data::{
-    Inputs, LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout, Position, Split, open,
-};
+use footplate_data::{Inputs, LoaderSettings, OpenOptions, Pipeline, PixelLayout, Position, Split, open};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -23,18 +21,9 @@ fn main() {
     let how = OpenOptions { format: None, seed, validation_fraction: 0.0, sequence_length: 64 };
     let dataset = Arc::new(open(Path::new(data), &how).unwrap());
     let settings = LoaderSettings {
-        batch_size: 64,
-        workers: 1,
-        workers_max: None,
-        cache: None,
-        prefetch_batches: 4,
-        prefetch_bytes: 256 << 20,
         layout: PixelLayout::U8Nhwc,
-        lender: None,
         seed,
-        normalize: Normalize::IMAGENET,
-        transform: if train { Transform::train(size) } else { Transform::eval(size) },
-        shuffle: train,
+        ..LoaderSettings::new(64, if train { Transform::train(size) } else { Transform::eval(size) })
     };
     let from = Position { epoch: 0, batch: 0 };
     let mut pixels = BufWriter::new(File::create(format!("{out}.u8")).unwrap());

@@ -14,10 +14,10 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use footplate_data::Normalize;
 use footplate_data::augment::{mirror, random_crop};
-use footplate_data::decode::remembered::Remembered;
+use footplate_data::decode::checkpoint_cache::CheckpointCache;
 use footplate_data::decode::{decode_rgb, index};
 use footplate_data::rng::{SampleKey, SampleRng};
-use footplate_data::transform::{Encoded, Output, Scratch, Transform};
+use footplate_data::transform::{Encoded, PixelSink, Scratch, Transform};
 use half::f16;
 
 const SIZE: usize = 224;
@@ -37,7 +37,7 @@ const WAYS: [&str; 8] = [
 struct Bench {
     files: Vec<(Vec<u8>, Vec<u8>)>,
     scratch: Scratch,
-    remembered: Remembered,
+    checkpoints: CheckpointCache,
     rgb: Vec<u8>,
     small: Vec<u8>,
     resizer: Resizer,
@@ -77,12 +77,12 @@ impl Bench {
         }
         let image = if source == "indexed" { Encoded::Indexed { file, index } } else { Encoded::File(file) };
         let out = match layout {
-            "f32" => Output::F32Nchw { out: &mut self.floats, normalize },
-            "f16" => Output::F16Nchw { out: &mut self.halves, normalize },
-            _ => Output::U8Nhwc(&mut self.bytes),
+            "f32" => PixelSink::F32Nchw { out: &mut self.floats, normalize },
+            "f16" => PixelSink::F16Nchw { out: &mut self.halves, normalize },
+            _ => PixelSink::U8Nhwc(&mut self.bytes),
         };
-        let memory = (source == "known").then_some(&self.remembered);
-        transform.apply_remembering(image, key, memory, &mut self.scratch, out).unwrap();
+        let memory = (source == "known").then_some(&self.checkpoints);
+        transform.apply_cached(image, key, memory, &mut self.scratch, out).unwrap();
     }
 
     /// The whole image by the library, then resized: what is done with files that the crop decoder does not speak.
@@ -136,7 +136,7 @@ fn main() {
     let mut bench = Bench {
         files,
         scratch: Scratch::new(),
-        remembered: Remembered::new(16 << 20),
+        checkpoints: CheckpointCache::new(16 << 20),
         rgb: Vec::new(),
         small: vec![0; VALUES],
         resizer: Resizer::new(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use footplate_data::transform::Transform;
-use footplate_data::{LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout, Position, Split, open};
+use footplate_data::{LoaderSettings, OpenOptions, Pipeline, PixelLayout, Position, Split, open};
 
 /// Linux counts a process's time for its users in hundredths of a second, on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -54,18 +54,14 @@ impl Options {
 
     fn settings(&self) -> LoaderSettings {
         LoaderSettings {
-            batch_size: self.number("--batch", 32.0) as usize,
             workers: self.number("--workers", 1.0) as usize,
-            workers_max: None,
-            cache: None,
             prefetch_batches: self.number("--prefetch", 4.0) as usize,
-            prefetch_bytes: 256 << 20,
             layout: self.layout(),
             seed: 1,
-            normalize: Normalize::IMAGENET,
-            transform: Transform::train(self.number("--size", 224.0) as u32),
-            shuffle: true,
-            lender: None,
+            ..LoaderSettings::new(
+                self.number("--batch", 32.0) as usize,
+                Transform::train(self.number("--size", 224.0) as u32),
+            )
         }
     }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use footplate_data::augment::random_crop;
 use footplate_data::decode::{image_info, index};
 use footplate_data::rng::{SampleKey, SampleRng};
-use footplate_data::transform::{Encoded, ExifPolicy, Output, Scratch, Transform};
+use footplate_data::transform::{Encoded, ExifPolicy, PixelSink, Scratch, Transform};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -30,7 +30,7 @@ fn main() {
     } else {
         Encoded::File(&file)
     };
-    transform.apply(encoded, key, &mut Scratch::new(), Output::U8Nhwc(&mut pixels)).unwrap();
+    transform.apply(encoded, key, &mut Scratch::new(), PixelSink::U8Nhwc(&mut pixels)).unwrap();
     fs::write(out_path, pixels).unwrap();
     if mode != "eval" {
         let info = image_info(&file).unwrap();

@@ -2,25 +2,25 @@
 
 use crate::rng::SampleRng;
 
-/// A part of an image, in pixels; the edges may lie between two pixels.
+/// A rectangle in an image, in pixels; its edges may lie between two pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CropBox {
-    /// Left edge.
+    /// Distance from the image's left edge, in pixels.
     pub left: f64,
-    /// Upper edge.
+    /// Distance from the image's upper edge, in pixels.
     pub top: f64,
-    /// Width.
+    /// In pixels, more than 0.
     pub width: f64,
-    /// Height.
+    /// In pixels, more than 0.
     pub height: f64,
 }
 
-/// Tries of a random crop before the centre is taken.
+/// Random crops that are tried before the centre is taken (torchvision's number).
 const CROP_TRIES: u32 = 10;
 
-/// A random crop with an area of `scale` (least and most share of the image's) and an aspect of `ratio`
-/// (least and most width to height, evenly in the logarithm): the algorithm of torchvision's
-/// `RandomResizedCrop.get_params`, after Szegedy et al. 2014.
+/// A random crop with an area in the range `scale` (as shares of the image's area, evenly distributed) and an aspect in
+/// the range `ratio` (width over height, evenly distributed in the logarithm): the algorithm of torchvision's
+/// `RandomResizedCrop.get_params`, after Szegedy et al. 2014, "Going deeper with convolutions".
 pub fn random_crop(
     width: u32,
     height: u32,
@@ -43,7 +43,7 @@ pub fn random_crop(
     central_crop(width, height, ratio)
 }
 
-/// The largest central part whose aspect is within `ratio`.
+/// The largest central crop whose aspect is within `ratio`.
 fn central_crop(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
     let (full_w, full_h) = (f64::from(width), f64::from(height));
     let aspect = full_w / full_h;
@@ -57,10 +57,10 @@ fn central_crop(width: u32, height: u32, ratio: [f64; 2]) -> CropBox {
     CropBox { left: ((full_w - w) / 2.0).floor(), top: ((full_h - h) / 2.0).floor(), width: w, height: h }
 }
 
-/// A number between the two of `ratio`, evenly in the logarithm.
+/// A random number in the range `ratio`, evenly distributed in the logarithm.
 ///
-/// It is found without a logarithm, whose last bit differs between machines: 2^u by repeated square roots,
-/// which IEEE 754 rounds the same everywhere. For a ratio range other than `1/r` to `r` the range is moved.
+/// It is computed without a logarithm, whose last bit differs between machines, by repeated square roots, which
+/// IEEE 754 rounds the same everywhere.
 fn log_between(ratio: [f64; 2], rng: &mut SampleRng) -> f64 {
     let span = ratio[1] / ratio[0];
     // span^u for u = 0.b1 b2 b3 … in binary is the product of the span's 2^i-th roots where bit i is set.
@@ -76,8 +76,8 @@ fn log_between(ratio: [f64; 2], rng: &mut SampleRng) -> f64 {
     ratio[0] * factor
 }
 
-/// The part that resizing the shorter side to `resize_to` and cropping `size` × `size` at the centre would
-/// show, in the coordinates of the image before resizing (torchvision's `Resize` and `CenterCrop`).
+/// The part of an image that remains if its shorter side is resized to `resize_to` and `size` × `size` pixels are cropped
+/// at the centre, in the coordinates of the image before resizing (torchvision's `Resize` and `CenterCrop`).
 pub fn eval_crop(width: u32, height: u32, resize_to: u32, size: u32) -> CropBox {
     let (w, h) = (f64::from(width), f64::from(height));
     let resize_to = f64::from(resize_to.max(size));
@@ -97,7 +97,7 @@ pub fn eval_crop(width: u32, height: u32, resize_to: u32, size: u32) -> CropBox 
     }
 }
 
-/// Python's `round`.
+/// Rounds as Python's `round`, which torchvision uses: halves to the even neighbour.
 fn half_to_even(x: f64) -> f64 {
     x.round_ties_even()
 }
@@ -110,19 +110,19 @@ pub fn mirror(pixels: &mut [u8], size: usize) {
     }
 }
 
-/// Strengths of random colour changes; each factor is drawn evenly from `1 - strength` (not below 0) to
+/// Strengths of random colour changes, 0 or more. Each factor is drawn evenly from `1 - strength` (not below 0) to
 /// `1 + strength`, and the changes are made in random order (torchvision's `ColorJitter`, without hue).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ColorJitter {
-    /// Of all channels together.
+    /// Scales all channels.
     pub brightness: f32,
-    /// About the mean gray of the image.
+    /// Scales the distance from the mean gray of the image.
     pub contrast: f32,
-    /// About each pixel's gray.
+    /// Scales the distance from each pixel's gray.
     pub saturation: f32,
 }
 
-/// ITU-R BT.601's weights, as Pillow's conversion to gray uses them.
+/// A pixel's gray by the weights of ITU-R BT.601, as Pillow's conversion to gray uses them.
 fn gray([r, g, b]: [u8; 3]) -> f32 {
     0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)
 }
@@ -166,25 +166,25 @@ fn mean_gray(pixels: &[u8]) -> f32 {
     (sum / pixels.len().max(1) as f64).round() as f32
 }
 
-/// The scaling of pixels to what a network sees: `(value / 255 - mean) / std`, by channel.
+/// The scaling of pixels to the input of a network: `(value / 255 - mean) / std`, by channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalize {
-    /// Of values from 0 to 1.
+    /// Mean of each channel, of values from 0 to 1.
     pub mean: [f32; 3],
-    /// Of values from 0 to 1.
+    /// Standard deviation of each channel, of values from 0 to 1.
     pub std: [f32; 3],
 }
 
 impl Normalize {
-    /// ImageNet's, with which torchvision's weights were trained.
+    /// ImageNet's mean and deviation, with which torchvision's weights were trained.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-    /// The normalised number of a pixel's byte is `byte * scale - shift`, each step rounded to f32.
+    /// `(scale, shift)` of a channel: a byte is normalised to `byte * scale - shift`, each step rounded to f32.
     pub fn scale_shift(&self, channel: usize) -> (f32, f32) {
         (1.0 / (255.0 * self.std[channel]), self.mean[channel] / self.std[channel])
     }
 
-    /// One image: `size * size` RGB pixels to three planes of `size * size` numbers each.
+    /// Converts one image of `size * size` RGB pixels to three planes of `size * size` normalised numbers each.
     pub fn nhwc_u8_to_nchw_f32(&self, image: &[u8], size: usize, out: &mut [f32]) {
         let area = size * size;
         for (channel, plane) in out.chunks_exact_mut(area).enumerate().take(3) {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// CPU seconds of all threads of this process since its start.
+/// CPU time in seconds of all threads of this process since its start.
 pub fn process_cpu_s() -> f64 {
     seconds(clock_gettime(ClockId::ProcessCPUTime))
 }
 
-/// How many of `cores` cores this process gets while it asks for all of them: fewer where other programs run, or
-/// where a control group sets a quota. Keeps all of them busy for `time`.
+/// The number of cores, up to `cores`, that this process gets while it keeps all of them busy for `time`: fewer if other
+/// programs run, or if a control group sets a quota.
 pub fn cores_got(cores: usize, time: Duration) -> f64 {
     let (begun, cpu_s) = (Instant::now(), process_cpu_s());
     let spin = || {

@@ -1,86 +1,50 @@
-//! Data sets: found out from a path, indexed once, shared by all threads.
+//! Data sets: opened from a path or made of what a program has in memory, indexed once, shared by all threads.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::decode::remembered::Remembered;
+use crate::decode::checkpoint_cache::CheckpointCache;
 use crate::decode::{self, image_info};
 use crate::error::DataError;
-use crate::source::{self, Form, Found, MemorySample, MemoryStore, Store};
-use crate::split::stratified;
+use crate::format::{Format, find, format_of};
+use crate::source::memory::{self, MemoryImage, MemorySample, MemoryStore};
+use crate::source::{Form, SourceContents, Store};
+use crate::split::{Split, stratified};
 use crate::text::TextDataset;
 
-/// Images that are looked at to learn their typical size.
+/// Images whose headers are read to learn the typical size.
 const SIZE_SAMPLES: usize = 16;
-
-/// A part of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// To learn from.
-    Train,
-    /// To check on.
-    Validation,
-}
-
-/// A form of data on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A folder for each class.
-    ImageFolder,
-    /// idx files, plain or gzipped.
-    Idx,
-    /// CIFAR's binary files.
-    Cifar,
-    /// Tar shards in WebDataset's convention.
-    Tar,
-    /// One text.
-    Text,
-}
-
-const FORMATS: [(Format, &str); 5] = [
-    (Format::ImageFolder, "image-folder"),
-    (Format::Idx, "idx"),
-    (Format::Cifar, "cifar"),
-    (Format::Tar, "tar"),
-    (Format::Text, "text"),
-];
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = FORMATS.iter().find(|(_, name)| *name == text).map(|(format, _)| *format);
-        known.ok_or_else(|| format!("`{text}` is not one of {}", FORMATS.map(|(_, name)| name).join(", ")))
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(FORMATS.iter().find(|(format, _)| format == self).map_or("", |(_, name)| name))
-    }
-}
+/// Memory for the decoder's checkpoints of plain files: enough for 40,000 photographs.
+pub(crate) const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
+/// Stands in error messages for the path of data that came from memory.
+const IN_MEMORY: &str = "data in memory";
 
 /// How to open a data set.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
-    /// The format; found out from the path if not given.
+    /// The format; `None`: recognised by the files at the path.
     pub format: Option<Format>,
-    /// Of the automatic split.
+    /// Decides the automatic split, where the data has no split of its own.
     pub seed: u64,
-    /// Share of the automatic split that is for validation, 0 to below 1.
+    /// Share of the automatic split that is for validation, from 0 to below 1.
     pub validation_fraction: f64,
-    /// Characters that are predicted in one window of a text.
+    /// Characters that are predicted in one window of a text; other data ignores it.
     pub sequence_length: usize,
 }
 
-/// What can be trained on.
+/// The format is recognised, and the automatic split keeps a fifth for validation, by seed 0.
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { format: None, seed: 0, validation_fraction: 0.2, sequence_length: 64 }
+    }
+}
+
+/// A data set for training.
 #[derive(Debug)]
 pub enum Dataset {
     /// Images with a class each.
     Images(ImageDataset),
-    /// A text.
+    /// A text, for a character language model.
     Text(TextDataset),
 }
 
@@ -88,6 +52,7 @@ pub enum Dataset {
 #[derive(Debug)]
 pub struct ImageDataset {
     pub(crate) store: Store,
+    /// The class of each sample, by the sample's number.
     pub(crate) labels: Vec<u32>,
     classes: Vec<String>,
     train: Vec<u32>,
@@ -95,16 +60,35 @@ pub struct ImageDataset {
     pub(crate) warnings: Vec<String>,
     format: Format,
     typical_side: Option<u32>,
-    /// What was read is taken out of the page cache again.
-    forgets: AtomicBool,
-    /// What samples of earlier epochs tell of the files.
-    pub(crate) remembered: Remembered,
+    /// Whether each sample is evicted from the page cache after it was read.
+    evicts: AtomicBool,
+    /// Where rows begin in files that were decoded in earlier epochs.
+    pub(crate) checkpoints: CheckpointCache,
 }
 
-/// Memory for what is remembered of files: enough for 40,000 photographs.
-pub(crate) const REMEMBERED_BYTES_MAX: usize = 16 << 20;
-
-/// Opens what is at `path`: a folder, a file, or a pattern of shards.
+/// Opens what is at `path`: a folder, a file, or a pattern of shards such as `train-{000..009}.tar`. The formats are
+/// described in `docs/data.md`.
+///
+/// ```
+/// use footplate_data::generated::{GeneratedSettings, generate};
+/// use footplate_data::{OpenOptions, Split, open};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = tempfile::tempdir()?;
+/// // A folder with `train/CLASS/0000.jpg` and `val/CLASS/0000.jpg`, as photographs may lie.
+/// let settings = GeneratedSettings { seed: 1, train_per_class: 2, val_per_class: 1, size: 32 };
+/// let folder = generate(cache.path(), &settings, &mut |_, _| {})?;
+///
+/// let dataset = open(&folder, &OpenOptions::default())?;
+/// assert_eq!(dataset.format().to_string(), "image-folder");
+/// assert_eq!(dataset.len(Split::Train), 2 * dataset.len(Split::Validation));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`DataError`] if nothing is there, if its format is unknown, or if nothing can be trained on it. Damaged samples are
+/// no error here: they are left out when they are read.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     let format = format_of(path, options.format)?;
     if format == Format::Text {
@@ -114,47 +98,51 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Dataset, DataError> {
     ImageDataset::new(find(path, format)?, path, format, options).map(Dataset::Images)
 }
 
-/// The format of what is at `path`, if it is not given.
-pub(crate) fn format_of(path: &Path, given: Option<Format>) -> Result<Format, DataError> {
-    given.map_or_else(|| detect(path), Ok)
-}
-
-/// Finds the images at `path`.
-pub(crate) fn find(path: &Path, format: Format) -> Result<Found, DataError> {
-    match format {
-        Format::ImageFolder => source::folder::open(path),
-        Format::Idx => source::idx::open(path),
-        Format::Cifar => source::cifar::open(path),
-        Format::Tar => source::tar::open(path),
-        Format::Text => Err(DataError::Empty { path: path.to_owned() }),
-    }
-}
-
-fn detect(path: &Path) -> Result<Format, DataError> {
-    if source::tar::is_pattern(path) && !path.exists() {
-        return Ok(Format::Tar);
-    }
-    let metadata = path.metadata().map_err(DataError::io(path))?;
-    if metadata.is_dir() {
-        return Ok(if source::idx::is_here(path) {
-            Format::Idx
-        } else if source::cifar::is_here(path) {
-            Format::Cifar
-        } else if source::tar::has_tars(path) {
-            Format::Tar
-        } else {
-            Format::ImageFolder
-        });
-    }
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("tar") => Ok(Format::Tar),
-        Some("txt" | "text") => Ok(Format::Text),
-        _ => Err(DataError::UnknownFormat { path: path.to_owned() }),
-    }
-}
-
 impl Dataset {
-    /// Samples of a split: images, or windows of a text.
+    /// A data set of images that the program has in memory. `classes` are the names of the classes, at least two; the
+    /// label of an image is a place in it. Of `options`, the seed and the fraction of the automatic split are used.
+    ///
+    /// ```
+    /// use footplate_data::{Dataset, ImageData, MemoryImage, OpenOptions, Split};
+    ///
+    /// # fn main() -> Result<(), footplate_data::DataError> {
+    /// let frame = |name: &str, label, gray| MemoryImage {
+    ///     name: name.to_owned(),
+    ///     label,
+    ///     data: ImageData::Pixels { pixels: vec![gray; 8 * 6 * 3], width: 8, height: 6, channels: 3 },
+    /// };
+    /// let images = vec![frame("a", 0, 10), frame("b", 1, 200), frame("c", 0, 20), frame("d", 1, 210)];
+    /// let classes = vec!["dark".to_owned(), "light".to_owned()];
+    /// let dataset = Dataset::from_images(classes, images, &OpenOptions::default())?;
+    /// assert_eq!((dataset.len(Split::Train), dataset.len(Split::Validation)), (2, 2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DataError`] for fewer than two classes, for no images, and for a label that is no class or pixels of another
+    /// number than the size says, with the image's name.
+    pub fn from_images(
+        classes: Vec<String>,
+        images: Vec<MemoryImage>,
+        options: &OpenOptions,
+    ) -> Result<Self, DataError> {
+        let contents = memory::contents(classes, images)?;
+        let path = Path::new(IN_MEMORY);
+        ImageDataset::new(contents, path, Format::Memory, options).map(Self::Images)
+    }
+
+    /// A data set of a text that the program has in memory. Of `options`, the fraction for validation (the end of the
+    /// text) and the sequence length are used.
+    ///
+    /// # Errors
+    /// [`DataError::Malformed`] if the text is too short or has only one different character.
+    pub fn from_text(text: &str, options: &OpenOptions) -> Result<Self, DataError> {
+        let (fraction, length) = (options.validation_fraction, options.sequence_length.max(1));
+        TextDataset::new(text, Path::new(IN_MEMORY), fraction, length).map(Self::Text)
+    }
+
+    /// Number of samples in a split: images, or windows of a text.
     pub fn len(&self, split: Split) -> usize {
         match self {
             Self::Images(images) => images.split(split).len(),
@@ -162,7 +150,7 @@ impl Dataset {
         }
     }
 
-    /// What it is, in words.
+    /// A short description in English.
     pub fn description(&self) -> String {
         match self {
             Self::Images(images) => format!(
@@ -180,8 +168,8 @@ impl Dataset {
         }
     }
 
-    /// A number for its samples, their order, labels and split. A run goes on only with the data it began
-    /// with. File contents are not part of it (they would all have to be read).
+    /// A checksum of its samples' names, their order, labels and split, by which a resumed run checks that it has the
+    /// data that it began with. The contents of files are not part of it (all of them would have to be read).
     pub fn fingerprint(&self) -> u64 {
         match self {
             Self::Images(images) => images.fingerprint(),
@@ -189,7 +177,7 @@ impl Dataset {
         }
     }
 
-    /// What the user should know about it.
+    /// What the user should know about it, such as files that are left out.
     pub fn warnings(&self) -> &[String] {
         match self {
             Self::Images(images) => &images.warnings,
@@ -197,7 +185,7 @@ impl Dataset {
         }
     }
 
-    /// Its format.
+    /// The format that it was opened as.
     pub fn format(&self) -> Format {
         match self {
             Self::Images(images) => images.format,
@@ -207,30 +195,40 @@ impl Dataset {
 }
 
 impl ImageDataset {
-    fn new(found: Found, path: &Path, format: Format, options: &OpenOptions) -> Result<Self, DataError> {
-        if found.classes.len() < 2 {
-            let names = found.classes.join(", ");
+    fn new(
+        contents: SourceContents,
+        path: &Path,
+        format: Format,
+        options: &OpenOptions,
+    ) -> Result<Self, DataError> {
+        if contents.classes.len() < 2 {
+            let names = contents.classes.join(", ");
             return Err(DataError::TooFewClasses {
                 path: path.to_owned(),
-                found: found.classes.len(),
+                found: contents.classes.len(),
                 names,
             });
         }
-        let (train, validation) = match found.validation_from {
-            Some(from) => ((0..from as u32).collect(), (from as u32..found.labels.len() as u32).collect()),
-            None => stratified(&found.labels, found.classes.len(), options.validation_fraction, options.seed),
+        let (train, validation) = match contents.validation_from {
+            Some(from) => ((0..from as u32).collect(), (from as u32..contents.labels.len() as u32).collect()),
+            None => stratified(
+                &contents.labels,
+                contents.classes.len(),
+                options.validation_fraction,
+                options.seed,
+            ),
         };
         let mut dataset = Self {
-            store: found.store,
-            labels: found.labels,
-            classes: found.classes,
+            store: contents.store,
+            labels: contents.labels,
+            classes: contents.classes,
             train,
             validation,
-            warnings: found.warnings,
+            warnings: contents.warnings,
             format,
             typical_side: None,
-            forgets: AtomicBool::new(false),
-            remembered: Remembered::new(REMEMBERED_BYTES_MAX),
+            evicts: AtomicBool::new(false),
+            checkpoints: CheckpointCache::new(CHECKPOINT_BYTES_MAX),
         };
         if dataset.train.is_empty() {
             return Err(DataError::Empty { path: path.to_owned() });
@@ -239,26 +237,26 @@ impl ImageDataset {
         Ok(dataset)
     }
 
-    /// Takes a sample that was read out of the page cache again, if that is asked for.
-    pub(crate) fn forget(&self, index: usize) {
-        if self.forgets.load(Ordering::Relaxed) {
-            // For measuring only: a sample that stays in memory is noticed there.
+    /// Evicts a sample that was read from the page cache, if [`Self::set_evicts`] asked for it.
+    pub(crate) fn evict_if_asked(&self, index: usize) {
+        if self.evicts.load(Ordering::Relaxed) {
+            // Only measurements ask for it, and they notice samples that stay in memory.
             let _ = self.store.evict_own(index);
         }
     }
 
-    /// From now on each sample that was read is taken out of the page cache again, or left there: as with a
-    /// data set that is far larger than memory.
-    pub(crate) fn set_forgets(&self, forgets: bool) {
-        self.forgets.store(forgets, Ordering::Relaxed);
+    /// Sets whether each sample is evicted from the page cache after it was read, as if the data set were far larger
+    /// than memory.
+    pub(crate) fn set_evicts(&self, evicts: bool) {
+        self.evicts.store(evicts, Ordering::Relaxed);
     }
 
-    /// Names of the classes; a label is a place in it.
+    /// Names of the classes; a label is a place in this list.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The median shorter side of a few of its images, in pixels; `None` if none of them could be read.
+    /// The median shorter side of 16 of its images, in pixels; `None` if none of them could be read.
     pub fn typical_side(&self) -> Option<u32> {
         self.typical_side
     }
@@ -278,9 +276,9 @@ impl ImageDataset {
         sides.get(sides.len() / 2).copied()
     }
 
-    /// Training samples of these numbers as a data set in memory, up to about `bytes_max` bytes; those that
-    /// cannot be read are left out. With `indexed`, JPEG files get the decoder's checkpoints. `None`: none could
-    /// be read, or none got checkpoints that had none before.
+    /// The samples of these numbers as a data set in memory for training, up to about `bytes_max` bytes; those that
+    /// cannot be read are left out. With `indexed`, JPEG files get the decoder's checkpoints. `None` if none could be
+    /// read, or if `indexed` changed nothing.
     pub(crate) fn in_memory(
         &self,
         numbers: impl Iterator<Item = u32>,
@@ -318,12 +316,12 @@ impl ImageDataset {
             warnings: Vec::new(),
             format: self.format,
             typical_side: self.typical_side,
-            forgets: AtomicBool::new(false),
-            remembered: Remembered::new(REMEMBERED_BYTES_MAX),
+            evicts: AtomicBool::new(false),
+            checkpoints: CheckpointCache::new(CHECKPOINT_BYTES_MAX),
         })
     }
 
-    /// Numbers of the samples of a split.
+    /// The numbers of the samples in a split.
     pub(crate) fn split(&self, split: Split) -> &[u32] {
         match split {
             Split::Train => &self.train,
@@ -331,7 +329,7 @@ impl ImageDataset {
         }
     }
 
-    /// A number for its samples and where they come from, whatever the split.
+    /// A checksum of its samples' names and of where the data lies, the same for any split.
     pub(crate) fn content_fingerprint(&self) -> u64 {
         let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
         for index in 0..self.labels.len() {

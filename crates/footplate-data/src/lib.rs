@@ -4,7 +4,6 @@
 //! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
 //! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
 
-pub mod atomic_file;
 pub mod augment;
 mod auto;
 mod batch;
@@ -13,14 +12,21 @@ pub mod cpu_time;
 mod dataset;
 pub mod decode;
 mod error;
+mod external_buffer;
+mod format;
 pub mod generated;
+mod loader;
+pub mod measure_rates;
 mod order;
 pub mod pack;
-mod parts;
+mod pack_marker;
 mod pipeline;
+mod pixel_sink;
 mod pool;
-pub mod probe;
 pub mod rng;
+mod sample;
+mod shard_index;
+mod shared_buffer;
 mod source;
 mod split;
 pub mod stall;
@@ -28,12 +34,18 @@ mod text;
 pub mod transform;
 
 pub use augment::Normalize;
-pub use auto::Setting;
-pub use batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
+pub use auto::PipelineSize;
+pub use batch::{HostBatch, Inputs, PixelLayout, StageTimes};
 pub use cache::{CacheSettings, CacheStats};
-pub use dataset::{Dataset, Format, ImageDataset, OpenOptions, Split, open};
+pub use dataset::{Dataset, ImageDataset, OpenOptions, open};
 pub use error::DataError;
+pub use external_buffer::{BufferProvider, ExternalBuffer};
+pub use format::{Format, UnknownFormatName};
+pub use loader::LoaderSettings;
 pub use pipeline::{Pipeline, Position};
-pub use pool::{Lender, Lent, Pooled};
+pub use pool::Pooled;
+pub use sample::BadSample;
+pub use source::memory::{ImageData, MemoryImage};
 pub use source::page_cache;
+pub use split::Split;
 pub use text::TextDataset;

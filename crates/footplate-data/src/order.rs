@@ -1,9 +1,12 @@
 //! The order of an epoch's samples.
 
-use crate::rng::{SampleKey, SampleRng, mix};
+use footplate_core::random::mix;
 
-/// Index that no sample has: the order is drawn apart from any sample's pixels.
+use crate::rng::{SampleKey, SampleRng};
+
+/// A number that no sample has: the order is drawn independently of any sample's pixels.
 const ORDER_INDEX: u64 = u64::MAX;
+/// Rounds of the Feistel network.
 const ROUNDS: usize = 6;
 
 /// A permutation of 0 to `n - 1` as a pure function of (seed, epoch), in constant memory: a Feistel network
@@ -17,7 +20,7 @@ pub(crate) struct EpochOrder {
 }
 
 impl EpochOrder {
-    /// The order of one epoch; as it stands where `shuffle` is not set.
+    /// The order of one epoch; the identity if `shuffle` is false.
     pub(crate) fn new(n: u64, seed: u64, epoch: u32, shuffle: bool) -> Self {
         if shuffle {
             return Self::keyed(n, seed, epoch, 0);
@@ -38,8 +41,8 @@ impl EpochOrder {
     pub(crate) fn at(&self, position: u64) -> u64 {
         let Some(keys) = &self.keys else { return position };
         let mut value = position;
-        // A walk along a cycle of the permutation of all numbers of that many bits; it comes back to a number
-        // below n at the latest at its start, and takes less than four steps on average.
+        // A walk along a cycle of the permutation of all numbers of that many bits: it reaches a number below n at the
+        // latest when it is back at its start, and takes less than four steps on average.
         loop {
             value = self.encrypt(value, keys);
             if value < self.n {
@@ -58,22 +61,22 @@ impl EpochOrder {
     }
 }
 
-/// How the samples of a source should be visited.
+/// In which order the samples of a source are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visit {
-    /// As they stand.
+    /// In the order of the source.
     AsStored,
-    /// Evenly shuffled: each read is somewhere else.
+    /// Evenly shuffled: each read is at a random place.
     Anywhere,
-    /// Shuffled so that reads stay in runs of `block` samples that follow each other in the source.
+    /// Shuffled so that reads stay in blocks of `block` samples that follow each other in the source.
     Blocks {
-        /// Samples in a run; 1 or more.
+        /// Samples in a block, 1 or more.
         block: u64,
     },
 }
 
 impl Visit {
-    /// Samples that are shuffled among each other while others are not touched; 0 where that is all or none.
+    /// The number of samples that are shuffled with each other; 0 if that is all of them or none.
     pub(crate) fn window(self) -> u64 {
         match self {
             Self::AsStored | Self::Anywhere => 0,
@@ -82,17 +85,17 @@ impl Visit {
     }
 }
 
-/// Runs that are shuffled among each other, together. 64 runs of a megabyte are 64 MiB: little enough for the
-/// page cache of the smallest board, and enough that the samples of a minibatch come from all over the data.
+/// Blocks whose samples are shuffled with each other. 64 blocks of 1 MiB are 64 MiB: little enough for the page cache of
+/// the smallest board, and enough that the samples of a minibatch come from all over the data.
 const WINDOW_BLOCKS: u64 = 64;
 
 /// The order of one epoch: a pure function of (number of samples, seed, epoch, how to visit), in constant
 /// memory.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
-    /// As stored, or evenly shuffled.
+    /// In the order of the source, or evenly shuffled.
     Even(EpochOrder),
-    /// In windows of shuffled blocks.
+    /// Shuffled in windows of shuffled blocks.
     Windows(WindowOrder),
 }
 
@@ -115,9 +118,8 @@ impl Order {
         }
     }
 
-    /// The samples that positions from `position` on will need first, as at most two runs `(first, count)` of
-    /// the source, and the position after which the next runs begin. For readahead: in an even order a run is
-    /// one sample.
+    /// For readahead: what positions from `position` on need first, as at most two ranges `(first, count)` of the source,
+    /// and the position from which on to ask again. In an even order a range is one sample.
     pub(crate) fn runs_at(&self, position: u64) -> ([(u64, u64); 2], u64) {
         match self {
             Self::Even(order) => ([(order.at(position), 1), (0, 0)], position + 1),
@@ -126,24 +128,24 @@ impl Order {
     }
 }
 
-/// The samples are cut into blocks of equal size, after they were turned round by a random number so that the
-/// cuts and the shorter rest lie elsewhere in each epoch. The blocks are shuffled; then the samples of each
-/// [`WINDOW_BLOCKS`] blocks are shuffled among each other.
+/// The samples are rotated by a random number, so that the cuts between blocks lie elsewhere in each epoch, and cut into
+/// blocks of equal size. The blocks are shuffled; then the samples of each [`WINDOW_BLOCKS`] blocks are shuffled with
+/// each other.
 #[derive(Clone, Debug)]
 pub(crate) struct WindowOrder {
     n: u64,
     block: u64,
     seed: u64,
     epoch: u32,
-    turned_by: u64,
+    rotated_by: u64,
     blocks: EpochOrder,
 }
 
 impl WindowOrder {
     fn new(n: u64, seed: u64, epoch: u32, block: u64) -> Self {
         let mut rng = SampleRng::new(SampleKey { seed, epoch, index: ORDER_INDEX }, 1);
-        let turned_by = rng.below(n);
-        Self { n, block, seed, epoch, turned_by, blocks: EpochOrder::new(n / block, seed, epoch, true) }
+        let rotated_by = rng.below(n);
+        Self { n, block, seed, epoch, rotated_by, blocks: EpochOrder::new(n / block, seed, epoch, true) }
     }
 
     fn at(&self, position: u64) -> u64 {
@@ -154,19 +156,19 @@ impl WindowOrder {
         self.stored(first + inner.at(position - first))
     }
 
-    /// The sample at a place of the sequence in which the blocks are shuffled and their samples are not.
+    /// The sample at a place of the sequence in which blocks are shuffled, and samples within them are not.
     fn stored(&self, place: u64) -> u64 {
         let (number, offset) = (place / self.block, place % self.block);
         let full = self.n / self.block;
         let block = if number < full { self.blocks.at(number) } else { full };
-        (block * self.block + offset + self.turned_by) % self.n
+        (block * self.block + offset + self.rotated_by) % self.n
     }
 
     fn runs_at(&self, position: u64) -> ([(u64, u64); 2], u64) {
         let number = position / self.block;
         let count = self.block.min(self.n - number * self.block);
         let first = self.stored(number * self.block);
-        // A block that was turned over the end of the data is two runs.
+        // A block that wraps around the end of the data is two ranges.
         let before_end = count.min(self.n - first);
         ([(first, before_end), (0, count - before_end)], (number + 1) * self.block)
     }

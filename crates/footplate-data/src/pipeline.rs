@@ -1,9 +1,8 @@
-//! Minibatches in sequence, made by several threads ahead of their consumer.
+//! The sequence of minibatches, made by several threads ahead of their consumer.
 //!
-//! A worker takes the next few samples of the minibatch that is being made and writes them where they belong
-//! in its buffer, so that all workers are on the same minibatch and the first one is ready early. Workers wait
-//! while as many minibatches as the bound allows are made, being made, or waiting to be taken. Finished ones
-//! wait by number, so that they leave in order.
+//! A worker takes the next few samples of the minibatch that is being made and writes them to their places in its buffer,
+//! so that all workers are on the same minibatch and the first one is ready early. Workers wait while as many minibatches
+//! as the bound allows are being made or wait to be taken. Finished ones wait by number, so that they leave in order.
 
 mod maker;
 mod readahead;
@@ -13,81 +12,112 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::auto::{AutoLoader, Limits, Observation, Setting};
-use crate::batch::{HostBatch, LoaderSettings};
+use crate::auto::{AutoLoader, Limits, Observation, PipelineSize};
+use crate::batch::HostBatch;
 use crate::cache::CacheStats;
-use crate::dataset::{Dataset, Split};
+use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::loader::LoaderSettings;
+use crate::split::Split;
 
-use maker::{Building, Maker, Task, Worker, nanoseconds};
+use maker::{BatchMaker, PendingBatch, Task, Worker, nanoseconds};
 use readahead::Readahead;
 
-/// A place in the sequence of minibatches.
+/// A position in the sequence of minibatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// From 0.
+    /// The epoch, from 0.
     pub epoch: u32,
-    /// Number in the epoch, from 0.
+    /// Number of the minibatch in the epoch, from 0.
     pub batch: u64,
 }
 
-/// Minibatches in sequence.
+/// An iterator over the minibatches of a run. They are a pure function of the data set, the settings and their number,
+/// whatever the number of workers.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use footplate_data::generated::{GeneratedSettings, generate};
+/// use footplate_data::transform::Transform;
+/// use footplate_data::{Inputs, LoaderSettings, OpenOptions, Pipeline, Position, Split, open};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = tempfile::tempdir()?;
+/// let images = GeneratedSettings { seed: 1, train_per_class: 3, val_per_class: 1, size: 32 };
+/// let folder = generate(cache.path(), &images, &mut |_, _| {})?;
+/// let dataset = Arc::new(open(&folder, &OpenOptions::default())?);
+///
+/// let settings = LoaderSettings { workers: 2, ..LoaderSettings::new(4, Transform::train(32)) };
+/// let from = Position { epoch: 0, batch: 0 };
+/// let mut samples = 0;
+/// for batch in Pipeline::start(dataset.clone(), Split::Train, settings, from, 2)? {
+///     let batch = batch?;
+///     let Inputs::F32Nchw { data, shape } = &batch.inputs else { unreachable!("the default layout") };
+///     assert_eq!(data.len(), batch.items * 3 * 32 * 32);
+///     assert_eq!((shape[0], batch.labels.len()), (batch.items, batch.items));
+///     samples += batch.items;
+/// }
+/// assert_eq!(samples, 2 * dataset.len(Split::Train));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Pipeline {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Makes minibatches where there are no workers.
+    /// Makes minibatches if there are no workers.
     own: Option<Worker>,
     next: u64,
     auto: Option<AutoLoader>,
-    /// When the consumer got its last minibatch.
+    /// When the consumer got the last minibatch.
     delivered_at: Option<Instant>,
-    adjusted: Option<Setting>,
+    adjusted: Option<PipelineSize>,
 }
 
-/// What all threads see.
+/// What all threads share.
 struct Shared {
-    maker: Maker,
-    /// Minibatches of the whole sequence.
+    maker: BatchMaker,
+    /// Number of minibatches in the whole sequence.
     total: u64,
     queue: Mutex<Queue>,
-    /// A minibatch was finished, or a worker died.
+    /// Signalled when a minibatch was finished, or a worker died.
     finished: Condvar,
-    /// A minibatch was taken, the bounds were changed, or the pipeline is closing.
+    /// Signalled when a minibatch was taken, the bounds changed, or the pipeline is closing.
     taken: Condvar,
-    /// The position of the samples that are being worked on has moved on.
+    /// Signalled when samples were handed out to a worker.
     moved: Condvar,
 }
 
 struct Queue {
-    /// The next minibatch to be begun.
+    /// Number of the next minibatch to be begun.
     next: u64,
-    /// The minibatch whose samples are being given out.
-    current: Option<Arc<Building>>,
-    /// Minibatches that the consumer has taken.
+    /// The minibatch whose samples are being handed out.
+    current: Option<Arc<PendingBatch>>,
+    /// Number of minibatches that the consumer has taken.
     delivered: u64,
     ready: BTreeMap<u64, HostBatch>,
-    /// Minibatches that may be there at once.
+    /// Minibatches that may be made or waiting at once.
     ahead: u64,
-    /// Workers with a number of this or more wait.
+    /// Workers with this number or a higher one wait.
     workers: usize,
     closed: bool,
     died: bool,
 }
 
 impl Queue {
-    /// Samples of the sequence that were given out.
-    fn position(&self, maker: &Maker) -> u64 {
-        self.current.as_ref().map_or_else(|| maker.position(self.next), |building| building.position())
+    /// Number of samples of the sequence that were handed out.
+    fn position(&self, maker: &BatchMaker) -> u64 {
+        self.current.as_ref().map_or_else(|| maker.position(self.next), |pending| pending.position())
     }
 }
 
 impl Shared {
-    /// A lock that a panicking thread has left is as good as any: the queue is changed in single steps.
+    /// A panic of another thread leaves the queue usable: it is changed by single steps.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next samples to be made, as soon as the bounds allow it; `None`: there is nothing more to do.
+    /// The next samples to be made, as soon as the bounds allow it; `None` if there is nothing more to do.
     fn task(&self, worker: usize) -> Option<Task> {
         let mut queue = self.lock();
         loop {
@@ -95,7 +125,7 @@ impl Shared {
                 return None;
             }
             if worker < queue.workers {
-                if let Some(task) = queue.current.as_ref().and_then(|building| self.maker.task(building)) {
+                if let Some(task) = queue.current.as_ref().and_then(|pending| self.maker.task(pending)) {
                     self.moved.notify_one();
                     return Some(task);
                 }
@@ -164,8 +194,11 @@ impl Drop for DeathNotice<'_> {
 }
 
 impl Pipeline {
-    /// Minibatches of `split` from `from` on, over the ends of epochs, up to the beginning of epoch
+    /// Starts the threads, which make the minibatches of `split` from position `from` on, up to the beginning of epoch
     /// `epochs_end`.
+    ///
+    /// # Errors
+    /// [`DataError::Thread`] if a thread cannot be started.
     pub fn start(
         dataset: Arc<Dataset>,
         split: Split,
@@ -179,10 +212,10 @@ impl Pipeline {
             depth: settings.batches_ahead(&dataset),
         });
         let auto = limits.filter(|_| workers > 0).map(|limits| AutoLoader::new(workers, limits));
-        let maker = Maker::new(dataset, split, settings, from);
+        let maker = BatchMaker::new(dataset, split, settings, from);
         let epochs = u64::from(epochs_end.saturating_sub(from.epoch));
         let total = (epochs * maker.batches_per_epoch).saturating_sub(from.batch);
-        let depth = auto.as_ref().map_or(maker.batches_ahead, |auto| auto.setting().depth);
+        let depth = auto.as_ref().map_or(maker.batches_ahead, |auto| auto.size().depth);
         let queue = Queue {
             next: 0,
             current: None,
@@ -215,51 +248,54 @@ impl Pipeline {
             return Ok(pipeline);
         }
         pipeline.spawn_readahead()?;
-        pipeline.apply(Setting { workers, depth })?;
+        pipeline.apply(PipelineSize { workers, depth })?;
         Ok(pipeline)
     }
 
-    /// The number of workers and the depth as they are now.
-    pub fn setting(&self) -> Setting {
+    /// The present number of workers and depth.
+    pub fn size(&self) -> PipelineSize {
         let queue = self.shared.lock();
-        Setting { workers: queue.workers, depth: queue.ahead as usize }
+        PipelineSize { workers: queue.workers, depth: queue.ahead as usize }
     }
 
-    /// The setting that the pipeline has given itself since it was last asked.
-    pub fn take_adjusted(&mut self) -> Option<Setting> {
+    /// The size that the pipeline has chosen since the last call, if it has changed it.
+    pub fn take_adjusted(&mut self) -> Option<PipelineSize> {
         self.adjusted.take()
     }
 
-    /// What the cache has done so far; `None` without one.
+    /// What the cache has done so far; `None` without a cache.
     pub fn cache_stats(&self) -> Option<CacheStats> {
         self.shared.maker.cache.stats()
     }
 
-    /// What the user should know since the last call.
+    /// Messages for the user since the last call, such as a cache that cannot grow.
     pub fn take_notices(&self) -> Vec<String> {
         self.shared.maker.cache.take_notices()
     }
 
-    /// Changes the number of workers while minibatches are made; what they hold does not depend on it. The
-    /// pipeline does not choose by itself any more. Without workers from the start it stays without.
+    /// Changes the number of workers while minibatches are made; their contents do not depend on it. From then on the
+    /// pipeline no longer chooses its size itself. A pipeline that was started without workers stays without.
+    ///
+    /// # Errors
+    /// [`DataError::Thread`] if a thread cannot be started.
     pub fn set_workers(&mut self, workers: usize) -> Result<(), DataError> {
         self.auto = None;
         if self.own.is_some() {
             return Ok(());
         }
-        let depth = self.setting().depth;
-        self.apply(Setting { workers: workers.max(1), depth })
+        let depth = self.size().depth;
+        self.apply(PipelineSize { workers: workers.max(1), depth })
     }
 
-    fn apply(&mut self, setting: Setting) -> Result<(), DataError> {
+    fn apply(&mut self, size: PipelineSize) -> Result<(), DataError> {
         let mut queue = self.shared.lock();
-        queue.workers = setting.workers;
-        queue.ahead = setting.depth as u64;
+        queue.workers = size.workers;
+        queue.ahead = size.depth as u64;
         drop(queue);
         self.shared.taken.notify_all();
         let readahead = usize::from(self.shared.maker.reads_ahead());
         // A failure drops the pipeline, which ends the threads that did start.
-        for number in self.threads.len() - readahead..setting.workers {
+        for number in self.threads.len() - readahead..size.workers {
             self.spawn(format!("worker-{number}"), move |shared| shared.work(number))?;
         }
         Ok(())
@@ -283,12 +319,12 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Minibatches in an epoch; the last one may be smaller.
+    /// Number of minibatches in an epoch; the last one may be smaller.
     pub fn batches_per_epoch(&self) -> u64 {
         self.shared.maker.batches_per_epoch
     }
 
-    /// Lets the pipeline see what the consumer waited for, and change its own bounds.
+    /// Tells [`AutoLoader`] what the consumer waited for, and follows its choice.
     fn observe(&mut self, asked_at: Instant, batch: &HostBatch) -> Result<(), DataError> {
         let now = Instant::now();
         let before = self.delivered_at.replace(now);
@@ -298,9 +334,9 @@ impl Pipeline {
             busy_ns: nanoseconds(asked_at - before),
             work_ns: batch.times.fetch_ns + batch.times.prep_ns,
         };
-        if let Some(setting) = auto.observe(observation) {
-            self.apply(setting)?;
-            self.adjusted = Some(setting);
+        if let Some(size) = auto.observe(observation) {
+            self.apply(size)?;
+            self.adjusted = Some(size);
         }
         Ok(())
     }
@@ -309,7 +345,7 @@ impl Pipeline {
 impl Iterator for Pipeline {
     type Item = Result<HostBatch, DataError>;
 
-    /// Waits for the next minibatch. `None` after the last one.
+    /// Waits for the next minibatch. `None` after the last one; an error if a worker has panicked.
     fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.shared.total {
             return None;
@@ -329,7 +365,7 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         self.shared.close(false);
         for thread in self.threads.drain(..) {
-            // That a worker panicked was told by `next`, or nobody asks any more.
+            // A panic of a worker was reported by `next`, or nobody asks any more.
             let _ = thread.join();
         }
     }

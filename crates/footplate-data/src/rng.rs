@@ -1,72 +1,51 @@
-//! Randomness as a pure function of what it is for.
+//! Random numbers as a pure function of the sample that they are for.
 
-/// The place of a sample in a run: all of its randomness follows from this.
+use footplate_core::random::{GAMMA, SplitMix64, mix};
+
+/// Identifies a sample in a run; all of its randomness follows from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleKey {
-    /// Of the run.
+    /// The run's seed.
     pub seed: u64,
-    /// From 0.
+    /// The epoch, from 0.
     pub epoch: u32,
     /// The sample's number in the data set, from 0.
     pub index: u64,
 }
 
-/// A generator for one sample and one purpose: splitmix64 (Steele, Lea and Flood 2014, "Fast splittable
-/// pseudorandom number generators").
+/// A generator for one sample and one purpose: [splitmix64](SplitMix64), whose first state follows from the key.
 #[derive(Clone, Debug)]
-pub struct SampleRng {
-    state: u64,
-}
-
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// splitmix64's finaliser: a bijection that mixes all bits.
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
+pub struct SampleRng(SplitMix64);
 
 impl SampleRng {
     /// The generator for `key`; different `stream`s are for different purposes.
     pub fn new(key: SampleKey, stream: u64) -> Self {
         let parts = [u64::from(key.epoch), key.index, stream];
         let fold = |state: u64, part: u64| mix(state.wrapping_add(GAMMA) ^ mix(part.wrapping_add(GAMMA)));
-        Self { state: parts.into_iter().fold(mix(key.seed), fold) }
+        Self(SplitMix64::new(parts.into_iter().fold(mix(key.seed), fold)))
     }
 
     /// 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(GAMMA);
-        mix(self.state)
+        self.0.next_u64()
     }
 
-    /// A number from 0 to `n - 1`, each as likely; 0 if `n` is 0 (Lemire 2018, "Fast random integer
-    /// generation in an interval").
+    /// A number from 0 to `n - 1`, each equally likely; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 {
-            return 0;
-        }
-        let rejected = n.wrapping_neg() % n;
-        loop {
-            let product = u128::from(self.next_u64()) * u128::from(n);
-            if product as u64 >= rejected {
-                return (product >> 64) as u64;
-            }
-        }
+        self.0.below(n)
     }
 
-    /// A number of at least 0 and less than 1.
+    /// A number from 0 to below 1.
     pub fn unit_f64(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.unit_f64()
     }
 
-    /// A number of at least 0 and less than 1.
+    /// A number from 0 to below 1.
     pub fn unit_f32(&mut self) -> f32 {
-        (self.next_u64() >> 40) as f32 / (1u32 << 24) as f32
+        self.0.unit_f32()
     }
 
-    /// A number between `low` and `high`.
+    /// A number from `low` to below `high`.
     pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit_f64()
     }
@@ -74,6 +53,8 @@ impl SampleRng {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn first(seed: u64, epoch: u32, index: u64, stream: u64) -> u64 {
@@ -94,15 +75,19 @@ mod tests {
         assert_eq!(distinct.len(), all.len());
     }
 
+    /// Runs that were begun before go on with the same order and pixels.
     #[test]
-    fn numbers_below_n_are_evenly_spread() {
-        let mut rng = SampleRng::new(SampleKey { seed: 1, epoch: 0, index: 0 }, 0);
-        let mut counts = [0u32; 7];
-        for _ in 0..70_000 {
-            counts[rng.below(7) as usize] += 1;
+    fn golden_numbers() {
+        let mut rng = SampleRng::new(SampleKey { seed: 1, epoch: 2, index: 3 }, 4);
+        assert_eq!([rng.next_u64(), rng.next_u64()], [0xece5_58f9_595e_92bb, 0x6120_39a3_3def_accc]);
+        assert_eq!((rng.below(1000), rng.between(2.0, 4.0)), (345, 3.827919609838321));
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_between_two_lies_between_them(seed: u64, low in -1e6f64..1e6, width in 0f64..1e6) {
+            let number = SampleRng::new(SampleKey { seed, epoch: 0, index: 0 }, 0).between(low, low + width);
+            prop_assert!((low..=low + width).contains(&number));
         }
-        // Five standard deviations of a binomial count.
-        assert!(counts.iter().all(|c| c.abs_diff(10_000) < 5 * 93), "{counts:?}");
-        assert_eq!((rng.below(0), rng.below(1)), (0, 0));
     }
 }

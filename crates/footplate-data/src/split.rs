@@ -1,16 +1,25 @@
-//! The automatic split into training and validation.
+//! The split of a data set into training and validation.
 
 use crate::rng::{SampleKey, SampleRng};
 
-/// Epoch number that no run has: the split is drawn apart from the order of any epoch.
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Samples to train on.
+    Train,
+    /// Samples that are kept apart, to check the network on.
+    Validation,
+}
+
+/// A number that no epoch has: the split is drawn independently of the order of any epoch.
 const SPLIT_EPOCH: u32 = u32::MAX;
 
-/// Splits samples by class, so that each class gives `fraction` of its samples (rounded) to validation. A
-/// class of two or more gives at least one and keeps at least one. Returns (training, validation), each in
+/// Splits samples by class: a random `fraction` of each class (rounded) becomes validation. Of a class of two or more
+/// samples, at least one is for validation and at least one for training. Returns (training, validation), each in
 /// ascending order.
 pub(crate) fn stratified(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let (mut members, ends) = by_class(labels, classes);
-    // A bit for each sample, and lists of their exact lengths: data sets have tens of millions of samples.
+    // One bit for each sample, and lists of exactly the right length: data sets may have tens of millions of samples.
     let mut chosen = vec![0u64; labels.len().div_ceil(64)];
     let (mut begin, mut total) = (0, 0);
     for (class, end) in ends.into_iter().enumerate() {
@@ -40,7 +49,7 @@ pub(crate) fn stratified(labels: &[u32], classes: usize, fraction: f64, seed: u6
     (train, validation)
 }
 
-/// The samples' numbers by class, ascending in each, and where each class ends.
+/// The samples' numbers sorted by class and then by number, and the end of each class in that list.
 fn by_class(labels: &[u32], classes: usize) -> (Vec<u32>, Vec<usize>) {
     let mut next = vec![0; classes];
     for label in labels {

@@ -1,42 +1,42 @@
-//! Where a training job's time goes, and what would change it: a model of rates, without any measuring.
+//! Where the time of a training job goes, and what would change it: a model of rates. It measures nothing.
 //!
-//! All costs are seconds for one item (an image, or a window of text); `docs/stalls.md` tells where each figure
-//! comes from and derives the formulas.
+//! All costs are seconds for one item (an image, or a window of text). `docs/stalls.md` says where each figure comes from
+//! and derives the formulas.
 
 use serde::Serialize;
 
-/// A change that gains less than this share is not worth a line.
+/// Changes with a smaller relative gain are not recommended.
 pub const LEAST_GAIN: f64 = 0.03;
-/// A number of workers within this share of the best is as good as the best.
+/// A number of workers is as good as the best if its rate is lower by at most this share.
 const AS_GOOD: f64 = 0.01;
-/// Workers that are thought about, for each core.
+/// The most workers for each core that are considered.
 const WORKERS_PER_CORE: usize = 2;
-/// Halvings of the interval that holds the rate: far below the precision of any measurement.
+/// Bisection steps for the rate: their error is far below that of any measurement.
 const HALVINGS: usize = 60;
 
-/// What one item costs, in seconds.
+/// What one item costs, by stage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Costs {
-    /// Forward, backward and update with the machine to themselves.
+    /// Forward, backward and update while nothing else runs, in seconds.
     pub compute_s: f64,
-    /// CPU time of the same, over all threads.
+    /// CPU time of forward, backward and update, summed over all threads, in seconds.
     pub compute_cpu_s: f64,
-    /// The loop's wait for the way to the device.
+    /// Time that the training loop waits for the copy to the device, in seconds.
     pub transfer_s: f64,
-    /// The loop's own work.
+    /// The training loop's own work, in seconds.
     pub other_s: f64,
-    /// CPU time of a worker to decode, augment and collate.
+    /// CPU time of a worker to decode, augment and collate, in seconds.
     pub prep_s: f64,
-    /// CPU time of a worker to read an item that is in memory.
+    /// CPU time of a worker to read an item from the page cache, in seconds.
     pub fetch_cpu_s: f64,
-    /// What a worker waits for storage besides; 0 where the data is in memory.
+    /// Time that a worker waits for storage, in seconds; 0 where the data is in memory.
     pub fetch_wait_s: f64,
-    /// Items that the storage gives in a second, at most; `None`: it sets no limit.
+    /// Items per second that the storage gives at most; `None` if it sets no limit.
     pub storage_per_s: Option<f64>,
 }
 
-/// The step as three parts: waiting for a device, work for one core, and work that all cores share
-/// (Amdahl 1967).
+/// A training step as three parts: waiting for a device, work for one core, and work that all cores share (Amdahl 1967,
+/// "Validity of the single processor approach to achieving large scale computing capabilities").
 #[derive(Clone, Copy, Debug)]
 struct Step {
     waiting_s: f64,
@@ -45,7 +45,7 @@ struct Step {
 }
 
 impl Step {
-    /// From the wall and the CPU time that were measured with `cores` free.
+    /// From the wall and the CPU time that were measured while `cores` cores were free.
     fn of(wall_s: f64, cpu_s: f64, cores: f64) -> Self {
         if cpu_s <= wall_s || cores <= 1.0 {
             let serial_s = cpu_s.min(wall_s);
@@ -55,28 +55,28 @@ impl Step {
         Self { waiting_s: 0.0, serial_s: (wall_s - parallel_s / cores).max(0.0), parallel_s }
     }
 
-    /// How long it takes with `cores` to itself on average.
+    /// Its wall time in seconds if it has `cores` cores on average.
     fn wall_s(&self, cores: f64) -> f64 {
         self.waiting_s + self.serial_s / cores.min(1.0) + self.parallel_s / cores
     }
 }
 
 impl Costs {
-    /// CPU time of a worker.
+    /// CPU time of a worker for one item, in seconds.
     pub fn worker_s(&self) -> f64 {
         self.prep_s + self.fetch_cpu_s
     }
 
-    /// Items per second of the loop if minibatches were always there and cost nothing.
+    /// Items per second of the training loop if it never waited for minibatches, and making them took no CPU time.
     pub fn loop_per_s(&self) -> f64 {
         1.0 / (self.compute_s + self.transfer_s + self.other_s)
     }
 
     /// Items per second of the whole job.
     ///
-    /// With workers, the rate is the largest that four things allow: the loop on the cores that the workers
-    /// leave it; the workers, each of which takes its time for an item; the cores, which must do all the work;
-    /// and the storage. Without workers everything follows in turn.
+    /// With workers, it is the largest rate that four things allow: the loop, on the cores that the workers leave it; the
+    /// workers, each of which takes its time for an item; the cores, which must do all the work; and the storage. Without
+    /// workers, everything happens in turn.
     pub fn rate(&self, workers: usize, cores: usize) -> f64 {
         let all = cores.max(1) as f64;
         let each = self.worker_s() + self.fetch_wait_s;
@@ -93,7 +93,7 @@ impl Costs {
         if fits(high) {
             low = high;
         } else if high.is_infinite() {
-            // The loop costs nothing: the cores alone decide.
+            // The loop takes no time: the cores alone decide.
             low = all / self.worker_s();
         } else {
             for _ in 0..HALVINGS {
@@ -106,7 +106,7 @@ impl Costs {
         low.min(by_workers).min(by_storage)
     }
 
-    /// The same job if one stage cost nothing.
+    /// The costs if one stage took no time.
     pub fn without(&self, stage: Stage) -> Self {
         match stage {
             Stage::Compute => Self { compute_s: 0.0, compute_cpu_s: 0.0, other_s: 0.0, ..*self },
@@ -116,7 +116,7 @@ impl Costs {
         }
     }
 
-    /// The same job if a share of its items, 0 to 1, is found in memory instead of on storage.
+    /// The costs if a share of the items, 0 to 1, is read from memory instead of storage.
     #[must_use]
     pub fn with_hits(&self, share: f64) -> Self {
         let missed = (1.0 - share).max(0.0);
@@ -128,34 +128,33 @@ impl Costs {
     }
 }
 
-/// A part of the way of an item.
+/// A stage that each item passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Forward, backward and update.
+    /// Forward, backward and update on the device that trains.
     Compute,
-    /// Decode, augmentation and collation.
+    /// Decoding, augmentation and collation by the workers.
     Prep,
-    /// Reading.
+    /// Reading files from storage or memory.
     Fetch,
-    /// The way to the device.
+    /// The copy of a minibatch to the device.
     Transfer,
 }
 
-/// All stages.
+/// All stages, in the order in which they are printed.
 pub const STAGES: [Stage; 4] = [Stage::Compute, Stage::Prep, Stage::Fetch, Stage::Transfer];
 
-/// The stage that limits a job, and what its removal would gain.
+/// The stage that limits a job.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bottleneck {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
-    /// The rate without it over the rate with it; infinite if nothing else costs anything.
+    /// How many times faster the job would be if the stage took no time; infinite if nothing else takes time.
     pub gain_if_free: f64,
 }
 
-/// The stage whose cost, if it were nothing, would leave the job fastest. Where no single one does (two limit
-/// the job alike), the one that costs most.
+/// The stage without which the job would be fastest. Of several that limit the job alike, the one that costs most.
 pub fn bottleneck(costs: &Costs, workers: usize, cores: usize) -> Bottleneck {
     let rate = costs.rate(workers, cores);
     let gain = |stage: Stage| costs.without(stage).rate(workers, cores) / rate;
@@ -176,40 +175,41 @@ pub fn bottleneck(costs: &Costs, workers: usize, cores: usize) -> Bottleneck {
     Bottleneck { stage: best.0, gain_if_free: best.1 }
 }
 
-/// Where the time of one item went in a real run, in seconds; the parts add up to the step.
+/// Where the time of one item went in a real run, in seconds. The parts add up to the time of a step, divided by its
+/// items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Split {
-    /// What the step takes with the machine to itself.
+pub struct TimeBreakdown {
+    /// The time that the step takes while nothing else runs.
     pub compute_s: f64,
-    /// What it took longer because workers used the same cores.
+    /// The additional time of the step because workers used the same cores.
     pub slowed_s: f64,
-    /// Wait put down to decode, augmentation and collation.
+    /// Waiting for minibatches, attributed to decoding, augmentation and collation.
     pub prep_stall_s: f64,
-    /// Wait put down to storage.
+    /// Waiting for minibatches, attributed to reading.
     pub fetch_stall_s: f64,
-    /// Wait for the way to the device.
+    /// Waiting for the copy to the device.
     pub transfer_s: f64,
-    /// The loop's own work.
+    /// The training loop's own work.
     pub other_s: f64,
 }
 
-impl Split {
-    /// The sum.
+impl TimeBreakdown {
+    /// The time of one item: the sum of all parts.
     pub fn total_s(&self) -> f64 {
         self.compute_s + self.slowed_s + self.stall_s() + self.other_s
     }
 
-    /// The waits.
+    /// The time that the training loop waited: for minibatches, and for the copy to the device.
     pub fn stall_s(&self) -> f64 {
         self.prep_stall_s + self.fetch_stall_s + self.transfer_s
     }
 
-    /// Share of the time that the loop waited, 0 to 1; `None` where there was no time.
+    /// The share of the time that the training loop waited, 0 to 1; `None` if the total is zero.
     pub fn stall_fraction(&self) -> Option<f64> {
         (self.total_s() > 0.0).then(|| self.stall_s() / self.total_s())
     }
 
-    /// Divides the compute time of a real run into what the step takes alone and the rest.
+    /// Divides the compute time into `alone_s`, which the step takes while nothing else runs, and the rest.
     #[must_use]
     pub fn against(self, alone_s: f64) -> Self {
         let real = self.compute_s + self.slowed_s;
@@ -218,108 +218,110 @@ impl Split {
     }
 }
 
-/// Share of the reads that a page cache of `share` of the data set serves, when each epoch reads every item
-/// once in a new random order and the least recently used goes first: `c + (1 - c) ln(1 - c)`.
+/// The share of reads that are hits in a page cache that holds the share *c* of the data set, if each epoch reads every item
+/// once in a new random order and the least recently used item is evicted: `c + (1 - c) ln(1 - c)` (derived in
+/// `docs/stalls.md`).
 pub fn lru_hits(share: f64) -> f64 {
     let (c, missed) = (share.clamp(0.0, 1.0), 1.0 - share.clamp(0.0, 1.0));
     if missed == 0.0 { 1.0 } else { (c + missed * missed.ln()).max(0.0) }
 }
 
-/// The page cache serves a data set from memory if it is smaller than this share of what is free; a cache of ours may
-/// take as much.
+/// The page cache holds a data set that is smaller than this share of the free memory; the loader's own cache may take the
+/// same share.
 pub const FITS: f64 = 0.8;
-/// A cache of less is not worth its threads' attention.
+/// Smaller caches are not recommended.
 const CACHE_MIN: u64 = 16 << 20;
 
-/// The size of a cache in memory for a data set of `data_bytes`, where `free` bytes are left: none where the page
-/// cache holds all of it, else what may be taken, because the page cache would lose just what comes next.
+/// The size of a cache in memory for a data set of `data_bytes`, where `free` bytes are left. `None` if the page cache holds
+/// all of the data, or if too little is free. If it does not, a cache of our own is better than the page cache, which would
+/// evict just what is needed next.
 pub fn cache_size(data_bytes: u64, free: u64) -> Option<u64> {
     let most = (free as f64 * FITS) as u64;
     (data_bytes > most && most >= CACHE_MIN).then_some(most)
 }
 
-/// Something that could be done about a job.
+/// A change of a job that may make it faster.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
     /// Another number of workers.
     Workers {
-        /// How many.
+        /// Threads that make minibatches.
         workers: usize,
     },
-    /// Pixels go to the device as bytes and are normalised there.
+    /// Pixels are copied to the device as bytes and normalised there.
     PixelsU8,
     /// The data set in shards with an index of entropy checkpoints.
     IndexedShards,
     /// A fixed part of the data set is kept in memory.
     Cache {
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
     },
     /// Storage that is as fast as memory.
     FasterStorage {
-        /// Items per second that it must give for all of the gain.
+        /// Items per second that the storage must give for the whole gain.
         items_per_s: f64,
     },
-    /// Smaller images for the model.
+    /// Smaller images as the input of the model.
     ImageSize {
         /// Their side in pixels.
         pixels: u32,
     },
-    /// Another batch size.
+    /// Another number of samples in a minibatch.
     BatchSize {
-        /// How many samples.
+        /// The number of samples.
         samples: usize,
     },
-    /// A lower clock of the device that computes: costs nothing while it waits for data.
+    /// A lower clock of the device that trains, which slows nothing down while it waits for data.
     GpuClock {
-        /// Share of the clock that is enough, 0 to 1.
+        /// The share of the clock at which it just keeps up with its data, 0 to 1.
         enough: f64,
     },
 }
 
 impl Change {
-    /// Whether the network that comes out is another one.
+    /// Whether training would give a different network.
     pub fn changes_training(&self) -> bool {
         matches!(self, Self::ImageSize { .. } | Self::BatchSize { .. })
     }
 }
 
-/// A job as it was found.
+/// A job as it was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Situation {
-    /// What an item costs.
+    /// The costs of one item.
     pub costs: Costs,
-    /// The loader's threads.
+    /// Threads that make minibatches; 0 if the training loop makes them.
     pub workers: usize,
-    /// Cores that the process may use.
+    /// CPU cores that the process may use.
     pub cores: usize,
     /// Items per second of the real run, if there was one.
     pub measured_per_s: Option<f64>,
 }
 
-/// The job after a change.
+/// A job after a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// What is changed.
+    /// The change.
     pub change: Change,
-    /// What an item costs then.
+    /// The costs of one item after it.
     pub costs: Costs,
-    /// The loader's threads then.
+    /// Threads that make minibatches after it.
     pub workers: usize,
 }
 
-/// A change that helps.
+/// A change that makes the job faster.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// What is to be changed.
+    /// The change.
     #[serde(flatten)]
     pub change: Change,
     /// Items per second after it. An estimate.
     pub predicted_per_s: f64,
-    /// The rate after it over the rate before, less 1.
+    /// The relative gain: the rate after it over the rate before, less 1.
     pub gain: f64,
-    /// Whether the network that comes out is another one.
+    /// Whether training would give a different network.
     pub changes_training: bool,
 }
 
@@ -329,14 +331,14 @@ impl Situation {
         self.costs.rate(self.workers, self.cores)
     }
 
-    /// Items per second now: measured, or else by the model.
+    /// Items per second before any change: as measured, or else by the model.
     pub fn present_per_s(&self) -> f64 {
         self.measured_per_s.unwrap_or_else(|| self.modelled_per_s())
     }
 
-    /// Items per second after a change: the rate of the real run, moved as the model moves. The model's error
-    /// in the present situation is thereby left out of the prediction. A rate is never predicted above what
-    /// the loop alone or the storage allow, unless it was measured above it.
+    /// Items per second after a change: the measured rate, times the ratio of the model's rates after and before it. So the
+    /// model's error in the present situation cancels out. The prediction never exceeds what the loop alone or the storage
+    /// allow, unless more was measured.
     pub fn predicted_per_s(&self, candidate: &Candidate) -> f64 {
         let model = candidate.costs.rate(candidate.workers, self.cores);
         let Some(measured) = self.measured_per_s else { return model };
@@ -345,7 +347,7 @@ impl Situation {
         moved.min(candidate.costs.loop_per_s().min(storage).max(measured))
     }
 
-    /// The change of the number of workers that helps most: the least number that is as good as the best.
+    /// The best number of workers: the smallest one that is as good as the best.
     pub fn best_workers(&self, workers_max: usize) -> Candidate {
         let most = (self.cores * WORKERS_PER_CORE).max(self.workers).min(workers_max.max(1));
         let rate = |workers: usize| self.costs.rate(workers, self.cores);
@@ -354,29 +356,27 @@ impl Situation {
         Candidate { change: Change::Workers { workers }, costs: self.costs, workers }
     }
 
-    /// Storage as fast as memory, and what it must give.
+    /// Storage as fast as memory, and the rate that it must give.
     pub fn faster_storage(&self) -> Candidate {
         let costs = Costs { fetch_wait_s: 0.0, storage_per_s: None, ..self.costs };
         let items_per_s = costs.rate(self.workers, self.cores);
         Candidate { change: Change::FasterStorage { items_per_s }, costs, workers: self.workers }
     }
 
-    /// A cache that holds `bytes` of a data set of `data_bytes` and is never evicted. `uncached` are the costs
-    /// if every item came from storage.
+    /// A cache that holds `bytes` of a data set of `data_bytes` and evicts nothing. `uncached` are the costs if every item
+    /// came from storage.
     pub fn cached(&self, uncached: &Costs, bytes: u64, data_bytes: u64) -> Candidate {
         let share = (bytes as f64 / data_bytes.max(1) as f64).min(1.0);
         Candidate { change: Change::Cache { bytes }, costs: uncached.with_hits(share), workers: self.workers }
     }
 
-    /// Share of the clock that is enough for the device to keep up with its data; `None` where it has no time
-    /// to spare.
+    /// The lower clock at which the device still keeps up with its data; `None` if it has no time to spare.
     pub fn gpu_clock(&self) -> Option<Change> {
         let busy = self.present_per_s() * (self.costs.compute_s + self.costs.transfer_s + self.costs.other_s);
         (busy < 1.0 - LEAST_GAIN).then_some(Change::GpuClock { enough: busy.max(0.0) })
     }
 
-    /// Those of `candidates` that help, the best first; those that change what is learnt come after the
-    /// others.
+    /// Those of `candidates` that make the job faster, the best first. Those that change what is learnt come last.
     pub fn rank(&self, candidates: &[Candidate]) -> Vec<Recommendation> {
         let present = self.present_per_s();
         let mut ranked: Vec<Recommendation> = candidates

@@ -1,24 +1,24 @@
-//! Text for a character language model.
+//! Text for a character language model: one UTF-8 file, cut into windows.
 
 use std::fs;
 use std::path::Path;
 
-use crate::dataset::Split;
 use crate::error::DataError;
 use crate::rng::{SampleKey, SampleRng};
+use crate::split::Split;
 
-/// Texts of more bytes are refused: they are held in memory, with four bytes for each character.
+/// Longer texts are refused: they are held in memory, with four bytes for each character.
 const BYTES_MAX: u64 = 1 << 30;
-/// Index that no sample has.
+/// A number that no sample has, so that the offset is drawn independently of any sample.
 const OFFSET_INDEX: u64 = u64::MAX - 1;
 
-/// A text, cut into windows. Each window has one character more than the sequence length: inputs and targets
-/// overlap by all but one.
+/// A text, cut into windows. Each window has one character more than the sequence length: its first characters are the
+/// inputs, and the same moved by one are the targets.
 #[derive(Debug)]
 pub struct TextDataset {
     vocabulary: Vec<char>,
     tokens: Vec<i32>,
-    /// Tokens before this are for training.
+    /// Tokens before this one are for training, the others for validation.
     train_end: usize,
     sequence_length: usize,
 }
@@ -37,7 +37,18 @@ impl TextDataset {
         let bytes = fs::read(path).map_err(DataError::io(path))?;
         let text = String::from_utf8(bytes)
             .map_err(|e| malformed(format!("not UTF-8 text: byte {}", e.utf8_error().valid_up_to())))?;
-        let dataset = Self::new(&text, validation_fraction, sequence_length);
+        Self::new(&text, path, validation_fraction, sequence_length)
+    }
+
+    /// `path` names the text in error messages.
+    pub(crate) fn new(
+        text: &str,
+        path: &Path,
+        validation_fraction: f64,
+        sequence_length: usize,
+    ) -> Result<Self, DataError> {
+        let malformed = |reason: String| DataError::Malformed { path: path.to_owned(), reason };
+        let dataset = Self::tokenised(text, validation_fraction, sequence_length);
         if dataset.windows(Split::Train) < 1 {
             let needed = 2 * (sequence_length + 1);
             let found = dataset.tokens.len();
@@ -51,7 +62,7 @@ impl TextDataset {
         Ok(dataset)
     }
 
-    fn new(text: &str, validation_fraction: f64, sequence_length: usize) -> Self {
+    fn tokenised(text: &str, validation_fraction: f64, sequence_length: usize) -> Self {
         let mut vocabulary: Vec<char> = text.chars().collect();
         vocabulary.sort_unstable();
         vocabulary.dedup();
@@ -61,17 +72,17 @@ impl TextDataset {
         Self { vocabulary, tokens, train_end, sequence_length }
     }
 
-    /// The different characters of the text, sorted; a token is a place in it.
+    /// The different characters of the text, sorted; a token is a place in this list.
     pub fn vocabulary(&self) -> &[char] {
         &self.vocabulary
     }
 
-    /// Characters that are predicted in one window.
+    /// The number of characters that are predicted in one window.
     pub fn sequence_length(&self) -> usize {
         self.sequence_length
     }
 
-    /// All characters of the text.
+    /// The number of characters in the text.
     pub fn characters(&self) -> usize {
         self.tokens.len()
     }
@@ -83,7 +94,7 @@ impl TextDataset {
         }
     }
 
-    /// Windows of an epoch. Training leaves one out, so that the others can be moved from epoch to epoch.
+    /// Windows in an epoch. Training has one window less than fits, so that the others can be shifted.
     pub(crate) fn windows(&self, split: Split) -> usize {
         let windows = self.part(split).len().saturating_sub(1) / self.sequence_length;
         match split {
@@ -92,8 +103,8 @@ impl TextDataset {
         }
     }
 
-    /// Writes a window's `sequence_length + 1` tokens. In training all windows of an epoch are moved by the
-    /// same number of characters, a pure function of (seed, epoch).
+    /// Writes a window's `sequence_length + 1` tokens. In training all windows of an epoch are shifted by the same number
+    /// of characters, a pure function of (seed, epoch).
     pub(crate) fn window(&self, split: Split, seed: u64, epoch: u32, index: u64, out: &mut [i32]) {
         let offset = match split {
             Split::Validation => 0,
@@ -106,7 +117,7 @@ impl TextDataset {
         out.copy_from_slice(&self.part(split)[start..start + out.len()]);
     }
 
-    /// Of the text and how it is cut.
+    /// A checksum of the text and of how it is cut.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut crc = crc32fast::Hasher::new();
         for token in &self.tokens {
@@ -126,7 +137,7 @@ mod tests {
 
     fn dataset() -> TextDataset {
         let text: String = (0..100).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
-        TextDataset::new(&text, 0.2, 8)
+        TextDataset::tokenised(&text, 0.2, 8)
     }
 
     #[test]

@@ -1,63 +1,60 @@
-//! From an encoded image to the pixels of one training or validation sample.
+//! Transforms an encoded image to the pixels of one training or validation sample.
 //!
-//! The crop is known before an image is decoded: it follows from the sample's key and the header's size.
-
-mod output;
-
-pub use output::Output;
+//! The crop is known before an image is decoded: it follows from the sample's key and the size in the header.
 
 use crate::augment::{ColorJitter, CropBox, eval_crop, mirror, random_crop};
-use crate::decode::fused::{Decoder, Header, Picture, Target};
-use crate::decode::index::{Checkpoints, Trail};
-use crate::decode::remembered::{Remembered, Stamp};
+use crate::decode::checkpoint_cache::{CheckpointCache, ContentStamp};
+use crate::decode::fused::{CropSpec, Decoder, Header, Picture};
+use crate::decode::index::{CheckpointRecorder, Checkpoints};
 use crate::decode::{DecodeError, ImageInfo, decode_rgb, fused_header};
+pub use crate::pixel_sink::PixelSink;
 use crate::rng::{SampleKey, SampleRng};
 
-/// More pixels than that (a 10,000 × 10,000 image) are refused unless the caller says otherwise.
+/// The default of [`Transform::max_pixels`]: an image of 10,000 × 10,000.
 const MAX_PIXELS: u64 = 100_000_000;
-/// Streams of a sample's randomness.
+/// Streams of a sample's random numbers: crop, mirroring and colour changes are drawn independently.
 const CROP_STREAM: u64 = 1;
 const FLIP_STREAM: u64 = 2;
 const JITTER_STREAM: u64 = 3;
 
-/// What is done to an image.
+/// How an image becomes a sample: crop, resize, and augmentation in training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
-    /// Height and width of the result in pixels.
+    /// Height and width of a sample in pixels.
     pub image_size: u32,
-    /// For training or for validation.
+    /// The crop, and the random changes in training.
     pub mode: TransformMode,
-    /// What an EXIF orientation does.
+    /// Whether an EXIF orientation is applied.
     pub exif: ExifPolicy,
-    /// Images with more pixels than that are refused by their header.
+    /// Images with more pixels are refused when their header is read.
     pub max_pixels: u64,
 }
 
-/// For training or for validation.
+/// Which part of an image a sample shows, and its random changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TransformMode {
-    /// A random crop, resized.
+    /// For training: a random crop, resized to the sample (torchvision's `RandomResizedCrop`).
     Train {
-        /// Least and most share of the image's area.
+        /// Least and greatest area of the crop, as shares of the image's.
         scale: [f64; 2],
-        /// Least and most width to height.
+        /// Least and greatest aspect of the crop, width over height.
         ratio: [f64; 2],
-        /// Whether half of the images are mirrored.
+        /// Whether half of the samples, chosen at random, are mirrored.
         flip: bool,
-        /// Random colour changes.
+        /// Strengths of random colour changes; `None` for no changes.
         jitter: Option<ColorJitter>,
     },
-    /// The centre.
+    /// For validation: the centre (torchvision's `Resize` and `CenterCrop`).
     Eval {
-        /// The shorter side before the centre is cut out, in pixels.
+        /// The length that the image's shorter side would be resized to before the centre is cropped, in pixels.
         resize_to: u32,
     },
 }
 
-/// What an EXIF orientation does.
+/// Whether an EXIF orientation is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExifPolicy {
-    /// The image is turned upright, as viewers show it. torchvision and Pillow's loader do not do this.
+    /// The image is turned upright, as viewers show it. torchvision's and Pillow's loaders do not do this.
     Apply,
     /// The pixels are taken as they are stored.
     Ignore,
@@ -70,45 +67,46 @@ pub enum Encoded<'a> {
     File(&'a [u8]),
     /// The bytes of a JPEG file with its index of entropy checkpoints (see [`crate::decode::index`]).
     Indexed {
-        /// The file's bytes.
+        /// The bytes of the JPEG file.
         file: &'a [u8],
-        /// The index; one that does not fit the file is not used.
+        /// The index. One that does not belong to the file is ignored.
         index: &'a [u8],
     },
-    /// Pixels.
+    /// Pixels that need no decoding.
     Raw {
-        /// `height * width * channels` bytes, row by row.
+        /// `height * width * channels` bytes, row by row, with a pixel's channels together.
         pixels: &'a [u8],
-        /// In pixels.
+        /// Width in pixels.
         width: u32,
-        /// In pixels.
+        /// Height in pixels.
         height: u32,
         /// 1 (gray) or 3 (RGB).
         channels: u32,
     },
 }
 
-/// One worker's buffers, used again for each sample.
+/// Buffers of one thread, which are used again for each sample.
 #[derive(Default)]
 pub struct Scratch {
-    /// The decoded image.
+    /// The decoded image, where a library decodes all of it.
     rgb: Vec<u8>,
-    /// The sample's pixels, where they are not written to the output at once.
+    /// The sample's pixels, where they cannot be written to the sink at once.
     sample: Vec<u8>,
-    /// What is known of the file's places, and what was found.
-    places: [Vec<u8>; 2],
+    /// The known checkpoints of a file, and those that were found.
+    rows: [Vec<u8>; 2],
     decoder: Decoder,
 }
 
 impl Scratch {
-    /// Empty buffers.
+    /// Empty buffers, which grow with the first samples.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
 impl Transform {
-    /// torchvision's reference transform for training.
+    /// torchvision's reference transform for training: a crop of 8 % to 100 % of the area with an aspect of 3/4 to 4/3,
+    /// mirrored with probability 1/2.
     pub fn train(image_size: u32) -> Self {
         let mode = TransformMode::Train {
             scale: [0.08, 1.0],
@@ -119,8 +117,8 @@ impl Transform {
         Self { mode, ..Self::eval(image_size) }
     }
 
-    /// torchvision's reference transform for validation: the shorter side to 256/224 of the size, then the
-    /// centre.
+    /// torchvision's reference transform for validation: the shorter side is resized to 256/224 of the size, then the
+    /// centre is cropped.
     pub fn eval(image_size: u32) -> Self {
         let resize_to = (f64::from(image_size) * 256.0 / 224.0).round() as u32;
         Self {
@@ -131,39 +129,42 @@ impl Transform {
         }
     }
 
-    /// Writes the sample's `image_size * image_size` pixels to `out`: a pure function of the image and `key`.
+    /// Writes the sample's `image_size * image_size` pixels to `out`. They are a pure function of the image and `key`.
     ///
-    /// After an error `out` may hold a part of the sample.
+    /// After an error `out` may hold part of the sample.
     ///
     /// # Errors
-    /// [`DecodeError`] for what is not an image, damaged, or larger than `max_pixels`; and for an `out` of
-    /// another length than `3 * image_size * image_size`.
+    /// [`DecodeError`] if the bytes are no image, damaged, or have more pixels than `max_pixels`; and if `out` does not
+    /// have the length `3 * image_size * image_size`.
     pub fn apply(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
-        self.apply_remembering(image, key, None, scratch, out)
+        self.apply_cached(image, key, None, scratch, out)
     }
 
-    /// The same. What is found of a plain file on the way is kept in `memory` under the sample's number, and makes the
-    /// next crops of it cheaper. The sample does not depend on it.
+    /// As [`Transform::apply`]. The checkpoints of a plain file that are found on the way are kept in `cache` under the
+    /// sample's number, and make the next crops of it faster. No pixel depends on it.
     ///
     /// # Errors
     /// Those of [`Transform::apply`].
-    pub fn apply_remembering(
+    pub fn apply_cached(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
-        memory: Option<&Remembered>,
+        cache: Option<&CheckpointCache>,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
         let size = self.image_size as usize;
         let mut out = out;
-        out.check(size)?;
+        if out.values() != size * size * 3 {
+            let reason = format!("{} values of output for {size} x {size} pixels", out.values());
+            return Err(DecodeError::Damaged { reason });
+        }
         let (file, index) = match image {
             Encoded::File(file) => (file, None),
             Encoded::Indexed { file, index } => (file, Some(index)),
@@ -171,13 +172,13 @@ impl Transform {
         };
         if let Some(header) = fused_header(file).filter(|header| self.accepts(header)) {
             let checkpoints = index.and_then(|index| Checkpoints::new(index, file, &header));
-            let done = match (checkpoints, memory) {
+            let done = match (checkpoints, cache) {
                 (Some(checkpoints), _) => {
                     self.by_crop(file, &header, (Some(checkpoints), None), key, scratch, &mut out)
                         || self.by_crop(file, &header, (None, None), key, scratch, &mut out)
                 }
                 (None, None) => self.by_crop(file, &header, (None, None), key, scratch, &mut out),
-                (None, Some(memory)) => self.by_known(file, &header, key, memory, scratch, &mut out),
+                (None, Some(cache)) => self.by_cached(file, &header, key, cache, scratch, &mut out),
             };
             if done {
                 return Ok(());
@@ -186,26 +187,26 @@ impl Transform {
         self.by_library(image, key, scratch, out)
     }
 
-    /// Decodes only what the sample shows, from where an earlier sample of the same bytes has been.
-    fn by_known(
+    /// Decodes only what the sample shows, with the checkpoints of earlier samples of the same bytes.
+    fn by_cached(
         &self,
         file: &[u8],
         header: &Header<'_>,
         key: SampleKey,
-        memory: &Remembered,
+        cache: &CheckpointCache,
         scratch: &mut Scratch,
-        out: &mut Output<'_>,
+        out: &mut PixelSink<'_>,
     ) -> bool {
-        let stamp = Stamp::of(file);
-        let [mut rows, mut found] = std::mem::take(&mut scratch.places);
-        memory.recall(key.index, stamp, &mut rows);
+        let stamp = ContentStamp::of(file);
+        let [mut rows, mut found] = std::mem::take(&mut scratch.rows);
+        cache.recall(key.index, stamp, &mut rows);
         let known = Checkpoints::of_rows(&rows, file, header);
-        let trail = Trail::after(&rows, file, header, &mut found);
-        let done = self.by_crop(file, header, (Some(known), Some(trail)), key, scratch, out);
+        let recorder = CheckpointRecorder::after(&rows, file, header, &mut found);
+        let done = self.by_crop(file, header, (Some(known), Some(recorder)), key, scratch, out);
         if done {
-            memory.keep(key.index, stamp, rows.len(), &found, header.mcus().1);
+            cache.keep(key.index, stamp, rows.len(), &found, header.mcus().1);
         }
-        scratch.places = [rows, found];
+        scratch.rows = [rows, found];
         done
     }
 
@@ -214,73 +215,73 @@ impl Transform {
         u64::from(info.width) * u64::from(info.height) <= self.max_pixels
     }
 
-    /// Decodes only what the sample shows. `false`: the file is not what its header promises.
+    /// Decodes only what the sample shows. `false` if the file does not keep what its header promises.
     fn by_crop(
         &self,
         file: &[u8],
         header: &Header<'_>,
-        places: (Option<Checkpoints<'_>>, Option<Trail<'_>>),
+        checkpoints: (Option<Checkpoints<'_>>, Option<CheckpointRecorder<'_>>),
         key: SampleKey,
         scratch: &mut Scratch,
-        out: &mut Output<'_>,
+        out: &mut PixelSink<'_>,
     ) -> bool {
         let info = self.oriented(header.info());
         let size = self.image_size as usize;
-        let (target, at_once) = self.target(&info, key);
+        let (spec, at_once) = self.spec(&info, key);
         if at_once {
-            return scratch.decoder.sample(file, header, places, &target, out.again()).is_ok();
+            return scratch.decoder.sample(file, header, checkpoints, &spec, out.reborrow()).is_ok();
         }
         scratch.sample.resize(size * size * 3, 0);
-        let pixels = Output::U8Nhwc(&mut scratch.sample);
-        if scratch.decoder.sample(file, header, places, &target, pixels).is_err() {
+        let pixels = PixelSink::U8Nhwc(&mut scratch.sample);
+        if scratch.decoder.sample(file, header, checkpoints, &spec, pixels).is_err() {
             return false;
         }
         self.finish(info.orientation, key, &mut scratch.sample, &mut scratch.rgb);
-        out.again().put(&scratch.sample, size);
+        out.reborrow().put(&scratch.sample, size);
         true
     }
 
-    /// Decodes the whole image.
+    /// Decodes the whole image with a library, and crops its pixels.
     fn by_library(
         &self,
         image: Encoded<'_>,
         key: SampleKey,
         scratch: &mut Scratch,
-        out: Output<'_>,
+        out: PixelSink<'_>,
     ) -> Result<(), DecodeError> {
         let Scratch { rgb, sample, decoder, .. } = scratch;
         let (info, picture) = load(image, self.max_pixels, rgb)?;
         let info = self.oriented(info);
-        let (target, at_once) = self.target(&info, key);
+        let (spec, at_once) = self.spec(&info, key);
         let damaged =
             |_| DecodeError::Damaged { reason: "its pixels are not as many as it promises".to_owned() };
         if at_once {
-            return decoder.resample(&picture, &target, out).map_err(damaged);
+            return decoder.resample(&picture, &spec, out).map_err(damaged);
         }
         let size = self.image_size as usize;
         sample.resize(size * size * 3, 0);
-        decoder.resample(&picture, &target, Output::U8Nhwc(sample)).map_err(damaged)?;
+        decoder.resample(&picture, &spec, PixelSink::U8Nhwc(sample)).map_err(damaged)?;
         self.finish(info.orientation, key, sample, rgb);
         out.put(sample, size);
         Ok(())
     }
 
-    /// What of the stored image becomes the sample, and whether that is all: turning by a quarter and colour changes
-    /// need the whole sample, and come after it.
-    fn target(&self, info: &ImageInfo, key: SampleKey) -> (Target, bool) {
+    /// Which part of the stored image becomes the sample, and whether it can be written at once: a turn by 90 degrees and
+    /// colour changes need the whole sample, and come after it.
+    fn spec(&self, info: &ImageInfo, key: SampleKey) -> (CropSpec, bool) {
         let (width, height) = info.upright();
         let crop = inside(as_stored(self.crop(width, height, key), info), info);
         let at_once = info.orientation <= 4 && self.jitter().is_none();
-        let target = Target {
+        let spec = CropSpec {
             crop,
             size: self.image_size as usize,
             mirrored: at_once && matches!(info.orientation, 2 | 3) != self.mirrors(key),
             upside_down: at_once && matches!(info.orientation, 3 | 4),
         };
-        (target, at_once)
+        (spec, at_once)
     }
 
-    /// What is done to the pixels of the stored image's part.
+    /// What remains to be done to the pixels of a sample that could not be written at once.
     fn finish(&self, orientation: u8, key: SampleKey, pixels: &mut [u8], scratch: &mut Vec<u8>) {
         let size = self.image_size as usize;
         turn_upright(pixels, size, orientation, scratch);
@@ -311,7 +312,7 @@ impl Transform {
         }
     }
 
-    /// The part of an upright image of this size that the sample shows.
+    /// The part of an upright image of this size that the sample shows; for training, by the key.
     fn crop(&self, width: u32, height: u32, key: SampleKey) -> CropBox {
         match &self.mode {
             TransformMode::Eval { resize_to } => eval_crop(width, height, *resize_to, self.image_size),
@@ -322,7 +323,7 @@ impl Transform {
     }
 }
 
-/// The image's pixels: those of a file are decoded to `rgb`.
+/// The image's pixels; those of a file are decoded to `rgb`.
 fn load<'p>(
     image: Encoded<'p>,
     max_pixels: u64,
@@ -346,7 +347,7 @@ fn load<'p>(
     Ok((info, Picture { pixels, width, height, channels }))
 }
 
-/// A part of the upright image as the part of the stored one that becomes it.
+/// The part of the stored image that becomes this part of the upright image.
 fn as_stored(crop: CropBox, info: &ImageInfo) -> CropBox {
     let (width, height) = (f64::from(info.width), f64::from(info.height));
     // For orientations 5 to 8 the upright image's x runs along the stored image's y.
@@ -364,14 +365,14 @@ fn as_stored(crop: CropBox, info: &ImageInfo) -> CropBox {
     }
 }
 
-/// Rounding may have put an edge a hair outside.
+/// Corrects an edge that rounding may have put just outside the image.
 fn inside(crop: CropBox, info: &ImageInfo) -> CropBox {
     let width = crop.width.min(f64::from(info.width) - crop.left);
     let height = crop.height.min(f64::from(info.height) - crop.top);
     CropBox { width, height, ..crop }
 }
 
-/// Turns a square image of RGB pixels so that its EXIF orientation becomes 1.
+/// Turns a square image of RGB pixels upright, given its EXIF orientation.
 fn turn_upright(pixels: &mut [u8], size: usize, orientation: u8, scratch: &mut Vec<u8>) {
     if orientation <= 1 {
         return;
@@ -407,7 +408,7 @@ mod tests {
     fn sample(transform: &Transform, image: Encoded<'_>, key: SampleKey) -> Vec<u8> {
         let size = transform.image_size as usize;
         let mut out = vec![0; size * size * 3];
-        transform.apply(image, key, &mut Scratch::new(), Output::U8Nhwc(&mut out)).unwrap();
+        transform.apply(image, key, &mut Scratch::new(), PixelSink::U8Nhwc(&mut out)).unwrap();
         out
     }
 
@@ -427,16 +428,15 @@ mod tests {
         let mut again = vec![0; 32 * 32 * 3];
         // A scratch that has seen another image makes no difference.
         transform
-            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, Output::U8Nhwc(&mut again))
+            .apply(Encoded::File(&jpeg(200, 10)), KEY, &mut scratch, PixelSink::U8Nhwc(&mut again))
             .unwrap();
-        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, Output::U8Nhwc(&mut again)).unwrap();
+        transform.apply(Encoded::File(&bytes), KEY, &mut scratch, PixelSink::U8Nhwc(&mut again)).unwrap();
         let first = sample(&transform, Encoded::File(&bytes), KEY);
         assert_eq!(first, again);
         let other = sample(&transform, Encoded::File(&bytes), SampleKey { epoch: 3, ..KEY });
         assert_ne!(first, other);
     }
 
-    /// Stores an upright picture as a camera with the given orientation would, and looks at both.
     /// A file that a fuzzer made: its image data breaks off, and the library leaves the rest as it is.
     #[test]
     fn a_damaged_file_shows_nothing_of_the_image_before() {
@@ -445,10 +445,11 @@ mod tests {
         let expected = sample(&transform, damaged, KEY);
         let mut scratch = Scratch { rgb: vec![200; 1 << 16], ..Scratch::new() };
         let mut got = vec![0; expected.len()];
-        transform.apply(damaged, KEY, &mut scratch, Output::U8Nhwc(&mut got)).unwrap();
+        transform.apply(damaged, KEY, &mut scratch, PixelSink::U8Nhwc(&mut got)).unwrap();
         assert!(got == expected, "what was in the buffer before shows");
     }
 
+    /// Stores an upright picture as a camera with each orientation would, and compares the samples.
     #[test]
     fn every_orientation_is_turned_upright() {
         let (width, height) = (24u32, 16u32);
@@ -491,7 +492,7 @@ mod tests {
     fn raw_pixels_of_a_wrong_length_are_an_error() {
         let raw = Encoded::Raw { pixels: &[1, 2, 3], width: 2, height: 2, channels: 1 };
         let mut out = vec![0; 3 * 4 * 4];
-        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), Output::U8Nhwc(&mut out));
+        let result = Transform::eval(4).apply(raw, KEY, &mut Scratch::new(), PixelSink::U8Nhwc(&mut out));
         assert!(matches!(result, Err(DecodeError::Damaged { .. })));
     }
 }

@@ -10,7 +10,7 @@ use footplate_data::Normalize;
 use footplate_data::augment::ColorJitter;
 use footplate_data::decode::index;
 use footplate_data::rng::SampleKey;
-use footplate_data::transform::{Encoded, Output, Scratch, Transform, TransformMode};
+use footplate_data::transform::{Encoded, PixelSink, Scratch, Transform, TransformMode};
 use half::f16;
 
 thread_local! {
@@ -72,11 +72,11 @@ fn samples_are_made_without_allocating() {
             for (i, (file, index)) in files.iter().zip(&indexes).enumerate() {
                 let key = SampleKey { seed: 1, epoch, index: i as u64 };
                 for image in [Encoded::File(file), Encoded::Indexed { file, index }] {
-                    let out = Output::U8Nhwc(&mut bytes);
+                    let out = PixelSink::U8Nhwc(&mut bytes);
                     transform.apply(image, key, &mut scratch, out).unwrap();
-                    let out = Output::F32Nchw { out: &mut floats, normalize };
+                    let out = PixelSink::F32Nchw { out: &mut floats, normalize };
                     transform.apply(image, key, &mut scratch, out).unwrap();
-                    let out = Output::F16Nchw { out: &mut halves, normalize };
+                    let out = PixelSink::F16Nchw { out: &mut halves, normalize };
                     transform.apply(image, key, &mut scratch, out).unwrap();
                 }
             }

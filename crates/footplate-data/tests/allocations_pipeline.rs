@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use footplate_data::transform::Transform;
-use footplate_data::{
-    Dataset, LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout, Position, Split, open,
-};
+use footplate_data::{Dataset, LoaderSettings, OpenOptions, Pipeline, PixelLayout, Position, Split, open};
 
 struct Counting;
 
@@ -57,18 +55,10 @@ fn folder(root: &Path) {
 /// Allocations in a later epoch, by the number of samples in a minibatch.
 fn allocations_of_an_epoch(dataset: &Arc<Dataset>, batch_size: usize, layout: PixelLayout) -> u64 {
     let settings = LoaderSettings {
-        batch_size,
-        workers: 1,
-        workers_max: None,
-        cache: None,
         prefetch_batches: 2,
-        prefetch_bytes: 1 << 30,
         layout,
-        lender: None,
         seed: 1,
-        normalize: Normalize::IMAGENET,
-        transform: Transform::train(64),
-        shuffle: true,
+        ..LoaderSettings::new(batch_size, Transform::train(64))
     };
     let from = Position { epoch: 0, batch: 0 };
     let mut pipeline = Pipeline::start(dataset.clone(), Split::Train, settings, from, 40).unwrap();

@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use footplate_data::pack::{ImageChange, PackOptions, Watch, pack};
+use footplate_data::pack::{ImageChange, JobControl, PackOptions, pack};
 use footplate_data::transform::Transform;
 use footplate_data::{
-    BadSample, Inputs, LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout, Position, Split, open,
+    BadSample, Inputs, LoaderSettings, OpenOptions, Pipeline, PixelLayout, Position, Split, open,
 };
 use jpeg_encoder::{ColorType, Encoder};
 
@@ -50,24 +50,18 @@ fn shards(source: &Path) -> tempfile::TempDir {
         threads: 1,
     };
     let stop = AtomicBool::new(false);
-    pack(source, to.path(), &options, Watch { stop: &stop, progress: &|_, _| {} }).unwrap();
+    pack(source, to.path(), &options, JobControl { stop: &stop, progress: &|_, _| {} }).unwrap();
     to
 }
 
 fn settings(workers: usize) -> LoaderSettings {
     LoaderSettings {
-        batch_size: 4,
         workers,
-        workers_max: None,
         prefetch_batches: 2,
-        prefetch_bytes: 1 << 20,
-        cache: None,
         layout: PixelLayout::U8Nhwc,
-        lender: None,
-        seed: 5,
-        normalize: Normalize::IMAGENET,
-        transform: Transform::eval(SIDE as u32),
         shuffle: true,
+        seed: 5,
+        ..LoaderSettings::new(4, Transform::eval(SIDE as u32))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use footplate_data::decode::index;
 use footplate_data::rng::SampleKey;
-use footplate_data::transform::{Encoded, Output, Scratch, Transform};
+use footplate_data::transform::{Encoded, PixelSink, Scratch, Transform};
 
 const SIZE: usize = 24;
 
@@ -25,7 +25,7 @@ fn sample(image: Encoded<'_>) -> Vec<u8> {
     let mut pixels = vec![0; SIZE * SIZE * 3];
     let key = SampleKey { seed: 0, epoch: 0, index: 0 };
     let transform = Transform::eval(SIZE as u32);
-    transform.apply(image, key, &mut Scratch::new(), Output::U8Nhwc(&mut pixels)).unwrap();
+    transform.apply(image, key, &mut Scratch::new(), PixelSink::U8Nhwc(&mut pixels)).unwrap();
     pixels
 }
 
@@ -94,7 +94,7 @@ fn a_truncated_file_is_an_error_and_has_no_index() {
         let mut pixels = vec![0; SIZE * SIZE * 3];
         let key = SampleKey { seed: 0, epoch: 0, index: 0 };
         let transform = Transform::eval(SIZE as u32);
-        let out = Output::U8Nhwc(&mut pixels);
+        let out = PixelSink::U8Nhwc(&mut pixels);
         assert!(transform.apply(Encoded::File(&file[..cut]), key, &mut Scratch::new(), out).is_err());
     }
 }

@@ -10,8 +10,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use footplate_data::transform::{Transform, TransformMode};
 use footplate_data::{
-    DataError, Dataset, Format, Inputs, LoaderSettings, Normalize, OpenOptions, Pipeline, PixelLayout,
-    Position, Split, open,
+    DataError, Dataset, Format, Inputs, LoaderSettings, OpenOptions, Pipeline, PixelLayout, Position, Split,
+    open,
 };
 use jpeg_encoder::{ColorType, Encoder};
 
@@ -37,18 +37,11 @@ fn jpeg(gray: u8) -> Vec<u8> {
 /// All samples of a split as (number, label, first pixel), in order.
 fn samples(dataset: Dataset, split: Split, size: u32) -> Vec<(u64, i32, [u8; 3])> {
     let settings = LoaderSettings {
-        batch_size: 3,
-        workers: 1,
-        workers_max: None,
-        prefetch_batches: 2,
-        prefetch_bytes: 1 << 20,
-        cache: None,
         layout: PixelLayout::U8Nhwc,
-        lender: None,
-        seed: 1,
-        normalize: Normalize::IMAGENET,
-        transform: Transform { mode: TransformMode::Eval { resize_to: size }, ..Transform::eval(size) },
-        shuffle: false,
+        ..LoaderSettings::new(
+            3,
+            Transform { mode: TransformMode::Eval { resize_to: size }, ..Transform::eval(size) },
+        )
     };
     let from = Position { epoch: 0, batch: 0 };
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use footplate_core::stats::mean;
 use footplate_data::cpu_time::cores_got;
-use footplate_data::probe::{self, Cold, Rate, Storage};
+use footplate_data::measure_rates::{self, Cold, Rate, Storage};
 use footplate_data::stall::{self, Candidate, Change, Costs, Recommendation, Situation};
 use footplate_data::{DataError, Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
 use serde::Serialize;
@@ -137,7 +137,7 @@ pub struct Diagnosis {
     /// The job for the model.
     pub situation: Situation,
     /// Where the time of a real step went; `None` where no step ended in time.
-    pub split: Option<stall::Split>,
+    pub split: Option<stall::TimeBreakdown>,
     /// The stage that limits the job.
     pub bottleneck: stall::Bottleneck,
     /// Items per second of an epoch that reads everything from storage, where that is another rate. An
@@ -176,7 +176,7 @@ pub fn diagnose(
     Job::new(subject.settings.clone(), subject.dataset.clone(), subject.device.clone())?;
     let loader = steps::loader_settings(&subject.settings)?;
     let started = Instant::now();
-    let Some(resident) = probe::resident(&subject.dataset) else {
+    let Some(resident) = measure_rates::resident(&subject.dataset) else {
         return Err(no_sample(subject, &loader));
     };
     let mut bench = Bench { subject, stop, started, time, loader, resident, apply, note };
@@ -233,14 +233,14 @@ impl Bench<'_> {
             let rate = self.prep(&self.resident, 0, PixelLayout::U8Nhwc, share::PREP_OTHER)?;
             measured.prep_u8 = Some(rate).filter(|rate| rate.items > 0);
             measured.upload = self.upload()?;
-            if let Some(indexed) = probe::resident_indexed(dataset) {
+            if let Some(indexed) = measure_rates::resident_indexed(dataset) {
                 let rate = self.prep(&indexed, 0, self.loader.layout, share::PREP_OTHER)?;
                 measured.prep_indexed = Some(rate).filter(|rate| rate.items > 0);
             }
         }
         (self.note)("reading");
         measured.storage =
-            probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
+            measure_rates::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
         (self.note)("the real run");
         measured.cores_got.push(self.cores_got());
         measured.trial =
@@ -265,7 +265,7 @@ impl Bench<'_> {
             return Ok(Rate::default());
         }
         let loader = LoaderSettings { workers, workers_max: None, layout, ..self.loader.clone() };
-        Ok(probe::prep(dataset, &loader, self.share(share), self.stop)?)
+        Ok(measure_rates::prep(dataset, &loader, self.share(share), self.stop)?)
     }
 
     fn upload(&self) -> Result<Option<[f64; 2]>, TrainError> {
@@ -287,9 +287,9 @@ impl Bench<'_> {
     ) -> Result<Trial, TrainError> {
         let device = &self.subject.device;
         let cold = matches!(source, Source::Storage { .. });
-        let _forgetting = cold.then(|| probe::Forgetting::begin(dataset));
+        let _forgetting = cold.then(|| measure_rates::EvictAfterRead::begin(dataset));
         if cold {
-            probe::evict(dataset, self.share(share::EVICT));
+            measure_rates::evict(dataset, self.share(share::EVICT));
         }
         steps::trial(settings, dataset, device, (lead, self.share(share)), self.stop)
     }
@@ -433,7 +433,7 @@ impl Bench<'_> {
         let step = steps::step_rate(&smaller, dataset, device, self.share(share::SMALLER), self.stop)?;
         let loader = steps::loader_settings(&smaller)?;
         let loader = LoaderSettings { workers: 0, workers_max: None, ..loader };
-        let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
+        let prep = measure_rates::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
         let crowded = measured.crowded(self.subject.cores);
         let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step, crowded), prep.cpu_s_each()) else {
             return Ok(None);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Tensor};
 use footplate_core::ports::WorkStep;
+use footplate_core::random;
 use footplate_core::record::{BadSampleRecord, LoaderRecord, MinibatchRecord, Record, WarningRecord};
 use footplate_data::{BadSample, DataError, HostBatch, Pipeline, Position, Split};
 
@@ -550,11 +551,7 @@ impl Loop<'_> {
 
 /// A seed for one minibatch's dropout: a pure function of its place in the run.
 fn step_seed(seed: u64, epoch: u32, batch: u64) -> u64 {
-    let mixed = seed ^ (u64::from(epoch) << 40) ^ batch.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    // The finaliser of splitmix64 (Steele, Lea, Flood 2014).
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    random::mix(seed ^ (u64::from(epoch) << 40) ^ batch.wrapping_add(1).wrapping_mul(random::GAMMA))
 }
 
 #[cfg(test)]

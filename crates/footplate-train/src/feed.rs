@@ -221,9 +221,9 @@ impl Feed {
             // Those made ahead, the one in the loop's hands, and those that the GPU may be reading.
             let most = settings.prefetch_batches + 1 + gpu::IN_FLIGHT;
             let pool = gpu::MappedPool::new(feed.gpu.clone(), most);
-            let lender: std::sync::Arc<dyn footplate_data::Lender<u8>> =
+            let buffer_provider: std::sync::Arc<dyn footplate_data::BufferProvider<u8>> =
                 std::sync::Arc::new(gpu::MappedLender(pool));
-            return LoaderSettings { layout, lender: Some(lender), ..settings };
+            return LoaderSettings { layout, buffer_provider: Some(buffer_provider), ..settings };
         }
         LoaderSettings { layout, ..settings }
     }
@@ -271,7 +271,7 @@ impl Feed {
         let failed = |reason: String| TrainError::DeviceFailed { device: "vulkan".to_owned(), reason };
         let Some(feed) = &self.gpu else { return Err(failed("it is not open".to_owned())) };
         feed.check(shape)?;
-        let ingested = match data.into_lent() {
+        let ingested = match data.into_external() {
             Ok(lent) => match lent.downcast::<gpu::LentBuffer>() {
                 Ok(lent) => feed.ingest.lent(*lent, shape, &self.device),
                 Err(_) => Err("a minibatch in memory of another kind".to_owned()),

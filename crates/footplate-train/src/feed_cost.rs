@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use footplate_data::cpu_time::process_cpu_s;
-use footplate_data::{Lender, Normalize};
+use footplate_data::{BufferProvider, Normalize};
 
 use crate::device::{self, DeviceChoice};
 use crate::error::TrainError;
@@ -64,7 +64,7 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
     let warm_up = 2;
     for round in 0..rounds + warm_up {
         // Where the decoders would have written the pixels.
-        let lent = if form == Form::StagedF32 { None } else { MappedLender(pool.clone()).lend(length) };
+        let lent = if form == Form::StagedF32 { None } else { MappedLender(pool.clone()).provide(length) };
         let (begun, cpu_began_s) = (Instant::now(), process_cpu_s());
         let (tensor, copied, kernel) = match (form, lent) {
             (Form::StagedF32, _) => {

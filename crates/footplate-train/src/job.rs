@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use footplate_core::Bytes;
 use footplate_data::augment::{ColorJitter, Normalize};
 use footplate_data::transform::{ExifPolicy, Transform, TransformMode};
-use footplate_data::{Dataset, LoaderSettings, PixelLayout, Split};
+use footplate_data::{Dataset, LoaderSettings, Split};
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::device::ChosenDevice;
@@ -228,19 +228,16 @@ pub(crate) fn loader_settings(
     };
     let exif = if augment.exif_orientation { ExifPolicy::Apply } else { ExifPolicy::Ignore };
     LoaderSettings {
-        batch_size,
         workers: settings.workers,
         workers_max: settings.workers_max,
         prefetch_batches: settings.prefetch_batches,
         prefetch_bytes: settings.prefetch_bytes,
         // Each epoch's validation would fill it with what is read once.
         cache: settings.cache.clone().filter(|_| split == Split::Train),
-        layout: PixelLayout::F32Nchw,
-        lender: None,
         seed: settings.seed,
         normalize: normalize(entry),
-        transform: Transform { mode, exif, ..Transform::eval(size) },
         shuffle: split == Split::Train,
+        ..LoaderSettings::new(batch_size, Transform { mode, exif, ..Transform::eval(size) })
     }
 }
 

@@ -12,7 +12,7 @@ use footplate_core::Record;
 use footplate_core::record::MinibatchRecord;
 use footplate_core::stats::quantile;
 use footplate_data::cpu_time::process_cpu_s;
-use footplate_data::stall::Split as TimeSplit;
+use footplate_data::stall::TimeBreakdown;
 use footplate_data::{Dataset, LoaderSettings, Pipeline, PixelLayout, Position, Split};
 
 use crate::device::ChosenDevice;
@@ -205,7 +205,7 @@ pub struct Trial {
     /// CPU time of the process meanwhile.
     pub cpu_s: f64,
     /// Where a sample's time went.
-    pub split: TimeSplit,
+    pub split: TimeBreakdown,
     /// The number of workers at the end, where the pipeline changed it.
     pub workers: Option<usize>,
     /// What workers spent to read a sample, waiting included.
@@ -316,7 +316,7 @@ fn counted(seen: &[Seen], time: Duration, cpu_began_s: f64) -> Trial {
         items,
         wall_s: sum(|step| step.step_ns),
         cpu_s: last.cpu_s - warm_up.last().map_or(cpu_began_s, |seen| seen.cpu_s),
-        split: TimeSplit {
+        split: TimeBreakdown {
             compute_s: each(|step| step.compute_ns),
             slowed_s: 0.0,
             prep_stall_s: each(MinibatchRecord::prep_stall_ns),
@@ -334,7 +334,7 @@ fn counted(seen: &[Seen], time: Duration, cpu_began_s: f64) -> Trial {
 mod tests {
     use std::fs;
 
-    use footplate_data::{OpenOptions, open, probe};
+    use footplate_data::{OpenOptions, measure_rates, open};
 
     use super::*;
     use crate::testing::{seeded, small_settings};
@@ -387,7 +387,7 @@ mod tests {
         let (settings, device) = (small_settings("lstm"), ChosenDevice::cpu("test"));
         let (text, never) = (text(), AtomicBool::new(false));
         let loader = loader_settings(&settings).unwrap();
-        let resident = probe::resident(&text).unwrap();
+        let resident = measure_rates::resident(&text).unwrap();
         let each = upload_s_each(&resident, &loader, PixelLayout::F32Nchw, &device, TIME, &never).unwrap();
         assert!(each > Some(0.0));
     }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
+use footplate_files::whole;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
@@ -14,7 +15,6 @@ use thiserror::Error;
 use crate::checkpoint::Checkpoint;
 use crate::model::{self, ModelShape};
 use crate::params::{NamedTensor, Network, ParamError, ParamKind};
-use footplate_data::atomic_file;
 
 /// PyTorch counts the batches of each normalisation layer; nothing here depends on that number.
 const BATCH_COUNT: &str = "num_batches_tracked";
@@ -216,7 +216,7 @@ pub fn save_safetensors(net: &dyn Network, path: &Path) -> Result<(), WeightsErr
     let io_error = |source| WeightsError::Io { action: "write", path: path.to_owned(), source };
     let views = torch_arrays(net).map_err(io_error)?;
     let bytes = safetensors::serialize(views, None).map_err(|e| io_error(io::Error::other(e)))?;
-    atomic_file::write(path, |file| file.write_all(&bytes)).map_err(io_error)
+    whole::write_bytes(path, &bytes).map_err(io_error)
 }
 
 /// An array as the safetensors library takes it.

@@ -1,22 +1,20 @@
 //! Random numbers from a seed that was given: the same seed, the same plan.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast and good enough to draw samples.
+use footplate_core::random::{GAMMA, SplitMix64};
+
+/// A splitmix64 generator with a stream of its own for each seed.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(SplitMix64);
 
 impl Rng {
     /// A stream of its own for each seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+        Self(SplitMix64::new(seed.wrapping_mul(GAMMA) ^ 0x5851_f42d_4c95_7f2d))
     }
 
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `bound`, which must not be 0.
@@ -40,6 +38,13 @@ impl Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Plans that are drawn from a seed stay the same.
+    #[test]
+    fn golden_numbers() {
+        let mut rng = Rng::new(3);
+        assert_eq!([rng.next_u64(), rng.next_u64()], [0x0be4_b7c7_abe9_cea7, 0xa709_d8bc_5912_391e]);
+    }
 
     #[test]
     fn a_sample_holds_each_number_once_and_depends_on_the_seed() {

@@ -1,13 +1,13 @@
 //! What `--cache auto` comes to.
 
 use footplate_core::Bytes;
-use footplate_data::{CacheSettings, Dataset, probe, stall};
+use footplate_data::{CacheSettings, Dataset, measure_rates, stall};
 
 /// The cache for a data set where the plan needs `planned` of the `available` memory, and a line on why.
 pub(crate) fn choose(dataset: &Dataset, available: Bytes, planned: Bytes) -> (Option<CacheSettings>, String) {
     let known = (available != Bytes(u64::MAX)).then_some(available);
     let free = known.map(|bytes| bytes.0.saturating_sub(planned.0));
-    let data = probe::data_bytes(dataset);
+    let data = measure_rates::data_bytes(dataset);
     let size = data.zip(free).and_then(|(data, free)| stall::cache_size(data, free));
     let words = match (data, free, size) {
         (None, ..) => "none: the data is in memory already".to_owned(),

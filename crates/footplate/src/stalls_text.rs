@@ -5,8 +5,8 @@ use std::fmt::Write;
 use footplate_core::Bytes;
 use footplate_core::stats::mean;
 use footplate_data::Dataset;
-use footplate_data::probe::{Cold, Rate};
-use footplate_data::stall::{Change, Split, Stage};
+use footplate_data::measure_rates::{Cold, Rate};
+use footplate_data::stall::{Change, Stage, TimeBreakdown};
 use footplate_train::diagnose::{Applied, Diagnosis, Source, Subject};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ struct Document<'a> {
     fetch_not_measured: Option<&'a str>,
     data_bytes: Option<u64>,
     source: Source,
-    seconds_per_image: Option<Split>,
+    seconds_per_image: Option<TimeBreakdown>,
     real_steps: u64,
     recommendations: Vec<Advice>,
     applied: Option<Applied>,
@@ -319,7 +319,7 @@ fn rates(diagnosis: &Diagnosis) -> Vec<String> {
     lines
 }
 
-fn parts(split: &Split) -> Vec<String> {
+fn parts(split: &TimeBreakdown) -> Vec<String> {
     let rows = [
         ("compute", split.compute_s, "what the step takes by itself"),
         ("slowed", split.slowed_s, "what it takes longer while workers use the same cores"),

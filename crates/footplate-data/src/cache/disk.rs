@@ -1,7 +1,7 @@
-//! Samples in a file that a later run uses again. docs/cache.md describes the format.
+//! Samples in a file that later runs use again. docs/cache.md describes the format.
 //!
-//! Records are appended to a data file. A second file, the journal, lists them, so that they are found again
-//! without a walk over the data; what the journal lacks is found by such a walk from its last record on.
+//! Records are appended to a data file. A second file, the journal, lists them, so that opening need not read all of the
+//! data; records that the journal lacks are found by reading the data from the last listed record on.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,25 +15,27 @@ use crate::source::{Form, Store};
 
 const MAGIC: [u8; 8] = *b"FPCACHE\0";
 const VERSION: u32 = 1;
-/// Bytes of the file's head, and the unit of places in it.
+/// Bytes of the file's header; records begin at multiples of it.
 const UNIT: u64 = 64;
-/// Before each sample's bytes.
+/// First bytes of a record.
 const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"FPCR");
+/// Bytes of a record before the sample.
 const RECORD_HEAD: usize = 24;
+/// Bytes of a journal entry.
 const ENTRY: usize = 16;
-/// A place is 32 bits in units.
+/// The greatest bound: a location is 32 bits, in units.
 const BYTES_LIMIT: u64 = UNIT << 32;
-/// Samples that are compared with their source when a cache is opened.
+/// Samples that are compared with their source when the cache is opened.
 const COMPARED: usize = 8;
 const DATA_ENDING: &str = "fpc";
 const JOURNAL_ENDING: &str = "fpj";
 
-/// Bytes of memory for the places of so many samples.
+/// Bytes of memory for the locations of so many samples.
 pub(super) fn table_bytes(samples: usize) -> u64 {
     (samples * size_of::<AtomicU64>()) as u64
 }
 
-/// Where bytes are written.
+/// A file that can be written; a test injects failures here.
 pub(super) trait Medium: Send + Sync {
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     fn set_len(&self, length: u64) -> io::Result<()>;
@@ -52,29 +54,30 @@ impl Medium for File {
 pub(super) struct DiskCache {
     path: PathBuf,
     data: File,
-    /// For each sample of the data set its place (upper 32 bits, in units) and length; 0: it is not there.
-    places: Box<[AtomicU64]>,
+    /// For each sample of the data set its location (upper 32 bits, in units) and length (lower 32 bits); 0 if it is not in
+    /// the cache.
+    locations: Box<[AtomicU64]>,
     samples: AtomicU64,
     bytes: AtomicU64,
     bytes_max: u64,
     fingerprint: u64,
-    /// `None` where another process writes.
+    /// `None` if another process holds the lock for writing.
     writer: Option<Mutex<Writer>>,
-    /// Nothing more is written.
+    /// Set after a failure: nothing more is written.
     full: AtomicBool,
-    /// A damaged record was told of.
-    told: AtomicBool,
+    /// Set once a damaged record was reported.
+    damage_reported: AtomicBool,
 }
 
 struct Writer {
     data: Box<dyn Medium>,
     journal: Box<dyn Medium>,
-    /// Ends of what is good.
+    /// End of the intact part of each file.
     data_end: u64,
     journal_end: u64,
 }
 
-/// A record's head.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
     index: u32,
@@ -87,8 +90,8 @@ impl Record {
     fn encode(&self) -> [u8; RECORD_HEAD] {
         let mut bytes = [0; RECORD_HEAD];
         let words = [RECORD_MAGIC, self.index, self.length, self.file_len, self.crc];
-        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
+        for (location, word) in bytes.chunks_exact_mut(4).zip(words) {
+            location.copy_from_slice(&word.to_le_bytes());
         }
         let crc = crc32fast::hash(&bytes[..RECORD_HEAD - 4]);
         bytes[RECORD_HEAD - 4..].copy_from_slice(&crc.to_le_bytes());
@@ -101,7 +104,7 @@ impl Record {
         good.then_some(Self { index: words[1], length: words[2], file_len: words[3], crc: words[4] })
     }
 
-    /// Bytes in the file, up to where the next one begins.
+    /// Bytes from the beginning of a record to the next one.
     fn bytes(length: u32) -> u64 {
         (RECORD_HEAD as u64 + u64::from(length)).next_multiple_of(UNIT)
     }
@@ -121,11 +124,11 @@ fn head(fingerprint: u64) -> [u8; UNIT as usize] {
     bytes
 }
 
-/// A journal's entry: sample, place in units, length, and the checksum of these and the data set.
+/// A journal entry: the sample's number, location in units, length, and the checksum of these and the fingerprint.
 fn entry(index: u32, unit: u32, length: u32, fingerprint: u64) -> [u8; ENTRY] {
     let mut bytes = [0; ENTRY];
-    for (place, word) in bytes.chunks_exact_mut(4).zip([index, unit, length]) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for (location, word) in bytes.chunks_exact_mut(4).zip([index, unit, length]) {
+        location.copy_from_slice(&word.to_le_bytes());
     }
     let mut crc = crc32fast::Hasher::new();
     crc.update(&bytes[..12]);
@@ -135,7 +138,7 @@ fn entry(index: u32, unit: u32, length: u32, fingerprint: u64) -> [u8; ENTRY] {
 }
 
 impl DiskCache {
-    /// Opens or makes the files for a data set of so many samples.
+    /// Opens or creates the files for a data set of so many samples.
     pub(super) fn open(
         folder: &Path,
         bytes_max: u64,
@@ -154,7 +157,7 @@ impl DiskCache {
                 notices.add(format!("{}: another process fills the cache; it is only read", path.display()));
                 false
             }
-            // A file system without locks: two writers would spoil each other's records.
+            // On a file system without locks, two writers would overwrite each other's records.
             Err(fs::TryLockError::Error(error)) => return Err(error),
         };
         let journal = open(&path.with_extension(JOURNAL_ENDING))?;
@@ -166,14 +169,14 @@ impl DiskCache {
         let mut cache = Self {
             path,
             data: data.try_clone()?,
-            places: (0..samples).map(|_| AtomicU64::new(0)).collect(),
+            locations: (0..samples).map(|_| AtomicU64::new(0)).collect(),
             samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             bytes_max,
             fingerprint,
             writer: None,
             full: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            damage_reported: AtomicBool::new(false),
         };
         let (data_end, journal_end) = cache.load(&journal, notices)?;
         cache.bytes.store(data_end + journal_end, Ordering::Relaxed);
@@ -184,7 +187,7 @@ impl DiskCache {
         Ok(cache)
     }
 
-    /// Drops what is not good, and writes a head if there is none.
+    /// Cuts off damaged ends, and writes a header if there is none.
     fn begin(&mut self, mut writer: Writer, notices: &Notices) {
         let ready = writer.prepare(self.fingerprint, self.bytes_max);
         self.bytes.store(writer.data_end + writer.journal_end, Ordering::Relaxed);
@@ -194,7 +197,7 @@ impl DiskCache {
         }
     }
 
-    /// Finds the records that are there; gives the ends of what is good in data and journal.
+    /// Finds the records of the files; returns the ends of the intact parts of data and journal.
     fn load(&self, journal: &File, notices: &Notices) -> io::Result<(u64, u64)> {
         let length = self.data.metadata()?.len();
         if length == 0 {
@@ -225,7 +228,7 @@ impl DiskCache {
         Ok((end, journal_end))
     }
 
-    /// Finds records that the journal has not, as far as they are whole.
+    /// Finds intact records that the journal lacks.
     fn walk(&self, end: &mut u64, length: u64) {
         let mut bytes = Vec::new();
         while *end + (RECORD_HEAD as u64) < length {
@@ -248,42 +251,43 @@ impl DiskCache {
     }
 
     fn keep(&self, index: u32, unit: u32, length: u32) {
-        if let Some(place) = self.places.get(index as usize) {
-            let before = place.swap(u64::from(unit) << 32 | u64::from(length), Ordering::Release);
+        if let Some(location) = self.locations.get(index as usize) {
+            let before = location.swap(u64::from(unit) << 32 | u64::from(length), Ordering::Release);
             self.samples.fetch_add(u64::from(before == 0), Ordering::Relaxed);
         }
     }
 
     pub(super) fn holds(&self, index: usize) -> bool {
-        self.places.get(index).is_some_and(|place| place.load(Ordering::Relaxed) != 0)
+        self.locations.get(index).is_some_and(|location| location.load(Ordering::Relaxed) != 0)
     }
 
-    /// Reads a sample to the front of `buffer`; its form and length.
+    /// Reads a sample to the front of `buffer`; returns its form and length.
     pub(super) fn get(&self, index: usize, buffer: &mut Vec<u8>, notices: &Notices) -> Option<(Form, usize)> {
-        let place = self.places.get(index)?;
-        let known = place.load(Ordering::Acquire);
+        let location = self.locations.get(index)?;
+        let known = location.load(Ordering::Acquire);
         if known == 0 {
             return None;
         }
         match self.record(index, known, buffer) {
             Ok(found) => Some(found),
             Err(error) => {
-                // It is read from its source from now on.
-                if place.compare_exchange(known, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                // From now on it is read from its source.
+                if location.compare_exchange(known, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                     self.samples.fetch_sub(1, Ordering::Relaxed);
                 }
-                if !self.told.swap(true, Ordering::Relaxed) {
+                if !self.damage_reported.swap(true, Ordering::Relaxed) {
                     let path = self.path.display();
-                    notices
-                        .add(format!("{path}: a damaged record is not used (more are not told of): {error}"));
+                    notices.add(format!(
+                        "{path}: a damaged record is not used (further ones are not reported): {error}"
+                    ));
                 }
                 None
             }
         }
     }
 
-    fn record(&self, index: usize, place: u64, buffer: &mut Vec<u8>) -> io::Result<(Form, usize)> {
-        let (at, length) = ((place >> 32) * UNIT, place as u32 as usize);
+    fn record(&self, index: usize, location: u64, buffer: &mut Vec<u8>) -> io::Result<(Form, usize)> {
+        let (at, length) = ((location >> 32) * UNIT, location as u32 as usize);
         let mut found = [0; RECORD_HEAD];
         buffer.resize(length, 0);
         self.data.read_exact_at(&mut found, at)?;
@@ -298,7 +302,7 @@ impl DiskCache {
         Ok((form_of(record.file_len, length), length))
     }
 
-    /// Appends a sample if there is space.
+    /// Appends a sample if the bound allows it.
     pub(super) fn put(&self, index: usize, form: Form, bytes: &[u8], notices: &Notices) {
         let Some(writer) = &self.writer else { return };
         let (Ok(number), Some(file_len)) = (u32::try_from(index), file_length(form, bytes.len())) else {
@@ -326,23 +330,23 @@ impl DiskCache {
         }
     }
 
-    /// Nothing more is written.
+    /// Stops writing after an error.
     fn stop(&self, error: &io::Error, notices: &Notices) {
         if !self.full.swap(true, Ordering::Relaxed) {
             notices.add(format!("{}: the cache does not grow any more: {error}", self.path.display()));
         }
     }
 
-    /// Whether some samples are still what their source holds.
+    /// Whether a few samples are still what their source holds.
     pub(super) fn agrees(&self, store: &Store) -> bool {
-        let held: Vec<usize> = (0..self.places.len()).filter(|index| self.holds(*index)).collect();
+        let held: Vec<usize> = (0..self.locations.len()).filter(|index| self.holds(*index)).collect();
         let (mut cached, mut read) = (Vec::new(), Vec::new());
         held.iter().step_by((held.len() / COMPARED).max(1)).take(COMPARED).all(|index| {
-            let place = self.places[*index].load(Ordering::Relaxed);
+            let location = self.locations[*index].load(Ordering::Relaxed);
             let (Ok((form, length)), Ok(own)) =
-                (self.record(*index, place, &mut cached), store.read(*index, &mut read))
+                (self.record(*index, location, &mut cached), store.read(*index, &mut read))
             else {
-                // That is for the one who reads it to tell.
+                // An unreadable sample is reported when it is read for a minibatch.
                 return true;
             };
             let file = |form: Form, length: usize| file_length(form, length).unwrap_or(0) as usize;
@@ -350,10 +354,10 @@ impl DiskCache {
         })
     }
 
-    /// Forgets everything.
+    /// Discards all samples, on disk too.
     pub(super) fn clear(&self, notices: &Notices) {
-        for place in &self.places {
-            place.store(0, Ordering::Relaxed);
+        for location in &self.locations {
+            location.store(0, Ordering::Relaxed);
         }
         self.samples.store(0, Ordering::Relaxed);
         let Some(writer) = &self.writer else { return };
@@ -367,14 +371,14 @@ impl DiskCache {
         }
     }
 
-    /// Samples, bytes, and the most bytes.
+    /// Number of samples, bytes, and the bound in bytes.
     pub(super) fn size(&self) -> (u64, u64, u64) {
         (self.samples.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed), self.bytes_max)
     }
 }
 
 impl Writer {
-    /// Cuts off what is not good, and begins a file without a head.
+    /// Cuts off damaged ends, and writes the header of an empty file.
     fn prepare(&mut self, fingerprint: u64, bytes_max: u64) -> io::Result<()> {
         self.data.set_len(self.data_end)?;
         self.journal.set_len(self.journal_end)?;
@@ -388,8 +392,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a record; its place in units. After an error the files end where they ended before, if the
-    /// system still does that much.
+    /// Appends a record; returns its location in units. After an error both files are cut back to where they ended, if
+    /// the system allows that.
     fn append(&mut self, record: Record, bytes: &[u8], fingerprint: u64) -> io::Result<u32> {
         let unit = u32::try_from(self.data_end / UNIT).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let listed = entry(record.index, unit, record.length, fingerprint);
@@ -409,7 +413,7 @@ impl Writer {
     }
 }
 
-/// Bytes of the caches of other data in the folder.
+/// Bytes that caches of other data sets take in the folder.
 fn others(folder: &Path, own: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let other = |path: &Path| {

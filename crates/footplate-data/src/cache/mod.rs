@@ -1,11 +1,11 @@
-//! A fixed part of the training samples' bytes near the workers: in memory, or on a fast disk.
+//! Keeps part of the training samples' files in memory or on a fast disk.
 //!
-//! The first samples that come are kept until the bound is reached, and none is ever given up for another one.
-//! Each epoch visits every sample once in an order of its own, and under such a pattern what is given up is
-//! always needed again before what replaces it: half of the data kept for good gives half of the reads, and a
-//! cache that evicts the least recently used gives far fewer (docs/cache.md).
+//! The samples that are read first are kept until the bound is reached, and none is ever evicted. Each epoch reads every
+//! sample once in an order of its own: what a cache evicts is needed again before what replaces it. With half of the data,
+//! a cache that evicts nothing serves half of the reads; one that evicts the least recently used serves far fewer
+//! (docs/cache.md).
 //!
-//! What is kept are a sample's bytes as its source gives them ([`Form`]). Decoded pixels could be another form.
+//! A sample is kept in the form in which its source gives it ([`Form`]): its file, not its pixels.
 
 mod disk;
 mod ram;
@@ -22,29 +22,29 @@ use crate::source::{Form, Store};
 use disk::DiskCache;
 use ram::RamCache;
 
-/// Where bytes are kept, and how many at most.
+/// Where samples are kept, and in how many bytes at most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
 pub enum CacheSettings {
-    /// In memory.
+    /// In the memory of this process.
     Ram {
-        /// With all overhead.
+        /// The bound in bytes, for samples and all overhead.
         bytes: u64,
     },
-    /// In files, which a later run uses again.
+    /// In files, which later runs use again.
     Disk {
-        /// Holds nothing else; several data sets share it and its bound.
+        /// The folder of the files. Caches of several data sets may share it; the bound is for all of them.
         folder: PathBuf,
-        /// With all overhead.
+        /// The bound in bytes, for samples and all overhead.
         bytes: u64,
     },
 }
 
 impl CacheSettings {
-    /// Bytes of memory that it may take for a data set.
+    /// Bytes of memory that the cache may take for a data set.
     pub fn memory_bytes(&self, dataset: &Dataset) -> u64 {
         match (self, dataset) {
-            // It is in memory as a whole already.
+            // A text is completely in memory already.
             (_, Dataset::Text(_)) => 0,
             (Self::Ram { bytes }, Dataset::Images(images)) if images.store.is_on_disk() => *bytes,
             (Self::Disk { .. }, Dataset::Images(images)) if images.store.is_on_disk() => {
@@ -55,22 +55,22 @@ impl CacheSettings {
     }
 }
 
-/// What a cache has done so far.
+/// Counts of what a cache has done, and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Samples that came from it.
+    /// Reads of samples that came from the cache.
     pub hits: u64,
-    /// Samples that came from their source.
+    /// Reads of samples that came from their source.
     pub misses: u64,
-    /// Bytes of the samples that came from it.
+    /// Bytes that came from the cache.
     pub hit_bytes: u64,
-    /// Bytes of the samples that came from their source.
+    /// Bytes that came from the source.
     pub missed_bytes: u64,
-    /// Samples that it holds.
+    /// Number of samples in the cache.
     pub samples: u64,
-    /// Bytes that it takes, with all overhead.
+    /// Bytes that the cache takes, with all overhead.
     pub bytes: u64,
-    /// Bytes that it may take.
+    /// Bytes that the cache may take.
     pub bytes_max: u64,
 }
 
@@ -80,16 +80,16 @@ pub(crate) struct Fetched<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Stands between the workers and the source.
+/// A cache between the workers and the source; by default none.
 #[derive(Default)]
 pub(crate) struct Cache {
-    kind: Kind,
+    backend: Backend,
     counters: Counters,
     notices: Notices,
 }
 
 #[derive(Default)]
-enum Kind {
+enum Backend {
     #[default]
     Off,
     Ram(RamCache),
@@ -111,7 +111,7 @@ impl Counters {
     }
 }
 
-/// What the user should know, until it is asked for.
+/// Messages for the user, until they are taken.
 #[derive(Default)]
 pub(crate) struct Notices {
     some: AtomicBool,
@@ -133,31 +133,31 @@ impl Notices {
 }
 
 impl Cache {
-    /// A cache for a data set. What cannot be had is told by a notice, and the run goes on without it.
+    /// Opens a cache for a data set. If that fails, a notice says so, and the run continues without a cache.
     pub(crate) fn open(settings: Option<&CacheSettings>, dataset: &Dataset) -> Self {
         let notices = Notices::default();
-        let kind = match (settings, dataset) {
+        let backend = match (settings, dataset) {
             (Some(settings), Dataset::Images(images)) if images.store.is_on_disk() => {
-                Self::kind(settings, images, &notices)
+                Self::backend(settings, images, &notices)
             }
             (Some(_), _) => {
-                notices.add("the data is in memory as a whole: the cache is not used".to_owned());
-                Kind::Off
+                notices.add("the data is completely in memory: the cache is not used".to_owned());
+                Backend::Off
             }
-            (None, _) => Kind::Off,
+            (None, _) => Backend::Off,
         };
-        Self { kind, counters: Counters::default(), notices }
+        Self { backend, counters: Counters::default(), notices }
     }
 
-    fn kind(settings: &CacheSettings, images: &ImageDataset, notices: &Notices) -> Kind {
+    fn backend(settings: &CacheSettings, images: &ImageDataset, notices: &Notices) -> Backend {
         let samples = images.labels.len();
         match settings {
             CacheSettings::Ram { bytes } => match RamCache::new(samples, *bytes) {
-                Some(cache) => Kind::Ram(cache),
+                Some(cache) => Backend::Ram(cache),
                 None => {
                     notices
                         .add(format!("a cache of {bytes} bytes cannot hold anything of {samples} samples"));
-                    Kind::Off
+                    Backend::Off
                 }
             },
             CacheSettings::Disk { folder, bytes } => {
@@ -170,18 +170,18 @@ impl Cache {
                             ));
                             cache.clear(notices);
                         }
-                        Kind::Disk(cache)
+                        Backend::Disk(cache)
                     }
                     Err(error) => {
                         notices.add(format!("{}: no cache here: {error}", folder.display()));
-                        Kind::Off
+                        Backend::Off
                     }
                 }
             }
         }
     }
 
-    /// Reads a sample, from the cache if it is there, or else from its source by way of `buffer`.
+    /// Reads a sample: from the cache if it is there, or else from its source into `buffer`.
     pub(crate) fn read<'a>(
         &'a self,
         store: &Store,
@@ -189,15 +189,15 @@ impl Cache {
         buffer: &'a mut Vec<u8>,
     ) -> io::Result<Fetched<'a>> {
         let counters = &self.counters;
-        match &self.kind {
-            Kind::Off => {}
-            Kind::Ram(cache) => {
+        match &self.backend {
+            Backend::Off => {}
+            Backend::Ram(cache) => {
                 if let Some(fetched) = cache.get(index) {
                     Counters::count(&counters.hits, &counters.hit_bytes, fetched.bytes.len());
                     return Ok(fetched);
                 }
             }
-            Kind::Disk(cache) => {
+            Backend::Disk(cache) => {
                 if let Some((form, length)) = cache.get(index, buffer, &self.notices) {
                     Counters::count(&counters.hits, &counters.hit_bytes, length);
                     return Ok(Fetched { form, bytes: &buffer[..length] });
@@ -205,30 +205,30 @@ impl Cache {
             }
         }
         let form = store.read(index, buffer)?;
-        match &self.kind {
-            Kind::Off => return Ok(Fetched { form, bytes: buffer }),
-            Kind::Ram(cache) => cache.put(index, form, buffer),
-            Kind::Disk(cache) => cache.put(index, form, buffer, &self.notices),
+        match &self.backend {
+            Backend::Off => return Ok(Fetched { form, bytes: buffer }),
+            Backend::Ram(cache) => cache.put(index, form, buffer),
+            Backend::Disk(cache) => cache.put(index, form, buffer, &self.notices),
         }
         Counters::count(&counters.misses, &counters.missed_bytes, buffer.len());
         Ok(Fetched { form, bytes: buffer })
     }
 
-    /// Whether a sample is there, so that nobody needs to have it read ahead.
+    /// Whether a sample is in the cache, so that it need not be read ahead.
     pub(crate) fn holds(&self, index: usize) -> bool {
-        match &self.kind {
-            Kind::Off => false,
-            Kind::Ram(cache) => cache.holds(index),
-            Kind::Disk(cache) => cache.holds(index),
+        match &self.backend {
+            Backend::Off => false,
+            Backend::Ram(cache) => cache.holds(index),
+            Backend::Disk(cache) => cache.holds(index),
         }
     }
 
-    /// What it has done so far; `None` where there is none.
+    /// What the cache has done so far; `None` without a cache.
     pub(crate) fn stats(&self) -> Option<CacheStats> {
-        let (samples, bytes, bytes_max) = match &self.kind {
-            Kind::Off => return None,
-            Kind::Ram(cache) => cache.size(),
-            Kind::Disk(cache) => cache.size(),
+        let (samples, bytes, bytes_max) = match &self.backend {
+            Backend::Off => return None,
+            Backend::Ram(cache) => cache.size(),
+            Backend::Disk(cache) => cache.size(),
         };
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Some(CacheStats {
@@ -242,13 +242,13 @@ impl Cache {
         })
     }
 
-    /// What the user should know since the last call.
+    /// Messages for the user since the last call.
     pub(crate) fn take_notices(&self) -> Vec<String> {
         self.notices.take()
     }
 }
 
-/// Bytes of the file in a sample of so many bytes, for the forms that a cache keeps. Pixels in memory are none.
+/// The length of the file in a sample of so many bytes; `None` for pixels, which a cache does not keep.
 fn file_length(form: Form, bytes: usize) -> Option<u32> {
     match form {
         Form::File => u32::try_from(bytes).ok(),
@@ -257,7 +257,7 @@ fn file_length(form: Form, bytes: usize) -> Option<u32> {
     }
 }
 
-/// The form of a sample of so many bytes whose file has `file_len`.
+/// The form of a sample of so many bytes whose file has `file_len` bytes.
 fn form_of(file_len: u32, bytes: usize) -> Form {
     match file_len as usize {
         file_len if file_len >= bytes => Form::File,

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Fetched, file_length, form_of};
 use crate::source::Form;
 
-/// After each sample's bytes: the length of its file.
+/// Bytes after each sample: the length of its file.
 const TRAILER: usize = 4;
-/// What the allocator adds to a block, about.
+/// Bytes that the allocator adds to a block. An estimate.
 const BLOCK_OVERHEAD: u64 = 32;
-/// Larger blocks get pages of their own from the system.
+/// From this size on, the allocator takes whole pages from the system.
 const LARGE_BLOCK: u64 = 128 << 10;
+/// Bytes of a page.
 const PAGE: u64 = 4096;
 
 type Slot = OnceLock<Box<[u8]>>;
@@ -25,7 +26,7 @@ pub(super) struct RamCache {
 }
 
 impl RamCache {
-    /// `None` if the table alone would take all of it.
+    /// An empty cache; `None` if its table alone would take all of the bound.
     pub(super) fn new(samples: usize, bytes_max: u64) -> Option<Self> {
         let table = (samples * size_of::<Slot>()) as u64;
         (table < bytes_max).then(|| Self {
@@ -52,7 +53,7 @@ impl RamCache {
             return;
         };
         let needed = block_bytes(bytes.len() + TRAILER);
-        // The space is taken before the block is made, so that the bound holds at every moment.
+        // The space is reserved before the block is allocated, so that the bound holds at every moment.
         let reserved = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
             Some(taken + needed).filter(|sum| *sum <= self.bytes_max)
         });
@@ -64,18 +65,18 @@ impl RamCache {
         block.extend_from_slice(&file_len.to_le_bytes());
         match slot.set(block.into_boxed_slice()) {
             Ok(()) => self.samples.fetch_add(1, Ordering::Relaxed),
-            // Another worker was faster.
+            // Another worker has put it there in the meantime.
             Err(_) => self.bytes.fetch_sub(needed, Ordering::Relaxed),
         };
     }
 
-    /// Samples, bytes, and the most bytes.
+    /// Number of samples, bytes, and the bound in bytes.
     pub(super) fn size(&self) -> (u64, u64, u64) {
         (self.samples.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed), self.bytes_max)
     }
 }
 
-/// What a block of so many bytes takes of memory.
+/// Bytes of memory that a block of `length` bytes takes. An estimate.
 fn block_bytes(length: usize) -> u64 {
     let length = length as u64 + BLOCK_OVERHEAD;
     if length >= LARGE_BLOCK { length.next_multiple_of(PAGE) } else { length.next_multiple_of(16) }

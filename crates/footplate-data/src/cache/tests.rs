@@ -3,11 +3,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::augment::Normalize;
-use crate::batch::{BadSample, Inputs, LoaderSettings, PixelLayout};
-use crate::dataset::{OpenOptions, Split, open};
+use crate::batch::{Inputs, PixelLayout};
+use crate::dataset::{OpenOptions, open};
 use crate::decode::tests::jpeg;
+use crate::loader::LoaderSettings;
 use crate::pipeline::{Pipeline, Position};
+use crate::sample::BadSample;
+use crate::split::Split;
 use crate::transform::Transform;
 
 fn folder() -> tempfile::TempDir {
@@ -28,29 +30,22 @@ fn dataset(root: &Path) -> Arc<Dataset> {
 
 fn settings(workers: usize, cache: Option<CacheSettings>) -> LoaderSettings {
     LoaderSettings {
-        batch_size: 5,
         workers,
-        workers_max: None,
-        prefetch_batches: 3,
-        prefetch_bytes: 1 << 30,
         cache,
         layout: PixelLayout::U8Nhwc,
-        lender: None,
         seed: 5,
-        normalize: Normalize::IMAGENET,
-        transform: Transform::train(16),
-        shuffle: true,
+        ..LoaderSettings::new(5, Transform::train(16))
     }
 }
 
-type Seen = (Vec<u64>, Vec<u8>, Vec<BadSample>);
+type BatchContents = (Vec<u64>, Vec<u8>, Vec<BadSample>);
 
 /// Three epochs, what the cache did, and what was said.
 fn epochs(
     root: &Path,
     workers: usize,
     cache: Option<CacheSettings>,
-) -> (Vec<Seen>, Option<CacheStats>, Vec<String>) {
+) -> (Vec<BatchContents>, Option<CacheStats>, Vec<String>) {
     let from = Position { epoch: 0, batch: 0 };
     let mut pipeline =
         Pipeline::start(dataset(root), Split::Train, settings(workers, cache), from, 3).unwrap();

@@ -98,7 +98,7 @@ impl<'a> Checkpoints<'a> {
         fits.then(|| Self::of_rows(&body[HEAD..], file, header))
     }
 
-    /// Of what [`Trail`] found in the same file before; the rows at the end may be missing.
+    /// Of what [`CheckpointRecorder`] found in the same file before; the rows at the end may be missing.
     pub(crate) fn of_rows(rows: &'a [u8], file: &[u8], header: &Header<'_>) -> Self {
         let last = Checkpoint { at: header.scan_start(), ..Checkpoint::default() };
         Self { rest: rows, components: header.components(), file_length: file.len(), next: 0, last }
@@ -136,7 +136,7 @@ impl<'a> Checkpoints<'a> {
 
 /// Checkpoints that are found while a crop is read, for the next time.
 #[derive(Debug)]
-pub(crate) struct Trail<'t> {
+pub(crate) struct CheckpointRecorder<'t> {
     out: &'t mut Vec<u8>,
     components: usize,
     /// The number of the next row of MCUs, and the last checkpoint before it.
@@ -144,7 +144,7 @@ pub(crate) struct Trail<'t> {
     last: Checkpoint,
 }
 
-impl<'t> Trail<'t> {
+impl<'t> CheckpointRecorder<'t> {
     /// Goes on after the `rows` that are known: what comes is put into `out`.
     pub(crate) fn after(rows: &[u8], file: &[u8], header: &Header<'_>, out: &'t mut Vec<u8>) -> Self {
         out.clear();

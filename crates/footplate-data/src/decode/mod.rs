@@ -1,11 +1,11 @@
 //! From encoded bytes to RGB pixels. The kind of an image is told by its first bytes, not by its name.
 
+pub mod checkpoint_cache;
 mod exif;
 pub(crate) mod fused;
 pub mod index;
 mod jpeg;
 mod png;
-pub mod remembered;
 
 use thiserror::Error;
 
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     pub(crate) fn noisy_picture(width: usize, height: usize) -> Vec<u8> {
         let pixel = |i: usize| {
             let (x, y) = (i % width, i / width);
-            let noise = crate::rng::mix(i as u64) % 24;
+            let noise = footplate_core::random::mix(i as u64) % 24;
             let square = if (x / 7 + y / 6) % 2 == 0 { 225 } else { 5 };
             [
                 (x * 5 % 200 + noise as usize) as u8,

@@ -1,7 +1,7 @@
 //! The embedded data set: railway signal aspects as real JPEG files.
 //!
-//! A scene is drawn from its key alone with additions, multiplications and square roots, which IEEE 754
-//! rounds the same on every machine: the files are the same everywhere.
+//! Each image is drawn from its key alone with additions, multiplications and square roots, which IEEE 754 rounds the same
+//! on every machine: the files are the same everywhere.
 
 mod canvas;
 mod scene;
@@ -17,38 +17,38 @@ use crate::rng::{SampleKey, SampleRng};
 
 pub use scene::CLASSES;
 
-/// Of what is drawn: a change of the pictures needs a new one.
+/// Version of the drawings: it must change with them.
 const VERSION: u32 = 1;
-/// Written last into a complete folder.
+/// A file that is written last, into a complete folder.
 const MARKER: &str = "complete";
 
-/// How much to make.
+/// The size of the embedded data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratedSettings {
-    /// Decides everything.
+    /// Decides what is drawn.
     pub seed: u64,
-    /// Images for training in each class.
+    /// Number of images for training in each class.
     pub train_per_class: u32,
-    /// Images for validation in each class.
+    /// Number of images for validation in each class.
     pub val_per_class: u32,
-    /// Height and width in pixels.
+    /// Height and width of an image in pixels.
     pub size: u32,
 }
 
 /// Why the data set could not be made.
 #[derive(Debug, Error)]
 pub enum GenerateError {
-    /// The system refused.
+    /// A file cannot be written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// What failed, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The reason that the system gave.
         source: io::Error,
     },
-    /// The JPEG encoder refused.
+    /// An image cannot be encoded as JPEG.
     #[error("cannot encode an image: {0}")]
     Encode(String),
 }
@@ -57,8 +57,12 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Genera
     move |source| GenerateError::Io { action, path: path.to_owned(), source }
 }
 
-/// Makes the data set below `cache`, or finds it there; returns its folder. It appears whole or not at all: it
-/// is written beside its place and then renamed. `progress` is told the number of images done and of all.
+/// Makes the data set in a folder below `cache`, if it is not there yet, and returns that folder. The folder appears
+/// completely or not at all: it is written under another name and then renamed. `progress` is called with the number of
+/// images that are done, and of all.
+///
+/// # Errors
+/// [`GenerateError`]; nothing is left behind then.
 pub fn generate(
     cache: &Path,
     settings: &GeneratedSettings,
@@ -74,7 +78,7 @@ pub fn generate(
     let partial = cache.join(format!(".{name}.{}.partial", std::process::id()));
     let result = write_all(&partial, settings, progress).and_then(|()| publish(&partial, &folder));
     if result.is_err() {
-        // What is left of it is of no use.
+        // An incomplete folder is of no use.
         let _ = fs::remove_dir_all(&partial);
     }
     result.map(|()| folder)
@@ -83,7 +87,7 @@ pub fn generate(
 fn publish(partial: &Path, folder: &Path) -> Result<(), GenerateError> {
     match fs::rename(partial, folder) {
         Ok(()) => Ok(()),
-        // Another process was faster, and made the same.
+        // Another process has made the same in the meantime.
         Err(_) if folder.join(MARKER).is_file() => {
             fs::remove_dir_all(partial).map_err(failed("remove", partial))
         }

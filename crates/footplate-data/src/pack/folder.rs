@@ -7,16 +7,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::plan::Plan;
-use super::{Disk, PackError, PackOptions};
-use crate::atomic_file::PARTIAL_ENDING;
-use crate::source::tar::CLASSES_FILE;
+use footplate_files::whole::PARTIAL_ENDING;
 
-/// Tells what the shards are made from.
-const MARKER: &str = "pack.toml";
-const COMPLETE: &str = "complete = true";
-const INCOMPLETE: &str = "complete = false";
-const ORIGIN: &str = "origin = ";
+use super::plan::Plan;
+use super::{FileWriter, PackError, PackOptions};
+use crate::pack_marker::{COMPLETE, INCOMPLETE, MARKER, ORIGIN};
+use crate::source::tar::CLASSES_FILE;
 
 /// A folder that this process packs into.
 pub(super) struct Folder {
@@ -29,7 +25,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder, or takes up one in which the same was begun.
     pub(super) fn begin(
-        disk: &dyn Disk,
+        disk: &dyn FileWriter,
         path: &Path,
         plan: &Plan,
         source: &Path,
@@ -55,14 +51,14 @@ impl Folder {
         self.path.join(name)
     }
 
-    fn mark(&self, disk: &dyn Disk, state: &str) -> Result<(), PackError> {
+    fn mark(&self, disk: &dyn FileWriter, state: &str) -> Result<(), PackError> {
         let path = self.path(MARKER);
         let text = format!("{}{state}\n", self.marker);
         disk.write(&path, &mut |out| out.write_all(text.as_bytes())).map_err(PackError::write("write", &path))
     }
 
     /// All shards are there.
-    pub(super) fn finish(&self, disk: &dyn Disk, classes: &[String]) -> Result<(), PackError> {
+    pub(super) fn finish(&self, disk: &dyn FileWriter, classes: &[String]) -> Result<(), PackError> {
         let path = self.path(CLASSES_FILE);
         // A name on two lines would move all that follow.
         let name = |name: &String| name.replace(char::is_control, "_") + "\n";
@@ -133,9 +129,4 @@ pub(super) fn not_inside(source: &Path, folder: &Path) -> Result<(), PackError> 
         Some(path) if path.starts_with(&source) => Err(PackError::Inside { folder }),
         _ => Ok(()),
     }
-}
-
-/// Whether a packing into this folder was begun and not finished.
-pub(crate) fn is_incomplete(folder: &Path) -> bool {
-    fs::read_to_string(folder.join(MARKER)).is_ok_and(|text| text.lines().any(|line| line == INCOMPLETE))
 }

@@ -1,10 +1,9 @@
 //! Makes indexed shards (docs/shards.md) from any data set of images.
 //!
-//! What is made is a pure function of the data and the options, so that a packing that was interrupted goes on
-//! where it stood: whole shards are kept, the others are made.
+//! The shards are a pure function of the data and the options, so that an interrupted job is continued by the same
+//! command: complete shards are kept, the others are made.
 
 mod folder;
-pub(crate) mod index;
 mod plan;
 mod prepare;
 mod shard;
@@ -16,57 +15,56 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use footplate_files::whole;
 use thiserror::Error;
 
-use crate::atomic_file;
-use crate::batch::BadSample;
-use crate::dataset::{self, Format};
 use crate::error::DataError;
-use crate::source::Found;
+use crate::format::{self, Format};
+use crate::sample::BadSample;
+use crate::source::SourceContents;
 use folder::Folder;
-pub(crate) use folder::is_incomplete;
 use plan::Plan;
 pub use prepare::ImageChange;
-use shard::Made;
+use shard::ShardReport;
 pub use verify::{Verified, verify};
 
 /// How to pack.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// The source's format; found out from the path if not given.
+    /// The source's format; `None`: recognised by the files at the path.
     pub format: Option<Format>,
-    /// Of the order of samples in the shards.
+    /// Decides the order of samples in the shards.
     pub seed: u64,
-    /// Bytes of a shard, about.
+    /// The approximate size of a shard in bytes.
     pub shard_bytes: u64,
-    /// What is done to images; by default nothing.
+    /// Changes of the images; by default none.
     pub change: ImageChange,
-    /// Share of samples that may be damaged before packing stops; they are left out.
+    /// The share of samples, 0 to 1, that may be damaged before packing stops; damaged samples are left out.
     pub max_bad_fraction: f64,
-    /// Shards that are made at once.
+    /// Threads; each makes one shard at a time.
     pub threads: usize,
 }
 
-/// What was packed.
+/// The result of packing.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    /// Shards in the folder.
+    /// Number of shards in the folder.
     pub shards: usize,
-    /// Of these, the ones that were there before.
+    /// How many of them an earlier call had completed.
     pub kept: usize,
-    /// Samples in the shards.
+    /// Number of samples in the shards.
     pub samples: u64,
-    /// Samples that were left out.
+    /// Damaged samples, which were left out.
     pub left_out: Vec<BadSample>,
-    /// Bytes of the tars.
+    /// Size of the tars in bytes.
     pub tar_bytes: u64,
-    /// Bytes of their side indices.
+    /// Size of their side indices in bytes.
     pub index_bytes: u64,
-    /// Samples with checkpoints for the decoder.
+    /// Number of samples with checkpoints for the decoder.
     pub with_checkpoints: u64,
-    /// Names of the classes.
+    /// Names of the classes, by class number.
     pub classes: Vec<String>,
-    /// What the source's reader had to say.
+    /// Warnings of the source, such as files that are left out.
     pub warnings: Vec<String>,
 }
 
@@ -76,7 +74,7 @@ pub enum PackError {
     /// The source cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A text.
+    /// The source is a text.
     #[error("{}: a text cannot be packed, only images", path.display())]
     NotImages {
         /// The source.
@@ -85,43 +83,43 @@ pub enum PackError {
     /// The system refused to write.
     #[error("cannot {action} {}: {source}", path.display())]
     Write {
-        /// What was tried, as a verb.
+        /// What failed, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The reason that the system gave.
         source: io::Error,
     },
-    /// The destination is in use for something else.
-    #[error("{} is not empty, and holds no shards of a packing that was begun there ({found})", folder.display())]
+    /// The destination holds other files and no shards.
+    #[error("{} is not empty and holds no shards (found {found}); choose an empty folder", folder.display())]
     Foreign {
-        /// The destination.
+        /// The destination folder.
         folder: PathBuf,
         /// A file in it.
         found: String,
     },
-    /// The destination holds shards of other data or made with other options.
-    #[error("{} holds shards of other data, or made with other options", folder.display())]
+    /// The destination holds shards of other data, or shards that were made with other options.
+    #[error("{} holds shards of other data, or shards that were made with other options; choose another folder", folder.display())]
     OtherPack {
-        /// The destination.
+        /// The destination folder.
         folder: PathBuf,
     },
-    /// Two programs would write the same shards.
+    /// Another process is writing there.
     #[error("another process is packing into {}", folder.display())]
     Busy {
-        /// The destination.
+        /// The destination folder.
         folder: PathBuf,
     },
-    /// The source would contain its own shards.
+    /// The destination is inside the source, which would then contain its own shards.
     #[error("{} is inside the data that is to be packed", folder.display())]
     Inside {
-        /// The destination.
+        /// The destination folder.
         folder: PathBuf,
     },
-    /// An option that makes no sense.
+    /// An option is out of its range.
     #[error("{0}")]
     Option(String),
-    /// Asked to stop.
+    /// [`JobControl::stop`] was set.
     #[error("interrupted")]
     Stopped,
 }
@@ -132,82 +130,83 @@ impl PackError {
     }
 }
 
-/// How a caller follows and stops the work.
+/// How a caller watches the work and stops it.
 #[derive(Clone, Copy)]
-pub struct Watch<'a> {
-    /// Set to stop: shards that are being made are given up.
+pub struct JobControl<'a> {
+    /// Set it to stop: unfinished shards are discarded.
     pub stop: &'a AtomicBool,
-    /// Told the number of samples done and of all, by any thread.
+    /// Called by any thread with the number of samples that are done, and of all.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
-/// Where files are written.
-trait Disk: Sync {
-    /// Writes a file that appears whole or not at all.
+/// Writes files; a test injects failures here.
+trait FileWriter: Sync {
+    /// Writes a file that appears completely or not at all.
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()>;
 }
 
-struct System;
+/// Writes to the file system.
+struct SystemWriter;
 
-impl Disk for System {
+impl FileWriter for SystemWriter {
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        atomic_file::write(path, |file| fill(file))
+        whole::write(path, |file| fill(file))
     }
 }
 
 /// Packs the images at `source` into shards in `folder`.
 ///
 /// # Errors
-/// [`PackError`]. Whole shards stay where they are, and a second call goes on from there; nothing else is left.
+/// [`PackError`]. Complete shards stay, and the next call continues from them; nothing else is left behind.
 pub fn pack(
     source: &Path,
     folder: &Path,
     options: &PackOptions,
-    watch: Watch<'_>,
+    control: JobControl<'_>,
 ) -> Result<Packed, PackError> {
-    pack_to(&System, source, folder, options, watch)
+    pack_to(&SystemWriter, source, folder, options, control)
 }
 
 fn pack_to(
-    disk: &dyn Disk,
+    disk: &dyn FileWriter,
     source: &Path,
     folder: &Path,
     options: &PackOptions,
-    watch: Watch<'_>,
+    control: JobControl<'_>,
 ) -> Result<Packed, PackError> {
     options.change.check().map_err(PackError::Option)?;
     folder::not_inside(source, folder)?;
-    let format = dataset::format_of(source, options.format)?;
+    let format = format::format_of(source, options.format)?;
     if format == Format::Text {
         return Err(PackError::NotImages { path: source.to_owned() });
     }
-    let found = dataset::find(source, format)?;
-    let plan = Plan::new(&found, options)?;
+    let contents = format::find(source, format)?;
+    let plan = Plan::new(&contents, options)?;
     let folder = Folder::begin(disk, folder, &plan, source, options)?;
-    let job = Job { disk, found: &found, plan: &plan, folder: &folder, options, watch };
+    let job = Job { disk, contents: &contents, plan: &plan, folder: &folder, options, control };
     let made = job.run()?;
-    folder.finish(disk, &found.classes)?;
-    Ok(sum(made, found))
+    folder.finish(disk, &contents.classes)?;
+    Ok(sum(made, contents))
 }
 
-/// What the threads share.
+/// What the threads share and do not change.
 struct Job<'a> {
-    disk: &'a dyn Disk,
-    found: &'a Found,
+    disk: &'a dyn FileWriter,
+    contents: &'a SourceContents,
     plan: &'a Plan,
     folder: &'a Folder,
     options: &'a PackOptions,
-    watch: Watch<'a>,
+    control: JobControl<'a>,
 }
 
-/// How far all threads are.
+/// The progress of all threads.
 #[derive(Default)]
 struct State {
     next: AtomicUsize,
     done: AtomicU64,
-    made: Mutex<Vec<Made>>,
+    made: Mutex<Vec<ShardReport>>,
     bad: Mutex<Vec<BadSample>>,
-    /// The first error: the others are of its making.
+    /// The first error; later ones follow from it.
     error: Mutex<Option<PackError>>,
     given_up: AtomicBool,
 }
@@ -217,7 +216,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Job<'_> {
-    fn run(&self) -> Result<Vec<Made>, PackError> {
+    fn run(&self) -> Result<Vec<ShardReport>, PackError> {
         let state = State::default();
         let threads = self.options.threads.clamp(1, self.plan.shards.len().max(1));
         thread::scope(|scope| {
@@ -243,7 +242,7 @@ impl Job<'_> {
             match self.shard(shard, &mut preparer, state) {
                 Ok(made) => lock(&state.made).push(made),
                 Err(error) => {
-                    // First the error: who sees that all is given up has none of its own.
+                    // The error first: a thread that sees `given_up` reports no error of its own.
                     lock(&state.error).get_or_insert(error);
                     state.given_up.store(true, Ordering::Release);
                     return;
@@ -253,15 +252,18 @@ impl Job<'_> {
     }
 
     fn stopped(&self, state: &State) -> bool {
-        self.watch.stop.load(Ordering::Relaxed) || state.given_up.load(Ordering::Acquire)
+        self.control.stop.load(Ordering::Relaxed) || state.given_up.load(Ordering::Acquire)
     }
 
     fn advance(&self, state: &State, samples: u64) {
         let done = state.done.fetch_add(samples, Ordering::Relaxed) + samples;
-        (self.watch.progress)(done, self.plan.samples);
+        (self.control.progress)(done, self.plan.samples);
     }
 
-    /// Notes a sample that is left out; an error if there are too many.
+    /// Records a sample that is left out.
+    ///
+    /// # Errors
+    /// If there are too many of them.
     fn left_out(&self, state: &State, sample: BadSample) -> Result<(), PackError> {
         let mut bad = lock(&state.bad);
         bad.push(sample);
@@ -273,9 +275,13 @@ impl Job<'_> {
     }
 }
 
-fn sum(made: Vec<Made>, found: Found) -> Packed {
-    let mut packed =
-        Packed { classes: found.classes, warnings: found.warnings, shards: made.len(), ..Packed::default() };
+fn sum(made: Vec<ShardReport>, contents: SourceContents) -> Packed {
+    let mut packed = Packed {
+        classes: contents.classes,
+        warnings: contents.warnings,
+        shards: made.len(),
+        ..Packed::default()
+    };
     for made in made {
         packed.kept += usize::from(made.kept);
         packed.samples += made.samples;

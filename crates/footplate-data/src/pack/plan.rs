@@ -3,7 +3,7 @@
 use super::prepare::Preparer;
 use super::{PackError, PackOptions};
 use crate::order::EpochOrder;
-use crate::source::Found;
+use crate::source::SourceContents;
 
 /// Five digits in a shard's name.
 const SHARDS_MAX: u64 = 100_000;
@@ -37,14 +37,14 @@ pub(super) struct ShardPlan {
 }
 
 impl Plan {
-    pub(super) fn new(found: &Found, options: &PackOptions) -> Result<Self, PackError> {
+    pub(super) fn new(contents: &SourceContents, options: &PackOptions) -> Result<Self, PackError> {
         let target = options.shard_bytes;
         if target == 0 || target > SHARD_BYTES_MAX {
             return Err(PackError::Option("a shard has 1 byte to 1 TiB".to_owned()));
         }
-        let samples = found.labels.len() as u64;
-        let each = typical_bytes(found, options);
-        let splits = match found.validation_from {
+        let samples = contents.labels.len() as u64;
+        let each = typical_bytes(contents, options);
+        let splits = match contents.validation_from {
             Some(from) => vec![("train", (0, from as u64)), ("val", (from as u64, samples - from as u64))],
             None => vec![("data", (0, samples))],
         };
@@ -63,7 +63,7 @@ impl Plan {
                 to: (number + 1) * split.1 / count,
             }));
         }
-        let origin = origin(found, options, &shards);
+        let origin = origin(contents, options, &shards);
         Ok(Self { shards, origin, samples, seed: options.seed })
     }
 
@@ -82,30 +82,30 @@ impl ShardPlan {
 }
 
 /// Bytes that a sample takes in a tar, from some of them spread over the data.
-fn typical_bytes(found: &Found, options: &PackOptions) -> u64 {
-    let samples = found.labels.len() as u64;
-    let as_it_is = options.change.is_none() && found.store.size(0).is_some();
+fn typical_bytes(contents: &SourceContents, options: &PackOptions) -> u64 {
+    let samples = contents.labels.len() as u64;
+    let as_it_is = options.change.is_none() && contents.store.size(0).is_some();
     let looked_at = samples.min(if as_it_is { SIZE_SAMPLES } else { CHANGED_SAMPLES });
     let mut preparer = Preparer::new(options.change);
     let mut sizes = Vec::new();
     for number in 0..looked_at {
         let index = (number * samples / looked_at) as usize;
         let size = match as_it_is {
-            true => found.store.size(index),
-            false => preparer.prepare(&found.store, index).ok().map(|made| made.bytes.len() as u64),
+            true => contents.store.size(index),
+            false => preparer.prepare(&contents.store, index).ok().map(|made| made.bytes.len() as u64),
         };
         sizes.extend(size);
     }
     sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1) + OVERHEAD_BYTES
 }
 
-fn origin(found: &Found, options: &PackOptions, shards: &[ShardPlan]) -> u64 {
+fn origin(contents: &SourceContents, options: &PackOptions, shards: &[ShardPlan]) -> u64 {
     let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
-    for (index, label) in found.labels.iter().enumerate() {
+    for (index, label) in contents.labels.iter().enumerate() {
         crcs[0].update(&label.to_le_bytes());
-        crcs[0].update(&found.store.identity(index).to_le_bytes());
+        crcs[0].update(&contents.store.identity(index).to_le_bytes());
     }
-    for class in &found.classes {
+    for class in &contents.classes {
         crcs[1].update(class.as_bytes());
         crcs[1].update(b"\0");
     }

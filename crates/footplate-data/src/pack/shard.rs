@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::index::{self, BLOCK, IndexBody, IndexBuilder, IndexHeader, IndexRecord};
 use super::plan::ShardPlan;
 use super::prepare::Preparer;
 use super::{Job, PackError, State};
-use crate::batch::BadSample;
+use crate::sample::BadSample;
+use crate::shard_index::{self, BLOCK, IndexBody, IndexBuilder, IndexHeader, IndexRecord};
 use crate::source::Store;
 
 /// Characters of a sample's own name in its key, at most: tar's plain header holds a name of 100.
@@ -15,7 +15,7 @@ const STEM_MAX: usize = 60;
 
 /// What has become of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Made {
+pub(super) struct ShardReport {
     /// It was there before.
     pub(super) kept: bool,
     pub(super) samples: u64,
@@ -76,7 +76,7 @@ impl Job<'_> {
         shard: &ShardPlan,
         preparer: &mut Preparer,
         state: &State,
-    ) -> Result<Made, PackError> {
+    ) -> Result<ShardReport, PackError> {
         let tar = self.folder.path(&format!("{}.tar", shard.name));
         if let Some(made) = self.kept(shard, &tar) {
             for sample in &made.left_out {
@@ -85,17 +85,17 @@ impl Job<'_> {
             self.advance(state, shard.len());
             return Ok(made);
         }
-        let mut filled = Filled::default();
+        let mut draft = ShardDraft::default();
         let written = self.disk.write(&tar, &mut |out| {
-            filled = Filled::default();
-            self.fill(shard, preparer, state, out, &mut filled)
+            draft = ShardDraft::default();
+            self.fill(shard, preparer, state, out, &mut draft)
         });
         // What went wrong inside is told by its own error.
-        if let Some(error) = filled.error.take() {
+        if let Some(error) = draft.error.take() {
             return Err(error);
         }
         written.map_err(PackError::write("write", &tar))?;
-        self.write_index(shard, &tar, filled)
+        self.write_index(shard, &tar, draft)
     }
 
     fn fill(
@@ -104,18 +104,18 @@ impl Job<'_> {
         preparer: &mut Preparer,
         state: &State,
         out: &mut dyn Write,
-        filled: &mut Filled,
+        draft: &mut ShardDraft,
     ) -> io::Result<()> {
         let mut tar = TarWriter { out, at: 0 };
         for index in self.plan.samples(shard) {
             if self.stopped(state) {
-                return filled.give_up(PackError::Stopped);
+                return draft.give_up(PackError::Stopped);
             }
-            let store = &self.found.store;
+            let store = &self.contents.store;
             match preparer.prepare(store, index) {
                 Ok(prepared) => {
                     let key = key(store, index);
-                    let label = self.found.labels[index];
+                    let label = self.contents.labels[index];
                     tar.add(&format!("{key}.cls"), label.to_string().as_bytes())?;
                     let at = tar.add(&format!("{key}.{}", prepared.ending), prepared.bytes)?;
                     let record = IndexRecord {
@@ -127,39 +127,44 @@ impl Job<'_> {
                         blob: 0,
                     };
                     let checkpoints = prepared.checkpoints.unwrap_or_default();
-                    filled.index.add(record, &checkpoints)?;
-                    filled.with_checkpoints += u64::from(!checkpoints.is_empty());
+                    draft.index.add(record, &checkpoints)?;
+                    draft.with_checkpoints += u64::from(!checkpoints.is_empty());
                 }
                 Err(reason) => {
                     let sample = BadSample { index: index as u64, name: store.name(index), reason };
-                    filled.left_out.push(sample.clone());
+                    draft.left_out.push(sample.clone());
                     if let Err(error) = self.left_out(state, sample) {
-                        return filled.give_up(error);
+                        return draft.give_up(error);
                     }
                 }
             }
             self.advance(state, 1);
         }
-        filled.tar_bytes = tar.finish()?;
+        draft.tar_bytes = tar.finish()?;
         Ok(())
     }
 
-    fn write_index(&self, shard: &ShardPlan, tar: &Path, filled: Filled) -> Result<Made, PackError> {
-        let path = index::path_beside(tar);
-        let Filled { index, tar_bytes, left_out, with_checkpoints, .. } = filled;
+    fn write_index(
+        &self,
+        shard: &ShardPlan,
+        tar: &Path,
+        draft: ShardDraft,
+    ) -> Result<ShardReport, PackError> {
+        let path = shard_index::path_beside(tar);
+        let ShardDraft { index, tar_bytes, left_out, with_checkpoints, .. } = draft;
         let (origin, planned) = (self.plan.origin, shard.len() as u32);
         let fill =
-            &mut |out: &mut dyn Write| index.write(out, tar_bytes, origin, planned, &self.found.classes);
+            &mut |out: &mut dyn Write| index.write(out, tar_bytes, origin, planned, &self.contents.classes);
         self.disk.write(&path, fill).map_err(PackError::write("write", &path))?;
         let index_bytes = path.metadata().map_err(PackError::write("look at", &path))?.len();
         let samples = index.records.len() as u64;
-        Ok(Made { kept: false, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
+        Ok(ShardReport { kept: false, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
     }
 
     /// What a shard holds that was made before from the same data with the same options, and is whole.
-    fn kept(&self, shard: &ShardPlan, tar: &Path) -> Option<Made> {
+    fn kept(&self, shard: &ShardPlan, tar: &Path) -> Option<ShardReport> {
         let tar_bytes = tar.metadata().ok()?.len();
-        let (file, header) = index::open_beside(tar, tar_bytes).ok()?;
+        let (file, header) = shard_index::open_beside(tar, tar_bytes).ok()?;
         if header.origin != self.plan.origin || u64::from(header.planned) != shard.len() {
             return None;
         }
@@ -169,7 +174,7 @@ impl Job<'_> {
         let left_out = self.missing(shard, &header, &records);
         let with_checkpoints = checkpoints(&records, header.blobs_bytes);
         let (samples, index_bytes) = (records.len() as u64, header.file_bytes());
-        Some(Made { kept: true, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
+        Some(ShardReport { kept: true, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
     }
 
     /// The samples that a shard was to have and has not.
@@ -178,7 +183,7 @@ impl Job<'_> {
             return Vec::new();
         }
         let reason = "left out when its shard was made";
-        let store = &self.found.store;
+        let store = &self.contents.store;
         let mut records = records.iter().peekable();
         let mut missing = Vec::new();
         for index in self.plan.samples(shard) {
@@ -201,7 +206,7 @@ fn checkpoints(records: &[IndexRecord], blobs_bytes: u32) -> u64 {
 
 /// A tar that is being written.
 #[derive(Default)]
-struct Filled {
+struct ShardDraft {
     index: IndexBuilder,
     tar_bytes: u64,
     left_out: Vec<BadSample>,
@@ -209,7 +214,7 @@ struct Filled {
     error: Option<PackError>,
 }
 
-impl Filled {
+impl ShardDraft {
     /// Ends the writing of the file for a reason that is not the disk's.
     fn give_up(&mut self, error: PackError) -> io::Result<()> {
         self.error = Some(error);

@@ -3,9 +3,10 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::AtomicI64;
 
 use super::*;
-use crate::dataset::{Dataset, OpenOptions, Split, open};
+use crate::dataset::{self, Dataset, OpenOptions, open};
 use crate::decode::tests::{jpeg, png};
 use crate::source::Form;
+use crate::split::Split;
 
 /// Three classes with a split of their own: JPEGs of many sizes and a PNG; `damaged` files that are no images.
 fn photos(damaged: usize) -> tempfile::TempDir {
@@ -42,7 +43,7 @@ fn options() -> PackOptions {
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
 fn packed_with(source: &Path, to: &Path, options: &PackOptions) -> Result<Packed, PackError> {
-    pack(source, to, options, Watch { stop: &GO_ON, progress: &|_, _| {} })
+    pack(source, to, options, JobControl { stop: &GO_ON, progress: &|_, _| {} })
 }
 
 fn packed(source: &Path, to: &Path) -> Packed {
@@ -50,7 +51,7 @@ fn packed(source: &Path, to: &Path) -> Packed {
 }
 
 fn verified(path: &Path) -> Verified {
-    verify(path, 2, Watch { stop: &GO_ON, progress: &|_, _| {} }).unwrap()
+    verify(path, 2, JobControl { stop: &GO_ON, progress: &|_, _| {} }).unwrap()
 }
 
 fn opened(path: &Path) -> dataset::ImageDataset {
@@ -161,9 +162,9 @@ fn a_packing_that_was_interrupted_goes_on_and_gives_the_same() {
     let stop = AtomicBool::new(false);
     let progress = |done: u64, _: u64| stop.store(done >= 17, Ordering::Relaxed);
     let one = PackOptions { threads: 1, ..options() };
-    let stopped = pack(source.path(), broken.path(), &one, Watch { stop: &stop, progress: &progress });
+    let stopped = pack(source.path(), broken.path(), &one, JobControl { stop: &stop, progress: &progress });
     assert!(matches!(stopped, Err(PackError::Stopped)));
-    assert!(is_incomplete(broken.path()));
+    assert!(crate::pack_marker::is_incomplete(broken.path()));
     let images = opened(broken.path());
     assert!(images.warnings.iter().any(|w| w.contains("has not finished")), "{:?}", images.warnings);
     // What a process leaves that is killed while it writes, and between a tar and its index.
@@ -228,9 +229,9 @@ impl Write for Limited<'_> {
     }
 }
 
-impl Disk for Small {
+impl FileWriter for Small {
     fn write(&self, path: &Path, fill: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        atomic_file::write(path, |file| fill(&mut Limited(file, &self.0)))
+        whole::write(path, |file| fill(&mut Limited(file, &self.0)))
     }
 }
 
@@ -244,7 +245,7 @@ fn a_full_disk_leaves_no_half_files() {
     let needed: usize = expected.iter().map(|(_, bytes)| bytes.len()).sum();
     for space in [0, 100, 1000, needed / 3, needed / 2, needed - 30] {
         let to = tempfile::tempdir().unwrap();
-        let watch = Watch { stop: &GO_ON, progress: &|_, _| {} };
+        let watch = JobControl { stop: &GO_ON, progress: &|_, _| {} };
         let disk = Small(AtomicI64::new(space as i64));
         let full = pack_to(&disk, source.path(), to.path(), &options(), watch).unwrap_err();
         let is_full = |e: &PackError| matches!(e, PackError::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull);
@@ -454,7 +455,7 @@ fn colour_pixels_keep_their_class_names() {
 #[test]
 fn pixels_are_the_same_with_and_without_checkpoints() {
     use crate::rng::SampleKey;
-    use crate::transform::{Encoded, Output, Scratch, Transform};
+    use crate::transform::{Encoded, PixelSink, Scratch, Transform};
     let (source, to) = (photos(0), tempfile::tempdir().unwrap());
     packed(source.path(), to.path());
     let set = opened(to.path());
@@ -462,7 +463,7 @@ fn pixels_are_the_same_with_and_without_checkpoints() {
     let mut pixels = |image: Encoded<'_>, index: usize| {
         let key = SampleKey { seed: 1, epoch: 2, index: index as u64 };
         let mut out = vec![0; 12 * 12 * 3];
-        Transform::train(12).apply(image, key, &mut scratch, Output::U8Nhwc(&mut out)).unwrap();
+        Transform::train(12).apply(image, key, &mut scratch, PixelSink::U8Nhwc(&mut out)).unwrap();
         out
     };
     for index in 0..set.labels.len() {

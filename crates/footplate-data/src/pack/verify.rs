@@ -7,10 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use super::index::{self, BLOCK, IndexBody, IndexHeader, IndexRecord};
-use super::{PackError, Watch, lock};
+use super::{JobControl, PackError, lock};
 use crate::decode;
 use crate::error::DataError;
+use crate::pack_marker;
+use crate::shard_index::{self, BLOCK, IndexBody, IndexHeader, IndexRecord};
 use crate::source::tar;
 
 /// Problems of one shard that are listed.
@@ -35,18 +36,18 @@ pub struct Verified {
 ///
 /// # Errors
 /// [`PackError`] if there are no shards or the work was stopped. What is wrong with a shard is no error here.
-pub fn verify(path: &Path, threads: usize, watch: Watch<'_>) -> Result<Verified, PackError> {
+pub fn verify(path: &Path, threads: usize, control: JobControl<'_>) -> Result<Verified, PackError> {
     let shards = tar::shard_paths(path)?;
     let samples =
         shards.iter().filter_map(|path| opened(path).ok()).map(|(_, _, h)| u64::from(h.samples)).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let sum = Mutex::new(Verified::default());
-    let tick = || (watch.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, samples);
+    let tick = || (control.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, samples);
     thread::scope(|scope| {
         for _ in 0..threads.clamp(1, shards.len().max(1)) {
             scope.spawn(|| {
                 while let Some(path) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let stopped = || watch.stop.load(Ordering::Relaxed);
+                    let stopped = || control.stop.load(Ordering::Relaxed);
                     let found = Check::new(path.clone()).run(&tick, &stopped);
                     let mut sum = lock(&sum);
                     sum.shards += 1;
@@ -57,11 +58,11 @@ pub fn verify(path: &Path, threads: usize, watch: Watch<'_>) -> Result<Verified,
             });
         }
     });
-    if watch.stop.load(Ordering::Relaxed) {
+    if control.stop.load(Ordering::Relaxed) {
         return Err(PackError::Stopped);
     }
     let mut verified = std::mem::take(&mut *lock(&sum));
-    if super::is_incomplete(path) {
+    if pack_marker::is_incomplete(path) {
         verified.problems.push(format!("{}: not complete: `footplate pack` was interrupted", path.display()));
     }
     verified.problems.sort();
@@ -71,7 +72,7 @@ pub fn verify(path: &Path, threads: usize, watch: Watch<'_>) -> Result<Verified,
 fn opened(path: &Path) -> Result<(File, File, IndexHeader), String> {
     let tar = File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
     let size = tar.metadata().map_err(|e| format!("cannot be read: {e}"))?.len();
-    let (file, header) = index::open_beside(path, size).map_err(|e| e.to_string())?;
+    let (file, header) = shard_index::open_beside(path, size).map_err(|e| e.to_string())?;
     Ok((tar, file, header))
 }
 

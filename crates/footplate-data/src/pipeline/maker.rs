@@ -1,4 +1,4 @@
-//! How a minibatch of the sequence is made: a pure function of its number, in pieces that threads share.
+//! Makes the minibatches of a sequence. Each is a pure function of its number, and is made in pieces by several threads.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,20 +7,24 @@ use std::time::{Duration, Instant};
 
 use half::f16;
 
-use crate::batch::{BadSample, HostBatch, Inputs, LoaderSettings, PixelLayout, StageTimes};
+use crate::batch::{HostBatch, Inputs, PixelLayout, StageTimes};
 use crate::cache::{Cache, Fetched};
-use crate::dataset::{Dataset, ImageDataset, Split};
+use crate::dataset::{Dataset, ImageDataset};
+use crate::loader::LoaderSettings;
 use crate::order::{Order, Visit};
-use crate::parts::{Part, Parts};
 use crate::pipeline::Position;
+use crate::pixel_sink::PixelSink;
 use crate::pool::{Pool, Pooled};
 use crate::rng::SampleKey;
-use crate::transform::{Output, Scratch};
+use crate::sample::BadSample;
+use crate::shared_buffer::{BufferSlice, SharedBuffer};
+use crate::split::Split;
+use crate::transform::Scratch;
 
-/// A worker takes samples of about this many bytes at once, so that the taking costs nothing beside the work.
+/// Bytes of samples that a worker takes at once, about: enough to make the cost of taking them negligible.
 const TASK_BYTES: usize = 64 << 10;
 
-/// One thread's buffers.
+/// Buffers of one thread, which are used again for each sample.
 #[derive(Default)]
 pub(super) struct Worker {
     encoded: Vec<u8>,
@@ -28,7 +32,7 @@ pub(super) struct Worker {
 }
 
 /// Makes any minibatch of the sequence.
-pub(super) struct Maker {
+pub(super) struct BatchMaker {
     pub(super) dataset: Arc<Dataset>,
     pub(super) split: Split,
     settings: LoaderSettings,
@@ -37,14 +41,14 @@ pub(super) struct Maker {
     pub(super) batches_per_epoch: u64,
     pub(super) batches_ahead: usize,
     pub(super) visit: Visit,
-    /// Elements of one sample.
+    /// Number of values in a sample.
     sample_length: usize,
     task_samples: usize,
     pools: Pools,
     pub(super) cache: Cache,
 }
 
-/// Buffers for the kinds of minibatches; only one of them is used.
+/// Buffers for each type of minibatch; a pipeline uses one of them.
 struct Pools {
     floats: Pool<f32>,
     halves: Pool<f16>,
@@ -53,27 +57,27 @@ struct Pools {
 }
 
 /// A minibatch while it is made.
-pub(super) struct Building {
+pub(super) struct PendingBatch {
     seq: u64,
     epoch: u32,
     batch: u64,
     order: Order,
-    /// Positions in the epoch.
+    /// Positions of its samples in the epoch.
     places: Range<u64>,
     /// Position of its first sample in the whole sequence.
     position: u64,
     buffer: Mutex<Option<Buffer>>,
-    /// Samples that were given out.
+    /// Number of samples that were handed out.
     given: AtomicUsize,
-    /// Samples that are not finished.
+    /// Number of samples that are not finished.
     unfinished: AtomicUsize,
     fetch_ns: AtomicU64,
     prep_ns: AtomicU64,
-    /// With their place in the minibatch.
+    /// Each with its place in the minibatch.
     bad: Mutex<Vec<(usize, BadSample)>>,
 }
 
-impl Building {
+impl PendingBatch {
     pub(super) fn samples(&self) -> usize {
         (self.places.end - self.places.start) as usize
     }
@@ -85,29 +89,29 @@ impl Building {
 
 /// A minibatch's buffer while threads write to it.
 enum Buffer {
-    Floats(Arc<Parts<f32>>),
-    Halves(Arc<Parts<f16>>),
-    Bytes(Arc<Parts<u8>>),
-    Tokens(Arc<Parts<i32>>),
+    Floats(Arc<SharedBuffer<f32>>),
+    Halves(Arc<SharedBuffer<f16>>),
+    Bytes(Arc<SharedBuffer<u8>>),
+    Tokens(Arc<SharedBuffer<i32>>),
 }
 
-/// A run of a minibatch's buffer.
-enum Slot {
-    Floats(Part<f32>),
-    Halves(Part<f16>),
-    Bytes(Part<u8>),
-    Tokens(Part<i32>),
+/// The slice of a minibatch's buffer that belongs to a task.
+enum TaskSlice {
+    Floats(BufferSlice<f32>),
+    Halves(BufferSlice<f16>),
+    Bytes(BufferSlice<u8>),
+    Tokens(BufferSlice<i32>),
 }
 
 /// Some samples of a minibatch for one worker.
 pub(super) struct Task {
-    building: Arc<Building>,
+    pending: Arc<PendingBatch>,
     /// Their places in the minibatch.
     places: Range<usize>,
-    slot: Slot,
+    slice: TaskSlice,
 }
 
-impl Maker {
+impl BatchMaker {
     pub(super) fn new(dataset: Arc<Dataset>, split: Split, settings: LoaderSettings, from: Position) -> Self {
         let samples = dataset.len(split) as u64;
         let batches_ahead = settings.batches_ahead(&dataset);
@@ -122,7 +126,7 @@ impl Maker {
         let pools = Pools {
             floats: Pool::new(length, kept),
             halves: Pool::new(length, kept),
-            bytes: Pool::lent(length, kept, settings.lender.clone()),
+            bytes: Pool::with_provider(length, kept, settings.buffer_provider.clone()),
             tokens: Pool::new(length, kept),
         };
         Self {
@@ -141,7 +145,7 @@ impl Maker {
         }
     }
 
-    /// Samples of the sequence before minibatch `seq`.
+    /// Number of samples in the sequence before minibatch `seq`.
     pub(super) fn position(&self, seq: u64) -> u64 {
         let number = self.from.batch + seq;
         let begun = self.from.batch * self.settings.batch_size as u64;
@@ -149,7 +153,7 @@ impl Maker {
         number / self.batches_per_epoch * self.samples + in_epoch - begun
     }
 
-    /// The epoch and the position in it of a sample of the sequence.
+    /// The epoch of a sample of the sequence, and its position in the epoch.
     pub(super) fn place(&self, position: u64) -> (u32, u64) {
         let from_epoch = position + self.from.batch * self.settings.batch_size as u64;
         (self.from.epoch + (from_epoch / self.samples) as u32, from_epoch % self.samples)
@@ -159,14 +163,14 @@ impl Maker {
         Order::new(self.samples, self.settings.seed, epoch, self.visit)
     }
 
-    pub(super) fn begin(&self, seq: u64) -> Building {
+    pub(super) fn begin(&self, seq: u64) -> PendingBatch {
         let number = self.from.batch + seq;
         let epoch = self.from.epoch + (number / self.batches_per_epoch) as u32;
         let batch = number % self.batches_per_epoch;
         let size = self.settings.batch_size as u64;
         let places = batch * size..((batch + 1) * size).min(self.samples);
         let samples = (places.end - places.start) as usize;
-        Building {
+        PendingBatch {
             seq,
             epoch,
             batch,
@@ -184,38 +188,38 @@ impl Maker {
 
     fn buffer(&self) -> Buffer {
         match (self.dataset.as_ref(), self.settings.layout) {
-            (Dataset::Text(_), _) => Buffer::Tokens(Parts::new(self.pools.tokens.take())),
-            (_, PixelLayout::F32Nchw) => Buffer::Floats(Parts::new(self.pools.floats.take())),
-            (_, PixelLayout::F16Nchw) => Buffer::Halves(Parts::new(self.pools.halves.take())),
-            (_, PixelLayout::U8Nhwc) => Buffer::Bytes(Parts::new(self.pools.bytes.take())),
+            (Dataset::Text(_), _) => Buffer::Tokens(SharedBuffer::new(self.pools.tokens.take())),
+            (_, PixelLayout::F32Nchw) => Buffer::Floats(SharedBuffer::new(self.pools.floats.take())),
+            (_, PixelLayout::F16Nchw) => Buffer::Halves(SharedBuffer::new(self.pools.halves.take())),
+            (_, PixelLayout::U8Nhwc) => Buffer::Bytes(SharedBuffer::new(self.pools.bytes.take())),
         }
     }
 
-    /// The next samples of a minibatch; `None` if all were given out. Only one thread may be here at a time,
-    /// so that samples and runs of the buffer go out in the same order.
-    pub(super) fn task(&self, building: &Arc<Building>) -> Option<Task> {
-        let from = building.given.load(Ordering::Relaxed);
-        let count = self.task_samples.min(building.samples() - from);
+    /// The next samples of a minibatch; `None` if all were handed out. Only one thread may call this at a time, so that
+    /// samples and slices of the buffer are handed out in the same order.
+    pub(super) fn task(&self, pending: &Arc<PendingBatch>) -> Option<Task> {
+        let from = pending.given.load(Ordering::Relaxed);
+        let count = self.task_samples.min(pending.samples() - from);
         if count == 0 {
             return None;
         }
-        building.given.store(from + count, Ordering::Relaxed);
+        pending.given.store(from + count, Ordering::Relaxed);
         let length = count * self.sample_length;
-        let buffer = building.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = match buffer.as_ref()? {
-            Buffer::Floats(parts) => Slot::Floats(parts.lend(length)),
-            Buffer::Halves(parts) => Slot::Halves(parts.lend(length)),
-            Buffer::Bytes(parts) => Slot::Bytes(parts.lend(length)),
-            Buffer::Tokens(parts) => Slot::Tokens(parts.lend(length)),
+        let buffer = pending.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let slice = match buffer.as_ref()? {
+            Buffer::Floats(shared) => TaskSlice::Floats(shared.split_next(length)),
+            Buffer::Halves(shared) => TaskSlice::Halves(shared.split_next(length)),
+            Buffer::Bytes(shared) => TaskSlice::Bytes(shared.split_next(length)),
+            Buffer::Tokens(shared) => TaskSlice::Tokens(shared.split_next(length)),
         };
         drop(buffer);
-        Some(Task { building: building.clone(), places: from..from + count, slot })
+        Some(Task { pending: pending.clone(), places: from..from + count, slice })
     }
 
     /// Makes a whole minibatch in this thread.
     pub(super) fn make(&self, seq: u64, worker: &mut Worker) -> Option<HostBatch> {
-        let building = Arc::new(self.begin(seq));
-        while let Some(task) = self.task(&building) {
+        let pending = Arc::new(self.begin(seq));
+        while let Some(task) = self.task(&pending) {
             if let Some(batch) = self.fill(task, worker) {
                 return Some(batch);
             }
@@ -223,52 +227,52 @@ impl Maker {
         None
     }
 
-    /// Makes the task's samples; gives the minibatch if these were its last.
+    /// Makes the samples of a task; returns the minibatch if they were its last.
     pub(super) fn fill(&self, task: Task, worker: &mut Worker) -> Option<HostBatch> {
-        let Task { building, places, mut slot } = task;
+        let Task { pending, places, mut slice } = task;
         let count = places.len();
         for (i, place) in places.enumerate() {
-            let sample = building.order.at(building.places.start + place as u64);
+            let sample = pending.order.at(pending.places.start + place as u64);
             let range = i * self.sample_length..(i + 1) * self.sample_length;
-            let result = self.sample(&building, sample, &mut slot, range, worker);
+            let result = self.sample(&pending, sample, &mut slice, range, worker);
             if let Err(bad) = result {
-                building.bad.lock().unwrap_or_else(PoisonError::into_inner).push((place, bad));
+                pending.bad.lock().unwrap_or_else(PoisonError::into_inner).push((place, bad));
             }
         }
-        // The run goes back before it counts as finished: whoever finishes last finds the buffer whole.
-        drop(slot);
-        if building.unfinished.fetch_sub(count, Ordering::AcqRel) > count {
+        // The slice is dropped before its samples count as finished, so that the last thread can take the buffer back.
+        drop(slice);
+        if pending.unfinished.fetch_sub(count, Ordering::AcqRel) > count {
             return None;
         }
-        self.finish(&building)
+        self.finish(&pending)
     }
 
     fn sample(
         &self,
-        building: &Building,
+        pending: &PendingBatch,
         sample: u64,
-        slot: &mut Slot,
+        slice: &mut TaskSlice,
         range: Range<usize>,
         worker: &mut Worker,
     ) -> Result<(), BadSample> {
         let normalize = &self.settings.normalize;
-        let out = match slot {
-            Slot::Floats(out) => Output::F32Nchw { out: &mut out[range], normalize },
-            Slot::Halves(out) => Output::F16Nchw { out: &mut out[range], normalize },
-            Slot::Bytes(out) => Output::U8Nhwc(&mut out[range]),
-            Slot::Tokens(out) => {
+        let out = match slice {
+            TaskSlice::Floats(out) => PixelSink::F32Nchw { out: &mut out[range], normalize },
+            TaskSlice::Halves(out) => PixelSink::F16Nchw { out: &mut out[range], normalize },
+            TaskSlice::Bytes(out) => PixelSink::U8Nhwc(&mut out[range]),
+            TaskSlice::Tokens(out) => {
                 if let Dataset::Text(text) = self.dataset.as_ref() {
                     let begun = Instant::now();
-                    text.window(self.split, self.settings.seed, building.epoch, sample, &mut out[range]);
-                    building.prep_ns.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
+                    text.window(self.split, self.settings.seed, pending.epoch, sample, &mut out[range]);
+                    pending.prep_ns.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
                 }
                 return Ok(());
             }
         };
-        // Only a text's minibatches are tokens, and a text has no others: `buffer`.
+        // Minibatches of a text are tokens, which were handled above.
         let Dataset::Images(images) = self.dataset.as_ref() else { return Ok(()) };
         let index = images.split(self.split)[sample as usize];
-        self.image(images, index, building, out, worker).map_err(|reason| {
+        self.image(images, index, pending, out, worker).map_err(|reason| {
             let name = images.store.name(index as usize);
             BadSample { index: index.into(), name, reason }
         })
@@ -279,32 +283,32 @@ impl Maker {
         &self,
         images: &ImageDataset,
         index: u32,
-        building: &Building,
-        out: Output<'_>,
+        pending: &PendingBatch,
+        out: PixelSink<'_>,
         worker: &mut Worker,
     ) -> Result<(), String> {
         let begun = Instant::now();
         let fetched = self.cache.read(&images.store, index as usize, &mut worker.encoded);
-        images.forget(index as usize);
+        images.evict_if_asked(index as usize);
         let read = Instant::now();
-        building.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
+        pending.fetch_ns.fetch_add(nanoseconds(read - begun), Ordering::Relaxed);
         let Fetched { form, bytes } = fetched.map_err(|e| format!("cannot be read: {e}"))?;
-        let key = SampleKey { seed: self.settings.seed, epoch: building.epoch, index: index.into() };
+        let key = SampleKey { seed: self.settings.seed, epoch: pending.epoch, index: index.into() };
         let encoded = form.encoded(bytes);
         let transform = &self.settings.transform;
-        let memory = Some(&images.remembered);
-        let result = transform.apply_remembering(encoded, key, memory, &mut worker.scratch, out);
-        building.prep_ns.fetch_add(nanoseconds(read.elapsed()), Ordering::Relaxed);
+        let memory = Some(&images.checkpoints);
+        let result = transform.apply_cached(encoded, key, memory, &mut worker.scratch, out);
+        pending.prep_ns.fetch_add(nanoseconds(read.elapsed()), Ordering::Relaxed);
         result.map_err(|e| e.to_string())
     }
 
-    /// All samples are there: the minibatch without its bad ones.
-    fn finish(&self, building: &Building) -> Option<HostBatch> {
-        let mut bad = std::mem::take(&mut *building.bad.lock().unwrap_or_else(PoisonError::into_inner));
+    /// The minibatch without its bad samples, once all were made.
+    fn finish(&self, pending: &PendingBatch) -> Option<HostBatch> {
+        let mut bad = std::mem::take(&mut *pending.bad.lock().unwrap_or_else(PoisonError::into_inner));
         bad.sort_unstable_by_key(|(place, _)| *place);
         let is_good = |place: &usize| bad.binary_search_by_key(place, |(place, _)| *place).is_err();
-        let good: Vec<usize> = (0..building.samples()).filter(is_good).collect();
-        let samples = good.iter().map(|place| building.order.at(building.places.start + *place as u64));
+        let good: Vec<usize> = (0..pending.samples()).filter(is_good).collect();
+        let samples = good.iter().map(|place| pending.order.at(pending.places.start + *place as u64));
         let (labels, indices): (Vec<i32>, Vec<u64>) = match self.dataset.as_ref() {
             Dataset::Text(_) => (Vec::new(), samples.collect()),
             Dataset::Images(images) => {
@@ -313,19 +317,19 @@ impl Maker {
                 indices.map(|index| (images.labels[index as usize] as i32, u64::from(index))).unzip()
             }
         };
-        let buffer = building.buffer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let buffer = pending.buffer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(HostBatch {
-            seq: building.seq,
-            epoch: building.epoch,
-            batch: building.batch,
+            seq: pending.seq,
+            epoch: pending.epoch,
+            batch: pending.batch,
             items: good.len(),
             inputs: self.inputs(buffer, &good)?,
             labels,
             indices,
             bad: bad.into_iter().map(|(_, bad)| bad).collect(),
             times: StageTimes {
-                fetch_ns: building.fetch_ns.load(Ordering::Relaxed),
-                prep_ns: building.prep_ns.load(Ordering::Relaxed),
+                fetch_ns: pending.fetch_ns.load(Ordering::Relaxed),
+                prep_ns: pending.prep_ns.load(Ordering::Relaxed),
             },
         })
     }
@@ -334,25 +338,25 @@ impl Maker {
         let (items, length) = (good.len(), self.sample_length);
         let size = self.settings.transform.image_size as usize;
         Some(match buffer {
-            Buffer::Floats(parts) => {
-                Inputs::F32Nchw { data: packed(parts, good, length)?, shape: [items, 3, size, size] }
+            Buffer::Floats(shared) => {
+                Inputs::F32Nchw { data: packed(shared, good, length)?, shape: [items, 3, size, size] }
             }
-            Buffer::Halves(parts) => {
-                Inputs::F16Nchw { data: packed(parts, good, length)?, shape: [items, 3, size, size] }
+            Buffer::Halves(shared) => {
+                Inputs::F16Nchw { data: packed(shared, good, length)?, shape: [items, 3, size, size] }
             }
-            Buffer::Bytes(parts) => {
-                Inputs::U8Nhwc { data: packed(parts, good, length)?, shape: [items, size, size, 3] }
+            Buffer::Bytes(shared) => {
+                Inputs::U8Nhwc { data: packed(shared, good, length)?, shape: [items, size, size, 3] }
             }
-            Buffer::Tokens(parts) => {
-                Inputs::Tokens { data: packed(parts, good, length)?, shape: [items, length] }
+            Buffer::Tokens(shared) => {
+                Inputs::Tokens { data: packed(shared, good, length)?, shape: [items, length] }
             }
         })
     }
 }
 
-/// The good samples of a buffer, one after the other.
-fn packed<T: Copy>(parts: Arc<Parts<T>>, good: &[usize], length: usize) -> Option<Pooled<T>> {
-    let mut data = parts.take_back()?;
+/// Moves the good samples of a buffer to its front, without gaps.
+fn packed<T: Copy>(shared: Arc<SharedBuffer<T>>, good: &[usize], length: usize) -> Option<Pooled<T>> {
+    let mut data = shared.take_back()?;
     for (to, from) in good.iter().enumerate().filter(|(to, from)| to != *from) {
         data.copy_within(from * length..(from + 1) * length, to * length);
     }
@@ -360,7 +364,7 @@ fn packed<T: Copy>(parts: Arc<Parts<T>>, good: &[usize], length: usize) -> Optio
     Some(data)
 }
 
-/// How to visit the samples of a data set.
+/// In which order the samples of a data set are visited.
 fn visit(dataset: &Dataset, shuffle: bool) -> Visit {
     match dataset {
         _ if !shuffle => Visit::AsStored,

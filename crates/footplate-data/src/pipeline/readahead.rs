@@ -1,38 +1,38 @@
-//! Asks the system to read what the workers will need soon, so that storage and decoding overlap. What is
-//! read goes to the page cache; nothing is held here.
+//! A thread that asks the system to read ahead what the workers will need soon, so that reading and decoding overlap. The
+//! data goes to the page cache; nothing is held here.
 
 use std::sync::PoisonError;
 
 use super::Shared;
-use super::maker::Maker;
+use super::maker::BatchMaker;
 use crate::dataset::Dataset;
 use crate::order::Order;
 
-/// Samples that are asked for before the one that is worked on, where each lies somewhere else.
+/// How many samples to be ahead of the workers where each sample is a file of its own.
 const AHEAD_SAMPLES: u64 = 64;
-/// The workers' progress is looked at again after so many samples at the latest.
+/// The workers' progress is checked again after so many samples at the latest.
 const STEP_SAMPLES: u64 = 8;
 
 pub(super) struct Readahead {
-    /// Samples of the sequence that were asked for.
+    /// Number of samples of the sequence that were asked for.
     asked: u64,
-    /// How far to be ahead, in samples.
+    /// How many samples to be ahead of the workers.
     ahead: u64,
     epoch: Option<(u32, Order)>,
-    /// Samples of a run that no cache has.
+    /// Samples of a range that are not in the cache.
     missing: Vec<u32>,
     scratch: Vec<u8>,
 }
 
-impl Maker {
-    /// Whether asking ahead makes sense: there are files to be read.
+impl BatchMaker {
+    /// Whether reading ahead makes sense: the samples are in files.
     pub(super) fn reads_ahead(&self) -> bool {
         matches!(self.dataset.as_ref(), Dataset::Images(images) if images.store.is_on_disk())
     }
 }
 
 impl Readahead {
-    pub(super) fn new(maker: &Maker) -> Self {
+    pub(super) fn new(maker: &BatchMaker) -> Self {
         Self {
             asked: 0,
             ahead: maker.visit.window().max(AHEAD_SAMPLES),
@@ -42,7 +42,7 @@ impl Readahead {
         }
     }
 
-    /// Until the pipeline is closed.
+    /// Reads ahead until the end of the sequence, or until the pipeline is closed.
     pub(super) fn run(mut self, shared: &Shared) {
         let end = shared.maker.position(shared.total);
         while self.asked < end {
@@ -52,7 +52,7 @@ impl Readahead {
                     return;
                 }
                 let position = queue.position(&shared.maker);
-                // What was missed is being read by the workers already.
+                // The workers are reading what was missed already.
                 self.asked = self.asked.max(position);
                 if self.asked + STEP_SAMPLES <= position + self.ahead || self.asked < self.ahead {
                     break;
@@ -68,8 +68,8 @@ impl Readahead {
         }
     }
 
-    /// Asks for the next run of samples.
-    fn ask(&mut self, maker: &Maker) {
+    /// Asks for the next range of samples.
+    fn ask(&mut self, maker: &BatchMaker) {
         let (epoch, place) = maker.place(self.asked);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
             self.epoch = Some((epoch, maker.order(epoch)));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::augment::Normalize;
-use crate::batch::{BadSample, Inputs, PixelLayout};
+use crate::batch::{Inputs, PixelLayout};
 use crate::dataset::{OpenOptions, open};
 use crate::decode::tests::jpeg;
+use crate::sample::BadSample;
 use crate::transform::Transform;
 
 /// Two classes of seven and six images, of which `damaged` are not.
@@ -27,20 +28,7 @@ fn dataset(root: &Path) -> Arc<Dataset> {
 }
 
 fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
-    LoaderSettings {
-        batch_size: 4,
-        workers,
-        workers_max: None,
-        prefetch_batches: 3,
-        prefetch_bytes: 1 << 30,
-        cache: None,
-        layout,
-        lender: None,
-        seed: 5,
-        normalize: Normalize::IMAGENET,
-        transform: Transform::train(16),
-        shuffle: true,
-    }
+    LoaderSettings { workers, layout, seed: 5, ..LoaderSettings::new(4, Transform::train(16)) }
 }
 
 fn start(root: &Path, workers: usize, from: Position) -> Pipeline {
@@ -167,7 +155,7 @@ fn workers_that_come_and_go_change_nothing() {
     let mut seen = Vec::new();
     for workers in [2, 1, 5, 3, 1, 7, 2, 2, 1, 4, 1, 6] {
         pipeline.set_workers(workers).unwrap();
-        assert_eq!(pipeline.setting().workers, workers);
+        assert_eq!(pipeline.size().workers, workers);
         seen.push(contents(pipeline.next().unwrap().unwrap()));
     }
     assert_eq!(seen, alone);
@@ -188,7 +176,8 @@ fn the_position_of_a_sample_and_its_place_belong_together() {
     let root = folder(&[]);
     for batch in 0..4 {
         let from = Position { epoch: 1, batch };
-        let maker = Maker::new(dataset(root.path()), Split::Train, settings(1, PixelLayout::U8Nhwc), from);
+        let maker =
+            BatchMaker::new(dataset(root.path()), Split::Train, settings(1, PixelLayout::U8Nhwc), from);
         let mut position = 0;
         for seq in 0..9 {
             assert_eq!(maker.position(seq), position, "batch {batch}, seq {seq}");

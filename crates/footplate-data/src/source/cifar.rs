@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Found, PixelStore, Store};
+use super::memory::PixelStore;
+use super::{SourceContents, Store};
 use crate::error::DataError;
 
 const SIDE: usize = 32;
@@ -60,7 +61,7 @@ pub(crate) fn is_here(folder: &Path) -> bool {
 }
 
 /// Reads all images into memory.
-pub(crate) fn open(folder: &Path) -> Result<Found, DataError> {
+pub(crate) fn open(folder: &Path) -> Result<SourceContents, DataError> {
     let variant = Variant::of(folder).ok_or_else(|| DataError::Empty { path: folder.to_owned() })?;
     let (train, test) = variant.files(folder);
     let (mut data, mut labels) = (Vec::new(), Vec::new());
@@ -80,7 +81,7 @@ pub(crate) fn open(folder: &Path) -> Result<Found, DataError> {
         channels: 3,
         data,
     };
-    Ok(Found {
+    Ok(SourceContents {
         store: Store::Pixels(store),
         labels,
         classes: class_names(&folder.join(variant.names_file()), classes),

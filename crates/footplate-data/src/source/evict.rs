@@ -1,5 +1,5 @@
-//! Takes samples out of the kernel's page cache, so that the next read comes from storage, and tells whether
-//! that worked. It needs no rights beyond reading the file, and harms nobody but by a slower next read.
+//! Evicts samples from the kernel's page cache, so that the next read comes from storage, and tells whether that worked. It
+//! needs no rights beyond reading the file. Its only effect on others is a slower next read.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -10,11 +10,11 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::Store;
 
-/// The kernel keeps files in pieces of up to 2 MiB, and forgets only whole ones (large folios, Linux 6.x).
-const PIECE_MAX: u64 = 2 << 20;
+/// The kernel caches files in folios of up to 2 MiB, and evicts only whole ones (Linux 6.x).
+const FOLIO_MAX: u64 = 2 << 20;
 const PAGE_MIN: u64 = 4 << 10;
 
-/// Whether bytes are in the page cache.
+/// Whether a sample is in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residency {
     /// A read would go to storage.
@@ -26,20 +26,20 @@ pub(crate) enum Residency {
 }
 
 impl Store {
-    /// Asks the kernel to forget a sample's bytes. It may not: pages that wait to be written, and file systems
-    /// that live in memory, stay.
+    /// Asks the kernel to evict a sample. Pages that wait to be written stay, and so do files of file systems that are in
+    /// memory.
     pub(crate) fn evict(&self, index: usize) -> io::Result<()> {
         self.with_range(index, |file, offset, length| {
-            // The range is widened to the pieces that hold it.
-            let from = offset / PIECE_MAX * PIECE_MAX;
-            let to = (offset + length).next_multiple_of(PIECE_MAX);
+            // The range is widened to whole folios.
+            let from = offset / FOLIO_MAX * FOLIO_MAX;
+            let to = (offset + length).next_multiple_of(FOLIO_MAX);
             fadvise(file, from, NonZeroU64::new(to - from), Advice::DontNeed)?;
             Ok(())
         })
     }
 
-    /// As [`Self::evict`], for a sample that was just read, while its neighbours are about to be: pages that it
-    /// shares with them stay.
+    /// As [`Self::evict`], for a sample that was just read while its neighbours are about to be read: pages that it shares
+    /// with them stay.
     pub(crate) fn evict_own(&self, index: usize) -> io::Result<()> {
         self.with_range(index, |file, offset, length| {
             if matches!(self, Self::Folder(_)) {
@@ -55,7 +55,7 @@ impl Store {
         })
     }
 
-    /// Whether a sample's middle is in the page cache. To ask may start to read it in.
+    /// Whether a sample's middle is in the page cache. Asking may start to read it in.
     pub(crate) fn residency(&self, index: usize) -> io::Result<Residency> {
         self.with_range(index, |file, offset, length| {
             let mut byte = [0u8];
@@ -69,7 +69,7 @@ impl Store {
         })
     }
 
-    /// Where a sample's bytes are: a file, and a range in it.
+    /// Calls `with` with the file that holds a sample, and the offset and length of its bytes.
     fn with_range<T>(
         &self,
         index: usize,

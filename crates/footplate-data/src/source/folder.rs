@@ -1,4 +1,5 @@
-//! Folders of images: `ROOT/CLASS/…`, or `ROOT/train/CLASS/…` and `ROOT/val/CLASS/…`.
+//! Folders of images: `ROOT/CLASS/…`, or `ROOT/train/CLASS/…` and `ROOT/val/CLASS/…`. Class folders may have folders
+//! inside.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,23 +12,26 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, OFlags, fadvise};
 
-use super::{Found, Store, is_image_name};
+use super::{SourceContents, Store, is_image_name};
 use crate::error::DataError;
 
+/// Name of the folder of the training split.
 const TRAIN: &str = "train";
+/// Names of the folder of the validation split; the first one that exists is taken.
 const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
-/// Folders inside folders, at most: a bound on what a loop of links can do.
+/// Depth of folders inside a class folder that is searched: a bound for links that form a loop.
 const DEPTH_MAX: usize = 16;
-/// An encoded image of more bytes is refused.
+/// Larger files are refused.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// What is read ahead of one file, at most.
+/// Bytes of one file that are read ahead, at most.
 const ADVISED_BYTES_MAX: u64 = 4 << 20;
 
-/// Files below a root. Folder names are kept once.
+/// The files below a root. Each folder's name is stored once.
 #[derive(Debug)]
 pub(crate) struct FolderStore {
     root: PathBuf,
     folders: Vec<PathBuf>,
+    /// Each sample's place in `folders`, and its file name.
     files: Vec<(u32, OsString)>,
 }
 
@@ -54,15 +58,15 @@ impl FolderStore {
         }
     }
 
-    /// Opens a file without waiting: it may have become a pipe, at which nobody writes. `scratch` holds the path
-    /// afterwards: a sample costs no allocation.
+    /// Opens a file without waiting: it may have been replaced by a pipe to which nobody writes. `scratch` is used for the
+    /// path, so that a sample costs no allocation.
     fn open(&self, index: usize, scratch: &mut Vec<u8>) -> io::Result<File> {
         let nonblocking = OFlags::NONBLOCK.bits() as i32;
         self.write_path(index, scratch);
         File::options().read(true).custom_flags(nonblocking).open(OsStr::from_bytes(scratch))
     }
 
-    /// Has the file's first bytes, and what is needed to open it, read to the page cache.
+    /// Asks the system to read the file ahead, from its first byte.
     pub(crate) fn advise(&self, index: usize, scratch: &mut Vec<u8>) {
         if let Ok(file) = self.open(index, scratch) {
             let _ = fadvise(&file, 0, NonZeroU64::new(ADVISED_BYTES_MAX), Advice::WillNeed);
@@ -86,17 +90,18 @@ impl FolderStore {
     }
 }
 
-/// Images of one class.
+/// A class and its files.
 struct Class {
     name: String,
     files: Vec<PathBuf>,
 }
 
 /// Finds the images below `root`.
-pub(crate) fn open(root: &Path) -> Result<Found, DataError> {
+pub(crate) fn open(root: &Path) -> Result<SourceContents, DataError> {
     let subfolders = subfolders(root)?;
     let train = subfolders.iter().find(|(name, _)| name == TRAIN);
     let validation = VALIDATION.iter().find_map(|v| subfolders.iter().find(|(name, _)| name == v));
+    let searched = train.map_or(root, |(_, path)| path);
     let mut builder = Builder::new(root);
     match train {
         Some((_, train)) => {
@@ -110,7 +115,7 @@ pub(crate) fn open(root: &Path) -> Result<Found, DataError> {
         }
         None => builder.add(root, None)?,
     }
-    builder.finish()
+    builder.finish(searched)
 }
 
 struct Builder {
@@ -134,7 +139,7 @@ impl Builder {
         }
     }
 
-    /// Adds all classes below `folder`; where the classes are known already, no other may come.
+    /// Adds all classes below `folder`. With `known`, a class of another name is an error.
     fn add(&mut self, folder: &Path, known: Option<&[String]>) -> Result<(), DataError> {
         for class in self.classes_in(folder)? {
             let label = match known {
@@ -191,11 +196,19 @@ impl Builder {
         self.labels.push(label);
     }
 
-    fn finish(self) -> Result<Found, DataError> {
-        if self.labels.is_empty() {
-            return Err(DataError::Empty { path: self.store.root });
+    /// `searched` is the folder in which the class folders should be.
+    fn finish(mut self, searched: &Path) -> Result<SourceContents, DataError> {
+        let loose = loose_images(searched)?;
+        match (self.labels.is_empty(), loose) {
+            (true, 0) => return Err(DataError::Empty { path: self.store.root }),
+            (true, count) => return Err(DataError::LooseImages { path: searched.to_owned(), count }),
+            (false, 0) => {}
+            (false, count) => self.warnings.push(format!(
+                "{}: {count} images outside the class folders are left out",
+                searched.display()
+            )),
         }
-        Ok(Found {
+        Ok(SourceContents {
             store: Store::Folder(self.store),
             labels: self.labels,
             classes: self.classes,
@@ -205,7 +218,7 @@ impl Builder {
     }
 }
 
-/// Folders in `folder` that are not hidden, in the byte order of their names.
+/// The folders in `folder` that are not hidden, in the byte order of their names.
 fn subfolders(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let mut found = Vec::new();
     for entry in entries(folder)? {
@@ -218,7 +231,14 @@ fn subfolders(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     Ok(found)
 }
 
-/// What is in `folder` besides hidden files, among them macOS's `._*`.
+/// Images that lie directly in `folder`.
+fn loose_images(folder: &Path) -> Result<usize, DataError> {
+    let is_image =
+        |entry: &DirEntry| is_image_name(&entry.file_name().to_string_lossy()) && entry.path().is_file();
+    Ok(entries(folder)?.iter().filter(|entry| is_image(entry)).count())
+}
+
+/// The entries of `folder` without hidden files, among them macOS's `._*`.
 fn entries(folder: &Path) -> Result<Vec<DirEntry>, DataError> {
     let list = fs::read_dir(folder).map_err(DataError::io(folder))?;
     let entries: io::Result<Vec<DirEntry>> = list.collect();
@@ -227,6 +247,7 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, DataError> {
     Ok(entries)
 }
 
+/// Adds the images below `folder` to `files`, and counts other files.
 fn collect_images(
     folder: &Path,
     depth: usize,
@@ -238,7 +259,7 @@ fn collect_images(
     }
     for entry in entries(folder)? {
         let path = entry.path();
-        // What an entry is follows from its directory record; only a link needs another look.
+        // The directory record tells what an entry is; only a link needs another system call.
         let kind = entry.file_type().map_err(DataError::io(&path))?;
         if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
             collect_images(&path, depth + 1, files, others)?;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Found, PixelStore, Store};
+use super::memory::PixelStore;
+use super::{SourceContents, Store};
 use crate::error::DataError;
 
 /// A file of more bytes, unpacked, is refused: it is held in memory.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Images and labels of one split.
-struct Part {
+struct IdxSplit {
     width: u32,
     height: u32,
     pixels: Vec<u8>,
@@ -33,9 +34,9 @@ fn find(folder: &Path, split: &str, what: &str, dimensions: u8) -> Option<PathBu
 }
 
 /// Reads all images into memory.
-pub(crate) fn open(folder: &Path) -> Result<Found, DataError> {
-    let train = part(folder, "train")?.ok_or_else(|| DataError::Empty { path: folder.to_owned() })?;
-    let validation = part(folder, "t10k")?;
+pub(crate) fn open(folder: &Path) -> Result<SourceContents, DataError> {
+    let train = read_split(folder, "train")?.ok_or_else(|| DataError::Empty { path: folder.to_owned() })?;
+    let validation = read_split(folder, "t10k")?;
     let validation_from = validation.as_ref().map(|_| train.labels.len());
     let (mut pixels, mut labels) = (train.pixels, train.labels);
     if let Some(validation) = validation {
@@ -54,7 +55,7 @@ pub(crate) fn open(folder: &Path) -> Result<Found, DataError> {
         channels: 1,
         data: pixels,
     };
-    Ok(Found {
+    Ok(SourceContents {
         store: Store::Pixels(store),
         labels: labels.into_iter().map(u32::from).collect(),
         classes: (0..classes).map(|n| n.to_string()).collect(),
@@ -63,7 +64,7 @@ pub(crate) fn open(folder: &Path) -> Result<Found, DataError> {
     })
 }
 
-fn part(folder: &Path, split: &str) -> Result<Option<Part>, DataError> {
+fn read_split(folder: &Path, split: &str) -> Result<Option<IdxSplit>, DataError> {
     let Some(images) = find(folder, split, "images", 3) else { return Ok(None) };
     let Some(labels) = find(folder, split, "labels", 1) else {
         let reason = format!("there is no {split}-labels-idx1-ubyte beside it");
@@ -75,7 +76,7 @@ fn part(folder: &Path, split: &str) -> Result<Option<Part>, DataError> {
         let reason = format!("{} labels for {} images", labels_data.len(), sides[0]);
         return Err(DataError::Malformed { path: labels, reason });
     }
-    Ok(Some(Part { width: sides[2], height: sides[1], pixels, labels: labels_data }))
+    Ok(Some(IdxSplit { width: sides[2], height: sides[1], pixels, labels: labels_data }))
 }
 
 /// The sizes of the dimensions and the bytes of an idx file of unsigned bytes.

@@ -1,9 +1,10 @@
-//! Where images come from. A source knows its samples' labels and splits, and reads one sample's bytes.
+//! Sources of images: each finds its samples with their labels and split, and reads the bytes of one sample.
 
 pub(crate) mod cifar;
 pub(crate) mod evict;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub(crate) mod memory;
 pub mod page_cache;
 pub(crate) mod tar;
 
@@ -11,19 +12,19 @@ use std::io;
 
 use crate::order::Visit;
 use crate::transform::Encoded;
+use memory::{MemoryStore, PixelStore};
 
-/// Samples of shards are read in runs of this many bytes: long enough for an SD card to be near its sequential
-/// speed.
+/// Bytes of shards that are read in sequence: enough for an SD card to come near its sequential speed.
 const BLOCK_BYTES: u64 = 1 << 20;
 
-/// What a source found.
+/// What a source holds.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct SourceContents {
     pub(crate) store: Store,
-    /// Each sample's class, by number.
+    /// The class of each sample, by the sample's number.
     pub(crate) labels: Vec<u32>,
     pub(crate) classes: Vec<String>,
-    /// Samples from this number on are for validation, if the data has a split of its own.
+    /// Samples from this number on are for validation; `None` if the data has no split of its own.
     pub(crate) validation_from: Option<usize>,
     pub(crate) warnings: Vec<String>,
 }
@@ -34,23 +35,19 @@ pub(crate) enum Store {
     Folder(folder::FolderStore),
     Tar(tar::TarStore),
     Pixels(PixelStore),
-    /// Some samples of another store, read in for measuring.
+    /// Files and pixels of a program, or samples of another store that were read in to measure their preparation.
     Memory(MemoryStore),
 }
 
-/// The form of what was read into the caller's buffer.
+/// What the bytes of a sample are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
+    /// A JPEG or PNG file.
     File,
-    /// A file's bytes, and after the first `file_len` of them its decoder's checkpoints.
-    Indexed {
-        file_len: usize,
-    },
-    Raw {
-        width: u32,
-        height: u32,
-        channels: u32,
-    },
+    /// A JPEG file of `file_len` bytes, and after it the checkpoints for the decoder.
+    Indexed { file_len: usize },
+    /// Pixels, row by row, with their channels together.
+    Raw { width: u32, height: u32, channels: u32 },
 }
 
 impl Form {
@@ -67,7 +64,7 @@ impl Form {
 }
 
 impl Store {
-    /// Reads a sample's bytes into `buffer`, in place of what it holds.
+    /// Reads a sample's bytes into `buffer`, replacing what it holds.
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         match self {
             Self::Folder(store) => store.read(index, buffer).map(|()| Form::File),
@@ -77,12 +74,12 @@ impl Store {
         }
     }
 
-    /// Whether reading a sample may have to wait for storage.
+    /// Whether samples are in files, so that reading may have to wait for storage.
     pub(crate) fn is_on_disk(&self) -> bool {
         matches!(self, Self::Folder(_) | Self::Tar(_))
     }
 
-    /// How samples are best visited in a shuffled epoch.
+    /// The order in which a shuffled epoch should read the samples.
     pub(crate) fn visit(&self) -> Visit {
         match self {
             Self::Folder(_) | Self::Pixels(_) | Self::Memory(_) => Visit::Anywhere,
@@ -90,7 +87,7 @@ impl Store {
         }
     }
 
-    /// Asks the system to read samples soon: nothing waits for it, and a failure shows when they are read.
+    /// Asks the system to read samples ahead. It does not wait, and reports no error: reading them will.
     pub(crate) fn advise(&self, samples: &[u32], scratch: &mut Vec<u8>) {
         match self {
             Self::Folder(store) => samples.iter().for_each(|index| store.advise(*index as usize, scratch)),
@@ -99,7 +96,7 @@ impl Store {
         }
     }
 
-    /// A sample's name for people.
+    /// A sample's name, for messages.
     pub(crate) fn name(&self, index: usize) -> String {
         match self {
             Self::Folder(store) => store.path(index).display().to_string(),
@@ -109,7 +106,7 @@ impl Store {
         }
     }
 
-    /// A sample's own name, without folder and ending, where it has one.
+    /// A sample's file name without folder and ending; `None` where samples have no names of their own.
     pub(crate) fn stem(&self, index: usize) -> Option<String> {
         match self {
             Self::Folder(store) => {
@@ -120,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Bytes of a sample's file, if it has one, without reading it.
+    /// Bytes of a sample's file, without reading it; `None` for pixels, or if the file cannot be found.
     pub(crate) fn size(&self, index: usize) -> Option<u64> {
         match self {
             Self::Folder(store) => store.path(index).metadata().ok().map(|metadata| metadata.len()),
@@ -130,7 +127,7 @@ impl Store {
         }
     }
 
-    /// A number that tells a sample's identity, for the data set's fingerprint.
+    /// A checksum of a sample's name (or of its bytes, where it has none), for the data set's fingerprint.
     pub(crate) fn identity(&self, index: usize) -> u32 {
         match self {
             Self::Folder(store) => crc32fast::hash(store.relative(index).as_os_str().as_encoded_bytes()),
@@ -141,57 +138,7 @@ impl Store {
     }
 }
 
-/// Images of one size that are held in memory as pixels.
-#[derive(Debug)]
-pub(crate) struct PixelStore {
-    pub(crate) name: String,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) channels: u32,
-    /// All images, each row by row with its channels together.
-    pub(crate) data: Vec<u8>,
-}
-
-impl PixelStore {
-    fn size(&self) -> usize {
-        self.width as usize * self.height as usize * self.channels as usize
-    }
-
-    fn pixels(&self, index: usize) -> &[u8] {
-        &self.data[index * self.size()..(index + 1) * self.size()]
-    }
-
-    fn read(&self, index: usize, buffer: &mut Vec<u8>) -> Form {
-        buffer.clear();
-        buffer.extend_from_slice(self.pixels(index));
-        Form::Raw { width: self.width, height: self.height, channels: self.channels }
-    }
-}
-
-/// Samples in memory, as their store gave them.
-#[derive(Debug)]
-pub(crate) struct MemoryStore {
-    pub(crate) samples: Vec<MemorySample>,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(crate) struct MemorySample {
-    pub(crate) name: String,
-    pub(crate) form: Form,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl MemoryStore {
-    fn read(&self, index: usize, buffer: &mut Vec<u8>) -> Form {
-        let sample = &self.samples[index];
-        buffer.clear();
-        buffer.extend_from_slice(&sample.bytes);
-        sample.form
-    }
-}
-
-/// Whether a file's name is that of an image.
+/// Whether a file's name ends as that of a JPEG or PNG image.
 pub(crate) fn is_image_name(name: &str) -> bool {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| ["jpg", "jpeg", "png"].contains(&ending.as_str()))

@@ -1,5 +1,5 @@
-//! The page cache of a whole data set: taken out of it, or read into it, so that runs begin alike. Needs no rights beyond
-//! reading the files.
+//! Evicts a whole data set from the page cache, or reads it in, so that runs that are compared start alike. This needs no
+//! rights beyond reading the files.
 
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut, Read};
@@ -9,24 +9,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-/// Files that are asked whether they left the page cache.
+/// Files for which the system is asked whether they left the page cache.
 const CHECKED: usize = 32;
 
-/// What was done.
+/// What was evicted or read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Treated {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the files.
     pub bytes: u64,
-    /// Of the files that were asked afterwards: how many there were, and how many are still in memory.
+    /// Number of files for which the system told afterwards whether they are in memory.
     pub asked: u64,
-    /// See `asked`.
+    /// How many of these are still in memory.
     pub still_cached: u64,
 }
 
-/// Asks the kernel to forget a file, or all files below a folder. It may not: pages that wait to be written, that others
-/// hold, and file systems that live in memory stay; the answer tells. Pages of folders themselves stay.
+/// Asks the kernel to evict a file, or all files below a folder. Pages that wait to be written or that other processes use
+/// stay in memory, and so do files of file systems that are in memory; the result tells. Folders themselves stay cached.
 pub fn forget(path: &Path, stop: &AtomicBool) -> io::Result<Treated> {
     let files = files(path, stop)?;
     let mut treated = Treated::default();
@@ -67,7 +67,7 @@ pub fn read_in(path: &Path, stop: &AtomicBool) -> io::Result<Treated> {
     Ok(treated)
 }
 
-/// Whether a file's first byte is in memory; `None`: it is empty, or the file system does not tell.
+/// Whether a file's first byte is in memory; `None` if it is empty, or if the file system does not tell.
 fn is_cached(file: &File) -> io::Result<Option<bool>> {
     if file.metadata()?.len() == 0 {
         return Ok(None);
@@ -81,7 +81,7 @@ fn is_cached(file: &File) -> io::Result<Option<bool>> {
     })
 }
 
-/// The file itself, or all files below the folder. Links are not followed, so that nothing is met twice.
+/// The file itself, or all files below the folder. Links are not followed, so that no file is found twice.
 fn files(path: &Path, stop: &AtomicBool) -> io::Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 pub(crate) use store::TarStore;
 use store::{Member, Shard};
 
-use super::{Found, Store};
+use super::{SourceContents, Store};
 use crate::error::DataError;
-use crate::pack;
-use crate::pack::index::{self, BLOCK, IndexBody, IndexError};
+use crate::pack_marker;
+use crate::shard_index::{self, BLOCK, IndexBody, IndexError};
 
 /// Shards of a brace pattern, at most.
 const SHARDS_MAX: u64 = 100_000;
@@ -94,9 +94,9 @@ pub(crate) fn shard_paths(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// Reads the shards' side indices, or the archives' headers where there are none.
-pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
+pub(crate) fn open(path: &Path) -> Result<SourceContents, DataError> {
     let (paths, train_shards) = shards(path)?;
-    let mut reader = Reader::for_shards(&paths);
+    let mut reader = ShardReader::for_shards(&paths);
     let mut validation_from = None;
     for (number, path) in paths.iter().enumerate() {
         if train_shards == Some(number) {
@@ -104,7 +104,7 @@ pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
         }
         reader.add(path)?;
     }
-    if pack::is_incomplete(path) {
+    if pack_marker::is_incomplete(path) {
         let warning = "`footplate pack` has not finished here: a part of the data is missing";
         reader.warnings.push(format!("{}: {warning}", path.display()));
     }
@@ -112,7 +112,7 @@ pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
         return Err(DataError::Empty { path: path.to_owned() });
     }
     let (classes, warnings) = (reader.class_names(&paths)?, reader.warnings());
-    Ok(Found {
+    Ok(SourceContents {
         store: Store::Tar(TarStore::new(reader.shards, reader.members)),
         labels: reader.labels,
         classes,
@@ -123,7 +123,7 @@ pub(crate) fn open(path: &Path) -> Result<Found, DataError> {
 
 /// What was found so far.
 #[derive(Default)]
-struct Reader {
+struct ShardReader {
     shards: Vec<Shard>,
     members: Vec<Member>,
     labels: Vec<u32>,
@@ -135,12 +135,12 @@ struct Reader {
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl ShardReader {
     /// Space for what the indices say that they hold: to grow step by step would take twice the memory.
     fn for_shards(paths: &[PathBuf]) -> Self {
         let samples = |path: &PathBuf| {
             let size = path.metadata().ok()?.len();
-            index::open_beside(path, size).ok().map(|(_, header)| header.samples as usize)
+            shard_index::open_beside(path, size).ok().map(|(_, header)| header.samples as usize)
         };
         let total = paths.iter().filter_map(samples).sum();
         Self {
@@ -155,8 +155,8 @@ impl Reader {
         let result = self.add_indexed(path);
         let error = match result {
             Ok(()) => return Ok(()),
-            Err(Trouble::Data(error)) => return Err(error),
-            Err(Trouble::Index(error)) => error,
+            Err(ShardError::Data(error)) => return Err(error),
+            Err(ShardError::Index(error)) => error,
         };
         let warning = format!("{}: {error}; its headers are read instead", path.display());
         let list = if matches!(error, IndexError::Missing) { &mut self.missing } else { &mut self.warnings };
@@ -164,9 +164,9 @@ impl Reader {
         self.add_scanned(path)
     }
 
-    fn add_indexed(&mut self, path: &Path) -> Result<(), Trouble> {
+    fn add_indexed(&mut self, path: &Path) -> Result<(), ShardError> {
         let tar = path.metadata().map_err(DataError::io(path))?;
-        let (file, header) = index::open_beside(path, tar.len())?;
+        let (file, header) = shard_index::open_beside(path, tar.len())?;
         let body = IndexBody::read(&file, &header, &mut self.buffer)?;
         match &self.names {
             None => {
@@ -238,18 +238,18 @@ impl Reader {
 }
 
 /// Why a shard could not be taken by its index.
-enum Trouble {
+enum ShardError {
     Index(IndexError),
     Data(DataError),
 }
 
-impl From<IndexError> for Trouble {
+impl From<IndexError> for ShardError {
     fn from(error: IndexError) -> Self {
         Self::Index(error)
     }
 }
 
-impl From<DataError> for Trouble {
+impl From<DataError> for ShardError {
     fn from(error: DataError) -> Self {
         Self::Data(error)
     }

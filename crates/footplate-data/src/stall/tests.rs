@@ -109,11 +109,12 @@ fn what_changes_the_training_comes_last() {
 
 #[test]
 fn the_parts_of_a_real_step_are_told_apart() {
-    let real = Split { compute_s: 3.0, prep_stall_s: 2.0, fetch_stall_s: 1.0, ..Split::default() };
+    let real =
+        TimeBreakdown { compute_s: 3.0, prep_stall_s: 2.0, fetch_stall_s: 1.0, ..TimeBreakdown::default() };
     let split = real.against(1.0);
     assert_eq!((split.compute_s, split.slowed_s, split.total_s()), (1.0, 2.0, 6.0));
     assert_eq!(split.stall_fraction(), Some(0.5));
-    assert_eq!(Split::default().stall_fraction(), None);
+    assert_eq!(TimeBreakdown::default().stall_fraction(), None);
 }
 
 /// A cache that forgets the least recently used, as the page cache is thought to be, on real permutations.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 
+use footplate_core::random::SplitMix64;
+
 use crate::board::{BoardFacts, Module, Odd, Release};
 
 use super::kernel::{KernelState, errno, fault};
@@ -75,7 +77,7 @@ impl BoardState {
             over_current: 0.0,
             cpu_busy_s: 0.0,
             cpu_idle_s: 0.0,
-            noise: Noise { state: options.seed },
+            noise: Noise(SplitMix64::new(options.seed)),
             faults: Vec::new(),
         };
         let (idle_c, _) = physics::steady(&state.clocks(), &Activity::default(), options.air_c, &physics);
@@ -375,23 +377,13 @@ fn scaled(parts: PowerParts, factor: f64) -> PowerParts {
     }
 }
 
-/// SplitMix64: repeatable, and good enough for wobble.
+/// Repeatable noise.
 #[derive(Debug)]
-struct Noise {
-    state: u64,
-}
+struct Noise(SplitMix64);
 
 impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     /// About normal with variance 1: a sum of twelve uniform values.
     fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+        (0..12).map(|_| self.0.unit_f64()).sum::<f64>() - 6.0
     }
 }

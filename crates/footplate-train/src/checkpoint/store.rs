@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use footplate_files::whole;
+
 use super::{Checkpoint, CheckpointError, decode, encode};
-use footplate_data::atomic_file;
 
 /// Checkpoints that are kept besides the best: the newest, and the one before in case the newest is damaged.
 const KEPT: usize = 2;
@@ -59,7 +60,7 @@ impl CheckpointStore {
 
     fn write_as(&self, name: &str, checkpoint: &Checkpoint) -> Result<u64, CheckpointError> {
         let path = self.folder.join(name);
-        atomic_file::write(&path, |file| encode(checkpoint, file)).map_err(io_error("write", &path))
+        whole::write(&path, |file| encode(checkpoint, file)).map_err(io_error("write", &path))
     }
 
     /// The newest checkpoint that can be used, and the newer ones that cannot.
@@ -110,7 +111,7 @@ impl CheckpointStore {
         }
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().ends_with(atomic_file::PARTIAL_ENDING) {
+            if entry.file_name().to_string_lossy().ends_with(whole::PARTIAL_ENDING) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -185,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "old").unwrap();
-        let full = atomic_file::write(&path, |_| Err::<(), _>(std::io::ErrorKind::StorageFull.into()));
+        let full = whole::write(&path, |_| Err::<(), _>(std::io::ErrorKind::StorageFull.into()));
         assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use footplate_data::probe;
+use footplate_data::measure_rates;
 use footplate_data::stall::{Change, Situation};
 use footplate_data::{CacheSettings, Split};
 
@@ -70,7 +70,7 @@ impl Bench<'_> {
             let in_memory = diagnosis.source == Source::PageCache && change == Change::IndexedShards;
             // What shards in the page cache give is what the same bytes give from this process's memory.
             let dataset = match in_memory {
-                true => probe::resident_indexed(&self.subject.dataset)?,
+                true => measure_rates::resident_indexed(&self.subject.dataset)?,
                 false => self.subject.dataset.clone(),
             };
             let settings = if in_memory { settings.clone() } else { changed(settings, change)? };

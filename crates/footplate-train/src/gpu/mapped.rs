@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ash::vk;
 use burn::tensor::wgpu::wgpu;
 use footplate_core::Bytes;
-use footplate_data::{Lender, Lent};
+use footplate_data::{BufferProvider, ExternalBuffer};
 use wgpu::hal;
 
 use super::Gpu;
@@ -202,8 +202,8 @@ impl MappedPool {
 #[derive(Debug)]
 pub(crate) struct MappedLender(pub(crate) Arc<MappedPool>);
 
-impl Lender<u8> for MappedLender {
-    fn lend(&self, length: usize) -> Option<Box<dyn Lent<u8>>> {
+impl BufferProvider<u8> for MappedLender {
+    fn provide(&self, length: usize) -> Option<Box<dyn ExternalBuffer<u8>>> {
         let buffer = self.0.take(length)?;
         Some(Box::new(LentBuffer { buffer: Some(buffer), pool: self.0.clone() }))
     }
@@ -234,7 +234,7 @@ impl Drop for LentBuffer {
 
 // SAFETY: the slices are those of one mapped buffer, whose memory neither moves nor is freed while `self` lives. It
 // came from the free ones, so no work that reads it is on the queue, and nobody else has it.
-unsafe impl Lent<u8> for LentBuffer {
+unsafe impl ExternalBuffer<u8> for LentBuffer {
     fn elements(&self) -> &[u8] {
         self.buffer.as_ref().map_or(&[], MappedBuffer::bytes)
     }

@@ -11,7 +11,9 @@ use burn::tensor::{DType, FloatDType, Tensor, TensorData, f16};
 use footplate_core::Record;
 use footplate_core::record::MinibatchRecord;
 use footplate_data::rng::SampleRng;
-use footplate_data::{Dataset, Inputs, Lender, Normalize, OpenOptions, Pipeline, Position, Split, open};
+use footplate_data::{
+    BufferProvider, Dataset, Inputs, Normalize, OpenOptions, Pipeline, Position, Split, open,
+};
 
 mod gradients;
 mod networks;
@@ -51,7 +53,7 @@ fn pixels(length: usize, seed: u64) -> Vec<u8> {
 }
 
 fn lent(pool: &Arc<MappedPool>, bytes: &[u8]) -> Box<LentBuffer> {
-    let mut lent = MappedLender(pool.clone()).lend(bytes.len()).unwrap();
+    let mut lent = MappedLender(pool.clone()).provide(bytes.len()).unwrap();
     lent.elements_mut()[..bytes.len()].copy_from_slice(bytes);
     lent.into_any().downcast().unwrap()
 }
@@ -110,9 +112,9 @@ fn buffers_come_back_on_every_way_and_no_more_are_made_than_allowed() {
     let Some(device) = vulkan(FeedChoice::Auto) else { return };
     let gpu = device.gpu.clone().unwrap();
     let pool = MappedPool::new(gpu.clone(), 2);
-    let lender = MappedLender(pool.clone());
-    let (first, second) = (lender.lend(12).unwrap(), lender.lend(12).unwrap());
-    assert!(lender.lend(12).is_none());
+    let provider = MappedLender(pool.clone());
+    let (first, second) = (provider.provide(12).unwrap(), provider.lend(12).unwrap());
+    assert!(provider.provide(12).is_none());
     assert_eq!(pool.counts(), (0, 2));
     // Dropped by the pipeline, or in an error's way.
     drop(first);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use footplate_core::Reading;
 use footplate_data::Dataset;
-use footplate_data::probe::{self, Cold, Rate};
+use footplate_data::measure_rates::{self, Cold, Rate};
 use footplate_device::discover::storage_of_folder;
 use footplate_device::doctor::{self, Finding, Level, Outside, StorageVerdict};
 use footplate_device::{Device, Source, guard};
@@ -152,7 +152,9 @@ fn storage(
     findings.push(Finding::new("data", Level::Ok, dataset.description()));
     let never = AtomicBool::new(false);
     progress.stage("reading samples");
-    let Some(read) = probe::storage(&dataset, TIME_WARM, TIME_COLD, &never) else { return Ok(findings) };
+    let Some(read) = measure_rates::storage(&dataset, TIME_WARM, TIME_COLD, &never) else {
+        return Ok(findings);
+    };
     progress.stage("running steps on random numbers");
     let need = need(entry, &options, &dataset, &never)?;
     let folder = if data.is_dir() { data } else { data.parent().unwrap_or(Path::new(".")) };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use footplate_core::{Bytes, Share};
-use footplate_data::pack::{self, ImageChange, PackError, PackOptions, Packed, Verified, Watch};
+use footplate_data::pack::{self, ImageChange, JobControl, PackError, PackOptions, Packed, Verified};
 use footplate_data::{BadSample, Format};
 use serde::Serialize;
 
@@ -157,7 +157,7 @@ fn watched<T>(
     what: &str,
     detail: Detail,
     stop: &AtomicBool,
-    work: impl FnOnce(Watch<'_>) -> Result<T, PackError>,
+    work: impl FnOnce(JobControl<'_>) -> Result<T, PackError>,
 ) -> Result<T, PackError> {
     let shown = Mutex::new(Progress::new(detail));
     let progress = |done: u64, total: u64| {
@@ -166,7 +166,7 @@ fn watched<T>(
             shown.counted(what, done, total);
         }
     };
-    let result = work(Watch { stop, progress: &progress });
+    let result = work(JobControl { stop, progress: &progress });
     if let Ok(mut shown) = shown.lock() {
         shown.clear();
     }

@@ -15,7 +15,7 @@ const SCALE: [f64; 8] = [
     0.275_899_379_282_943_1,
 ];
 
-/// Coefficients up to here in zigzag order lie in the upper left 4 × 4.
+/// Coefficients up to here in zigzag order geometry in the upper left 4 × 4.
 const IN_QUARTER: usize = 10;
 
 /// A quantisation table (in zigzag order) with the transform's scale factors, row by row.

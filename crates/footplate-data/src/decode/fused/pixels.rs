@@ -2,11 +2,11 @@
 
 use super::header::Color;
 use super::resample::{Axis, LANES, Ring, Span, Upsampling};
-use super::simd::Level;
+use super::simd::Simd;
 use super::write::Writer;
-use super::{Refused, Target};
+use super::{CropSpec, Refused};
 use crate::augment::CropBox;
-use crate::transform::Output;
+use crate::pixel_sink::PixelSink;
 
 /// An image's pixels.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,13 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    /// Writes the part of a picture that `target` shows to `out`, which must have the right length.
+    /// Writes the part of a picture that `spec` shows to `out`, which must have the right length.
     pub(super) fn sample(
         &mut self,
-        level: Level,
+        simd: Simd,
         picture: &Picture<'_>,
-        target: &Target,
-        out: Output<'_>,
+        spec: &CropSpec,
+        out: PixelSink<'_>,
     ) -> Result<(), Refused> {
         let Picture { pixels, width, height, channels } = *picture;
         if width == 0 || height == 0 || pixels.len() != width * height * channels {
@@ -48,32 +48,32 @@ impl Planes {
             3 => Color::Rgb,
             _ => return Err(Refused),
         };
-        self.set(picture, target);
-        let mut writer = Writer::new(out, target.size, color, level);
+        self.set(picture, spec);
+        let mut writer = Writer::new(out, spec.size, color, simd);
         let mut next = 0;
         for block_row in self.down.first / 8..self.down.end.div_ceil(8) {
             self.load(picture, block_row);
             for (strip, ring) in self.strips.iter().zip(&mut self.rings).take(channels) {
-                level.across(strip, &self.across, self.across.all_groups(), ring.eight_rows(block_row * 8));
+                simd.across(strip, &self.across, self.across.all_groups(), ring.eight_rows(block_row * 8));
             }
             let there = (block_row + 1) * 8;
-            while next < target.size && self.down.ends[next] as usize <= there {
+            while next < spec.size && self.down.ends[next] as usize <= there {
                 for (ring, row) in self.rings.iter().zip(&mut self.rows).take(channels) {
-                    level.down(ring, &self.down, next, row);
+                    simd.down(ring, &self.down, next, row);
                 }
-                let y = if target.upside_down { target.size - 1 - next } else { next };
+                let y = if spec.upside_down { spec.size - 1 - next } else { next };
                 writer.row(y, &mut self.rows, None);
                 next += 1;
             }
         }
-        if next == target.size { Ok(()) } else { Err(Refused) }
+        if next == spec.size { Ok(()) } else { Err(Refused) }
     }
 
-    fn set(&mut self, picture: &Picture<'_>, target: &Target) {
-        let CropBox { left, top, width, height } = target.crop;
-        let size = target.size;
+    fn set(&mut self, picture: &Picture<'_>, spec: &CropSpec) {
+        let CropBox { left, top, width, height } = spec.crop;
+        let size = spec.size;
         let span = |from, length, pixels, reversed| Span { from, length, pixels, size, reversed };
-        self.across.set(&span(left, width, picture.width, target.mirrored), Upsampling::None, picture.width);
+        self.across.set(&span(left, width, picture.width, spec.mirrored), Upsampling::None, picture.width);
         self.down.set(&span(top, height, picture.height, false), Upsampling::None, picture.height);
         let first = self.across.first as u32;
         self.across.starts.iter_mut().for_each(|start| *start = start.saturating_sub(first));

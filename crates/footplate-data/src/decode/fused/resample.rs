@@ -8,7 +8,7 @@ use super::idct::transposed;
 /// Outputs are computed in groups of so many.
 pub(super) const LANES: usize = 8;
 
-/// How samples of a component lie in the image along an axis.
+/// How samples of a component geometry in the image along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Upsampling {
     /// A sample for each pixel.

@@ -131,7 +131,7 @@ impl Strips {
 
 /// What is wanted of an image.
 #[derive(Debug, Default)]
-pub(super) struct Want {
+pub(super) struct WantedBlocks {
     /// Columns of MCUs.
     pub(super) mcus: Range<usize>,
     /// Each component's columns of blocks.
@@ -141,12 +141,12 @@ pub(super) struct Want {
 }
 
 /// A row of MCUs to be read.
-pub(super) struct Row<'r, 'a> {
+pub(super) struct McuRow<'r, 'a> {
     pub(super) scan: &'r mut Scan<'a>,
     /// Its number.
     pub(super) number: usize,
     /// What is wanted of it; `None`: nothing, it is stepped over.
-    pub(super) want: Option<&'r Want>,
+    pub(super) want: Option<&'r WantedBlocks>,
     /// Whether the MCUs after the last wanted one must be read too.
     pub(super) to_end: bool,
     pub(super) tables: &'r [[f32; 64]; 3],
@@ -155,8 +155,8 @@ pub(super) struct Row<'r, 'a> {
 
 /// Reads a row of MCUs.
 #[inline(always)]
-pub(super) fn decode(row: Row<'_, '_>) -> Result<(), Damaged> {
-    let Row { scan, number, want, to_end, tables, strips } = row;
+pub(super) fn decode(row: McuRow<'_, '_>) -> Result<(), Damaged> {
+    let McuRow { scan, number, want, to_end, tables, strips } = row;
     let mcus = want.map_or(0..0, |want| want.mcus.clone());
     let end = if to_end { scan.mcus_across } else { mcus.end };
     let mut block: Block = [0; 256];

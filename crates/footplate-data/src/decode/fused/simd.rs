@@ -5,27 +5,27 @@
 //! reorders floating-point operations. On aarch64 NEON belongs to the baseline.
 #![cfg_attr(
     target_arch = "x86_64",
-    expect(unsafe_code, reason = "calls of functions with a target feature, behind a check")
+    expect(unsafe_code, reason = "calls of functions with a spec feature, behind a check")
 )]
 
 use std::ops::Range;
 
+use super::clipping;
 use super::entropy::Damaged;
-use super::gamut;
 use super::header::Color;
 use super::resample::{self, Axis};
-use super::row::{self, Row, Strips};
+use super::row::{self, McuRow, Strips};
 use super::write;
 
 /// What the processor can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Level {
+pub(crate) struct Simd {
     /// Only ever true where the processor was asked: `unsafe` code relies on it.
     avx2: bool,
 }
 
-impl Level {
-    /// The baseline of the target.
+impl Simd {
+    /// The baseline of the spec.
     #[cfg(any(test, not(target_arch = "x86_64")))]
     pub(crate) const BASELINE: Self = Self { avx2: false };
 
@@ -44,7 +44,7 @@ impl Level {
     }
 }
 
-impl Default for Level {
+impl Default for Simd {
     fn default() -> Self {
         Self::detect()
     }
@@ -52,7 +52,7 @@ impl Default for Level {
 
 macro_rules! kernels {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:path;)*) => {
-        impl Level {
+        impl Simd {
             $($(#[$doc])*
             pub(super) fn $name(self, $($argument: $type),*) $(-> $result)? {
                 #[cfg(target_arch = "x86_64")]
@@ -74,17 +74,17 @@ macro_rules! kernels {
 
 kernels! {
     /// See [`row::decode`].
-    fn decode_row(row: Row<'_, '_>) -> Result<(), Damaged> = row::decode;
+    fn decode_row(row: McuRow<'_, '_>) -> Result<(), Damaged> = row::decode;
     /// See [`resample::across`].
     fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) = resample::across;
     /// See [`resample::down`].
     fn down(ring: &resample::Ring, axis: &Axis, y: usize, out: &mut [f32]) = resample::down;
     /// See [`write::levels`].
-    fn levels(rows: &mut [Vec<f32>; 3], color: Color, excess: Option<&[Vec<f32>; 3]>) = write::levels;
-    /// See [`gamut::mark`].
-    fn mark_excess(strips: &[Strips; 3], y: usize, lie: &gamut::Lie, marks: &mut Vec<bool>) -> bool = gamut::mark;
-    /// See [`gamut::block`].
-    fn excess_of_block(block: &gamut::Place<'_>, out: &mut [[[f32; 8]; 8]; 3]) -> f32 = gamut::block;
+    fn levels(rows: &mut [Vec<f32>; 3], color: Color, overflow: Option<&[Vec<f32>; 3]>) = write::levels;
+    /// See [`clipping::mark`].
+    fn mark_overflow(strips: &[Strips; 3], y: usize, geometry: &clipping::ChromaGeometry, marks: &mut Vec<bool>) -> bool = clipping::mark;
+    /// See [`clipping::block`].
+    fn overflow_of_block(block: &clipping::BlockContext<'_>, out: &mut [[[f32; 8]; 8]; 3]) -> f32 = clipping::block;
     /// See [`write::scaled`].
     fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
     /// See [`write::interleaved`].

@@ -5,9 +5,9 @@ use half::slice::HalfFloatSliceExt;
 
 use super::header::Color;
 use super::idct::WHOLE;
-use super::simd::Level;
+use super::simd::Simd;
 use crate::augment::Normalize;
-use crate::transform::Output;
+use crate::pixel_sink::PixelSink;
 
 /// Red, green and blue from Y, Cb and Cr (JFIF's conversion). All are 0 at mid-gray.
 #[inline(always)]
@@ -16,16 +16,16 @@ pub(super) fn rgb_of(luma: f32, blue: f32, red: f32) -> [f32; 3] {
 }
 
 /// Rows of components, whose values are 0 at mid-gray, become rows of whole levels from 0 to 255, in place: red, green
-/// and blue, or gray in the first. `excess` is what colours have too much of.
+/// and blue, or gray in the first. `overflow` is what colours have too much of.
 #[inline(always)]
-pub(super) fn levels(rows: &mut [Vec<f32>; 3], color: Color, excess: Option<&[Vec<f32>; 3]>) {
+pub(super) fn levels(rows: &mut [Vec<f32>; 3], color: Color, overflow: Option<&[Vec<f32>; 3]>) {
     let [red, green, blue] = rows;
     if color == Color::Gray {
         red.iter_mut().for_each(|value| *value = level(*value));
         return;
     }
     let columns = red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut());
-    match (color == Color::Ycc, excess) {
+    match (color == Color::Ycc, overflow) {
         (true, Some([too_red, too_green, too_blue])) => {
             for ((((r, g), b), too_red), (too_green, too_blue)) in
                 columns.zip(too_red).zip(too_green.iter().zip(too_blue))
@@ -78,40 +78,40 @@ pub(super) fn interleaved(rows: [&[f32]; 3], to: &mut [u8]) {
 
 /// A sample that is written row by row.
 pub(super) struct Writer<'o> {
-    out: Output<'o>,
+    out: PixelSink<'o>,
     size: usize,
     color: Color,
-    level: Level,
+    simd: Simd,
 }
 
 impl<'o> Writer<'o> {
-    pub(super) fn new(out: Output<'o>, size: usize, color: Color, level: Level) -> Self {
-        Self { out, size, color, level }
+    pub(super) fn new(out: PixelSink<'o>, size: usize, color: Color, simd: Simd) -> Self {
+        Self { out, size, color, simd }
     }
 
-    /// Writes row `y` from rows of components, whose values change. Each is at least `size` long. `excess` is what
+    /// Writes row `y` from rows of components, whose values change. Each is at least `size` long. `overflow` is what
     /// their colours have too much of.
-    pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3], excess: Option<&[Vec<f32>; 3]>) {
-        self.level.levels(rows, self.color, excess);
+    pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3], overflow: Option<&[Vec<f32>; 3]>) {
+        self.simd.levels(rows, self.color, overflow);
         let channels = if self.color == Color::Gray { [0, 0, 0] } else { [0, 1, 2] };
-        let (size, level) = (self.size, self.level);
+        let (size, simd) = (self.size, self.simd);
         let area = size * size;
         match &mut self.out {
-            Output::U8Nhwc(out) => {
+            PixelSink::U8Nhwc(out) => {
                 let to = &mut out[y * size * 3..(y + 1) * size * 3];
-                level.interleaved(channels.map(|c| &rows[c][..size]), to);
+                simd.interleaved(channels.map(|c| &rows[c][..size]), to);
             }
-            Output::F32Nchw { out, normalize } => {
+            PixelSink::F32Nchw { out, normalize } => {
                 for (channel, from) in channels.into_iter().enumerate() {
                     let (scale, shift) = normalize.scale_shift(channel);
                     let first = channel * area + y * size;
-                    level.scaled(&rows[from], scale, shift, &mut out[first..first + size]);
+                    simd.scaled(&rows[from], scale, shift, &mut out[first..first + size]);
                 }
             }
-            Output::F16Nchw { out, normalize } => {
+            PixelSink::F16Nchw { out, normalize } => {
                 for (channel, from) in channels.into_iter().enumerate() {
                     let first = channel * area + y * size;
-                    halves(&rows[from], (channel, normalize), level, &mut out[first..first + size]);
+                    halves(&rows[from], (channel, normalize), simd, &mut out[first..first + size]);
                 }
             }
         }
@@ -121,11 +121,11 @@ impl<'o> Writer<'o> {
 /// Numbers that are converted at a time: a buffer on the stack.
 const CHUNK: usize = 256;
 
-fn halves(row: &[f32], (channel, normalize): (usize, &Normalize), level: Level, out: &mut [f16]) {
+fn halves(row: &[f32], (channel, normalize): (usize, &Normalize), simd: Simd, out: &mut [f16]) {
     let (scale, shift) = normalize.scale_shift(channel);
     let mut numbers = [0.0; CHUNK];
     for (to, from) in out.chunks_mut(CHUNK).zip(row.chunks(CHUNK)) {
-        level.scaled(from, scale, shift, &mut numbers);
+        simd.scaled(from, scale, shift, &mut numbers);
         to.convert_from_f32_slice(&numbers[..to.len()]);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads samples from tars by their place. A sample is 16 bytes of memory.
+//! Reads samples from tars by their location. A sample is 16 bytes of memory.
 
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustix::fs::{Advice, fadvise};
 
 use super::scan::{header_of, split_name};
-use crate::pack::index::{self, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
+use crate::shard_index::{self, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
 use crate::source::Form;
 
 /// Shards that are open at once, at most; each has up to two files. Systems allow a process 1024 files as a
@@ -63,14 +63,14 @@ impl Member {
 
 /// What tells that a file is still the one that was indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -85,16 +85,16 @@ impl Stamp {
 #[derive(Debug)]
 pub(crate) struct Shard {
     path: PathBuf,
-    stamp: Stamp,
+    stamp: FileStamp,
     /// The number of its first sample.
     first: u32,
     /// The head of its side index, if it has one.
     index: Option<IndexHeader>,
-    open: RwLock<Option<Arc<Handles>>>,
+    open: RwLock<Option<Arc<OpenFiles>>>,
 }
 
 #[derive(Debug)]
-struct Handles {
+struct OpenFiles {
     tar: File,
     index: Option<File>,
     /// Its first sample is not where the index has it: the two do not belong together.
@@ -104,7 +104,7 @@ struct Handles {
 impl Shard {
     /// A shard whose samples come next. `tar` is closed: it is opened when it is first read from.
     pub(crate) fn new(path: PathBuf, tar: &Metadata, first: u32, index: Option<IndexHeader>) -> Self {
-        Self { path, stamp: Stamp::of(tar), first, index, open: RwLock::new(None) }
+        Self { path, stamp: FileStamp::of(tar), first, index, open: RwLock::new(None) }
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct TarStore {
 
 /// Members that follow each other, with their blobs.
 #[derive(Clone, Copy)]
-struct Run {
+struct AdjacentMembers {
     shard: usize,
     begin: u64,
     end: u64,
@@ -128,7 +128,7 @@ struct Run {
 }
 
 /// A sample with its shard.
-struct Place<'a> {
+struct SampleLocation<'a> {
     shard: &'a Shard,
     member: &'a Member,
     /// Its number in the shard.
@@ -146,7 +146,7 @@ impl TarStore {
         self.shards.partition_point(|shard| shard.first as usize <= index) - 1
     }
 
-    fn place(&self, index: usize) -> (usize, Place<'_>) {
+    fn location(&self, index: usize) -> (usize, SampleLocation<'_>) {
         let number = self.shard_of(index);
         let shard = &self.shards[number];
         let member = &self.members[index];
@@ -156,22 +156,22 @@ impl TarStore {
             None => shard.index.map_or(0, |header| header.blobs_bytes),
         };
         let nth = index as u32 - shard.first;
-        (number, Place { shard, member, nth, blob_bytes: blobs_end - member.blob })
+        (number, SampleLocation { shard, member, nth, blob_bytes: blobs_end - member.blob })
     }
 
     /// Reads a sample's bytes, and its decoder's checkpoints after them where the shard has some.
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
-        let (number, place) = self.place(index);
-        let handles = self.handles(number)?;
-        let size = place.member.size as usize;
-        let blob = if handles.index.is_some() { place.blob_bytes as usize } else { 0 };
+        let (number, location) = self.location(index);
+        let files = self.files(number)?;
+        let size = location.member.size as usize;
+        let blob = if files.index.is_some() { location.blob_bytes as usize } else { 0 };
         buffer.resize(size + blob, 0);
-        handles.tar.read_exact_at(&mut buffer[..size], place.member.offset())?;
+        files.tar.read_exact_at(&mut buffer[..size], location.member.offset())?;
         // Asked after the read: a change before or during it shows.
-        if handles.mismatch || Stamp::of(&handles.tar.metadata()?) != place.shard.stamp {
-            place.check(&handles, &buffer[..size])?;
+        if files.mismatch || FileStamp::of(&files.tar.metadata()?) != location.shard.stamp {
+            location.check(&files, &buffer[..size])?;
         }
-        if blob > 0 && place.read_blob(&handles, &mut buffer[size..]) {
+        if blob > 0 && location.read_blob(&files, &mut buffer[size..]) {
             return Ok(Form::Indexed { file_len: size });
         }
         buffer.truncate(size);
@@ -184,8 +184,8 @@ impl TarStore {
         index: usize,
         with: impl FnOnce(&File, u64, u64) -> io::Result<T>,
     ) -> io::Result<T> {
-        let (number, place) = self.place(index);
-        with(&self.handles(number)?.tar, place.member.offset(), place.member.size.into())
+        let (number, location) = self.location(index);
+        with(&self.files(number)?.tar, location.member.offset(), location.member.size.into())
     }
 
     /// The mean size of a member with its share of headers and padding, in bytes.
@@ -196,47 +196,48 @@ impl TarStore {
 
     /// Has the members read to the page cache; those that follow each other in one go.
     pub(crate) fn advise(&self, samples: &[u32]) {
-        let mut run: Option<Run> = None;
+        let mut run: Option<AdjacentMembers> = None;
         for index in samples {
-            let (shard, place) = self.place(*index as usize);
-            let (from, to) = (place.member.offset(), place.member.offset() + u64::from(place.member.size));
-            let (blob, blob_end) = (place.member.blob, place.member.blob + place.blob_bytes);
+            let (shard, location) = self.location(*index as usize);
+            let (from, to) =
+                (location.member.offset(), location.member.offset() + u64::from(location.member.size));
+            let (blob, blob_end) = (location.member.blob, location.member.blob + location.blob_bytes);
             run = match run {
                 Some(run) if shard == run.shard && from >= run.end && from - run.end < GAP_MAX => {
-                    Some(Run { end: to, blob_end, ..run })
+                    Some(AdjacentMembers { end: to, blob_end, ..run })
                 }
                 other => {
                     self.advise_run(other);
-                    Some(Run { shard, begin: from, end: to, blob, blob_end })
+                    Some(AdjacentMembers { shard, begin: from, end: to, blob, blob_end })
                 }
             };
         }
         self.advise_run(run);
     }
 
-    fn advise_run(&self, run: Option<Run>) {
+    fn advise_run(&self, run: Option<AdjacentMembers>) {
         let Some(run) = run else { return };
         // What cannot be opened shows when it is read.
-        let Ok(handles) = self.handles(run.shard) else { return };
-        let _ = fadvise(&handles.tar, run.begin, NonZeroU64::new(run.end - run.begin), Advice::WillNeed);
+        let Ok(files) = self.files(run.shard) else { return };
+        let _ = fadvise(&files.tar, run.begin, NonZeroU64::new(run.end - run.begin), Advice::WillNeed);
         let blobs = NonZeroU64::new(u64::from(run.blob_end.saturating_sub(run.blob)));
-        if let (Some(file), Some(header), Some(_)) = (&handles.index, &self.shards[run.shard].index, blobs) {
+        if let (Some(file), Some(header), Some(_)) = (&files.index, &self.shards[run.shard].index, blobs) {
             let _ = fadvise(file, header.blobs_at() + u64::from(run.blob), blobs, Advice::WillNeed);
         }
     }
 
     /// The shard's files, opened if they are not.
-    fn handles(&self, number: usize) -> io::Result<Arc<Handles>> {
+    fn files(&self, number: usize) -> io::Result<Arc<OpenFiles>> {
         let shard = &self.shards[number];
-        if let Some(handles) = &*shard.open.read().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(handles.clone());
+        if let Some(files) = &*shard.open.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(files.clone());
         }
         let mut slot = shard.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handles) = &*slot {
-            return Ok(handles.clone());
+        if let Some(files) = &*slot {
+            return Ok(files.clone());
         }
-        let handles = Arc::new(shard.open_files(self.members.get(shard.first as usize))?);
-        *slot = Some(handles.clone());
+        let files = Arc::new(shard.open_files(self.members.get(shard.first as usize))?);
+        *slot = Some(files.clone());
         drop(slot);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push_back(number as u32);
@@ -246,24 +247,24 @@ impl TarStore {
             // Whoever reads from it still has its own handle.
             *self.shards[oldest as usize].open.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        Ok(handles)
+        Ok(files)
     }
 
     /// A member's name for people, from its header.
     pub(crate) fn name(&self, index: usize) -> String {
-        let (number, place) = self.place(index);
-        let path = place.shard.path.display();
-        let named = self.handles(number).and_then(|handles| place.member.header(&handles.tar));
+        let (number, location) = self.location(index);
+        let path = location.shard.path.display();
+        let named = self.files(number).and_then(|files| location.member.header(&files.tar));
         match named {
             Ok((name, _)) => format!("{path}: {name}"),
-            Err(_) => format!("{path} at byte {}", place.member.offset()),
+            Err(_) => format!("{path} at byte {}", location.member.offset()),
         }
     }
 
     /// The last part of a member's key.
     pub(crate) fn stem(&self, index: usize) -> Option<String> {
-        let (number, place) = self.place(index);
-        let (name, _) = self.handles(number).and_then(|handles| place.member.header(&handles.tar)).ok()?;
+        let (number, location) = self.location(index);
+        let (name, _) = self.files(number).and_then(|files| location.member.header(&files.tar)).ok()?;
         let key = split_name(&name).0;
         Some(key.rsplit('/').next().unwrap_or(key).to_owned())
     }
@@ -281,37 +282,37 @@ impl TarStore {
 
 impl Shard {
     /// `first` is its first member.
-    fn open_files(&self, first: Option<&Member>) -> io::Result<Handles> {
+    fn open_files(&self, first: Option<&Member>) -> io::Result<OpenFiles> {
         let tar = File::open(&self.path)?;
         // An index that is not there any more, or another one, only costs its checkpoints.
         let index = self.index.and_then(|header| {
-            let (file, found) = index::open_beside(&self.path, header.tar_size).ok()?;
+            let (file, found) = shard_index::open_beside(&self.path, header.tar_size).ok()?;
             (found == header).then_some(file)
         });
         let first = first.filter(|_| index.is_some());
         let mismatch = first.is_some_and(|member| !member.has_header(&tar));
-        Ok(Handles { tar, index, mismatch })
+        Ok(OpenFiles { tar, index, mismatch })
     }
 }
 
-impl Place<'_> {
+impl SampleLocation<'_> {
     /// Reads the sample's blob, if that can be done. What it holds is checked by the decoder.
-    fn read_blob(&self, handles: &Handles, out: &mut [u8]) -> bool {
-        let (Some(file), Some(header)) = (&handles.index, &self.shard.index) else { return false };
+    fn read_blob(&self, files: &OpenFiles, out: &mut [u8]) -> bool {
+        let (Some(file), Some(header)) = (&files.index, &self.shard.index) else { return false };
         file.read_exact_at(out, header.blobs_at() + u64::from(self.member.blob)).is_ok()
     }
 
     /// In a tar that is not as it was when it was opened (it may have been written to, or replaced), whether
     /// the sample still is: by its checksum, or where there is none, by the header before it.
-    fn check(&self, handles: &Handles, bytes: &[u8]) -> io::Result<()> {
-        let same = match &handles.index {
+    fn check(&self, files: &OpenFiles, bytes: &[u8]) -> io::Result<()> {
+        let same = match &files.index {
             Some(index) => {
                 let at = HEADER_BYTES as u64 + u64::from(self.nth) * RECORD_BYTES as u64 + DATA_CRC_AT;
                 let mut crc = [0; 4];
                 index.read_exact_at(&mut crc, at)?;
                 crc32fast::hash(bytes).to_le_bytes() == crc
             }
-            None => self.member.has_header(&handles.tar),
+            None => self.member.has_header(&files.tar),
         };
         let path = self.shard.path.display();
         let changed = || {

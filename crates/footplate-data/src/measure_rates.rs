@@ -1,67 +1,68 @@
-//! Measures a data set's rates on this machine: preparing samples that are in memory, and reading them from
-//! memory and from storage. Everything stops by time.
+//! Measures rates of a data set on this machine: preparing samples that are in memory, and reading them from the page
+//! cache and from storage. All measurements are limited in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::batch::LoaderSettings;
 use crate::cpu_time::process_cpu_s;
-use crate::dataset::{Dataset, ImageDataset, Split};
+use crate::dataset::{Dataset, ImageDataset};
 use crate::error::DataError;
+use crate::loader::LoaderSettings;
 use crate::order::EpochOrder;
 use crate::pipeline::{Pipeline, Position};
 use crate::source::Store;
 use crate::source::evict::Residency;
+use crate::split::Split;
 
-/// Bytes of samples that are held in memory for measuring.
+/// Bytes of samples that are held in memory to measure their preparation.
 const RESIDENT_BYTES: u64 = 64 << 20;
-/// Samples that are held in memory for measuring.
+/// Samples that are held in memory to measure their preparation, at most.
 const RESIDENT_SAMPLES: usize = 1024;
-/// Bytes that are read to measure reading, at most, in one go.
+/// Bytes that are read in one round of measuring storage, at most.
 const FETCH_BYTES: u64 = 256 << 20;
-/// Samples that are taken out of the page cache in one go.
+/// Samples that are evicted from the page cache in one round, at most.
 const FETCH_SAMPLES: usize = 4096;
-/// Samples that are asked whether they left the page cache.
+/// Samples for which the system is asked whether they left the page cache.
 const CHECKED: usize = 8;
-/// Reads in flight that find out what storage gives at most.
+/// Threads that read at once, to find the greatest rate of the storage.
 const READERS: usize = 16;
-/// Samples between two looks at the clock, when the whole data set is taken out of the page cache.
+/// Samples between two looks at the clock while the whole data set is evicted from the page cache.
 const EVICT_STRIDE: usize = 64;
-/// Seed of the order in which samples are picked.
+/// Seed of the order in which samples are picked (`stals` in ASCII).
 const PICK_SEED: u64 = 0x7374_616c_6c73;
 
-/// Something that was done over and over for a while.
+/// How often something was done, and what that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    /// How often: samples.
+    /// Number of samples.
     pub items: u64,
-    /// Bytes that were read.
+    /// Bytes that were read; 0 where nothing is read.
     pub bytes: u64,
-    /// How long it took.
+    /// Time on the wall, in seconds.
     pub wall_s: f64,
-    /// CPU time of the whole process meanwhile.
+    /// CPU time of the whole process in that time, in seconds.
     pub cpu_s: f64,
 }
 
 impl Rate {
-    /// Samples per second; `None` if nothing was done.
+    /// Samples per second; `None` if there were none.
     pub fn per_s(&self) -> Option<f64> {
         (self.items > 0 && self.wall_s > 0.0).then(|| self.items as f64 / self.wall_s)
     }
 
-    /// Samples per second of CPU time.
+    /// Samples per second of CPU time; `None` if there were none.
     pub fn per_cpu_s(&self) -> Option<f64> {
         (self.items > 0 && self.cpu_s > 0.0).then(|| self.items as f64 / self.cpu_s)
     }
 
-    /// CPU seconds of a sample.
+    /// CPU seconds for each sample; `None` if there were none.
     pub fn cpu_s_each(&self) -> Option<f64> {
         (self.items > 0).then(|| self.cpu_s / self.items as f64)
     }
 
-    /// Bytes of a sample.
+    /// Bytes of each sample; `None` if there were none.
     pub fn bytes_each(&self) -> Option<f64> {
         (self.items > 0).then(|| self.bytes as f64 / self.items as f64)
     }
@@ -74,13 +75,13 @@ impl Rate {
     }
 }
 
-/// Measures from its start on.
-struct Watch {
+/// Measures wall and CPU time from its start on.
+struct Stopwatch {
     begun: Instant,
     cpu_s: f64,
 }
 
-impl Watch {
+impl Stopwatch {
     fn start() -> Self {
         Self { begun: Instant::now(), cpu_s: process_cpu_s() }
     }
@@ -90,8 +91,8 @@ impl Watch {
     }
 }
 
-/// The data set with some of its training samples held in memory; the same one if all of it is there already.
-/// `None`: no sample could be read.
+/// A data set of some of the training samples, held in memory; the same data set if it is in memory already. `None` if no
+/// sample could be read.
 pub fn resident(dataset: &Arc<Dataset>) -> Option<Arc<Dataset>> {
     let images = match dataset.as_ref() {
         Dataset::Images(images) if images.store.is_on_disk() => images,
@@ -101,8 +102,8 @@ pub fn resident(dataset: &Arc<Dataset>) -> Option<Arc<Dataset>> {
     Some(Arc::new(Dataset::Images(some)))
 }
 
-/// The same samples as [`resident`] holds, in the form that packed shards have: JPEG files with the decoder's
-/// checkpoints. `None` where packing would change nothing.
+/// The same samples as [`resident`] holds, in the form that `footplate pack` gives them: JPEG files with the decoder's
+/// checkpoints. `None` if packing would change nothing.
 pub fn resident_indexed(dataset: &Dataset) -> Option<Arc<Dataset>> {
     let images = match dataset {
         Dataset::Images(images) if images.store.is_on_disk() => images,
@@ -112,15 +113,15 @@ pub fn resident_indexed(dataset: &Dataset) -> Option<Arc<Dataset>> {
     Some(Arc::new(Dataset::Images(some)))
 }
 
-/// Numbers of training samples in a random order of its own for each `round`.
+/// The numbers of all training samples, in a random order that differs for each `round`.
 fn picked(images: &ImageDataset, round: u32) -> impl Iterator<Item = u32> + '_ {
     let split = images.split(Split::Train);
     let order = EpochOrder::new(split.len() as u64, PICK_SEED, round, true);
     (0..split.len() as u64).map(move |place| split[order.at(place) as usize])
 }
 
-/// How fast minibatches are made when nobody takes long to use them. The first one is not counted. Ends early
-/// when `stop` is set.
+/// The rate at which minibatches are made if their consumer takes no time. The first one is not counted. Ends early when
+/// `stop` is set.
 pub fn prep(
     dataset: &Arc<Dataset>,
     settings: &LoaderSettings,
@@ -134,10 +135,10 @@ pub fn prep(
     for batch in pipeline {
         let batch = batch?;
         match &watch {
-            None => watch = Some(Watch::start()),
+            None => watch = Some(Stopwatch::start()),
             Some(_) => items += batch.items as u64,
         }
-        // Without one good sample in twice the time there is none.
+        // If no good sample came in twice the time, there is none.
         let now = Instant::now();
         if now >= deadline && (items > 0 || now >= deadline + time) || stop.load(Ordering::Relaxed) {
             break;
@@ -146,36 +147,36 @@ pub fn prep(
     Ok(watch.map_or(Rate::default(), |watch| watch.rate(items, 0)))
 }
 
-/// What was found of reading from storage.
+/// Rates of reading from storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cold {
-    /// It was measured.
+    /// They were measured.
     Measured {
-        /// One read after the other.
+        /// By one thread.
         one: Rate,
-        /// Many at a time.
+        /// By 16 threads: what the storage gives at most.
         many: Rate,
     },
-    /// It could not be: the words tell why.
+    /// They could not be measured, with the reason.
     NotMeasured(String),
 }
 
-/// What was found of reading.
+/// Rates of reading samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
-    /// From the page cache, in one thread.
+    /// From the page cache, by one thread.
     pub warm: Rate,
-    /// From storage.
+    /// From storage, after the samples were evicted from the page cache.
     pub cold: Cold,
-    /// Bytes of all training samples, from the mean of those that were read.
+    /// Bytes of all training samples, estimated from the mean of those that were read.
     pub data_bytes: u64,
 }
 
-/// Samples whose sizes are looked at to know the whole.
+/// Samples whose sizes are looked up to estimate the size of all.
 const SIZED: usize = 256;
 
-/// Bytes of all training samples, from the sizes of some that lie evenly over the data set: an estimate. `None`: they are in
-/// this process's memory, or no size could be read.
+/// Bytes of all training samples, estimated from the sizes of 256 that are spread evenly over the data set. `None` if they
+/// are in this process's memory, or if no size could be read.
 pub fn data_bytes(dataset: &Dataset) -> Option<u64> {
     let images = match dataset {
         Dataset::Images(images) if images.store.is_on_disk() => images,
@@ -189,8 +190,8 @@ pub fn data_bytes(dataset: &Dataset) -> Option<u64> {
     (!sizes.is_empty()).then_some((each * all.len() as f64) as u64)
 }
 
-/// How fast samples are read. `None`: they are in this process's memory, where there is nothing to read. Ends
-/// early when `stop` is set.
+/// The rates at which samples are read. `None` if they are in this process's memory, so that there is nothing to read.
+/// Ends early when `stop` is set.
 pub fn storage(
     dataset: &Dataset,
     time_warm: Duration,
@@ -210,7 +211,7 @@ pub fn storage(
 fn warm(images: &ImageDataset, time: Duration, stop: &AtomicBool) -> Rate {
     let deadline = Instant::now() + time;
     let numbers: Vec<u32> = picked(images, 0).take(FETCH_SAMPLES).collect();
-    // What was read by this first pass is in the page cache in the passes after it.
+    // What this first pass reads is in the page cache for the passes after it.
     let first = read(&images.store, &numbers, 1, deadline);
     let numbers = &numbers[..first.items.min(numbers.len() as u64) as usize];
     let mut rate = Rate::default();
@@ -232,7 +233,7 @@ fn cold(images: &ImageDataset, bytes_each: f64, time: Duration, stop: &AtomicBoo
     for round in 1.. {
         let numbers: Vec<u32> = picked(images, round).take(count.min(FETCH_SAMPLES)).collect();
         let began = Instant::now();
-        // A quarter of the time, at most, goes to taking samples out of the page cache.
+        // A quarter of the time, at most, goes to evicting samples.
         let evicted = evict_some(&images.store, &numbers, began + time / 4);
         if round == 1
             && let Err(reason) = check(&images.store, &numbers[..evicted])
@@ -255,19 +256,22 @@ fn cold(images: &ImageDataset, bytes_each: f64, time: Duration, stop: &AtomicBoo
     }
 }
 
-/// Takes samples out of the page cache until `deadline`; gives how many.
+/// Evicts samples from the page cache until `deadline`; returns how many.
 fn evict_some(store: &Store, numbers: &[u32], deadline: Instant) -> usize {
     for (done, number) in numbers.iter().enumerate() {
         if done > CHECKED * 2 && Instant::now() >= deadline {
             return done;
         }
-        // A sample that is gone is found out by those who read it.
+        // A sample that is gone will be noticed when it is read.
         let _ = store.evict(*number as usize);
     }
     numbers.len()
 }
 
-/// Whether samples did leave the page cache. The first few of `evicted` are used up by it.
+/// Checks that samples left the page cache. Asking may read the first few of `evicted` in again.
+///
+/// # Errors
+/// The reason for which reads from storage cannot be measured.
 fn check(store: &Store, evicted: &[u32]) -> Result<(), String> {
     let asked = &evicted[..CHECKED.min(evicted.len() / 2).max(1).min(evicted.len())];
     let found: Vec<Residency> =
@@ -287,7 +291,7 @@ fn check(store: &Store, evicted: &[u32]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads samples by several threads until `deadline`. Those that cannot be read are not counted.
+/// Reads samples by several threads until `deadline`. Samples that cannot be read are not counted.
 fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Rate {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -303,7 +307,7 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
         }
         (items, bytes)
     };
-    let watch = Watch::start();
+    let watch = Stopwatch::start();
     let (items, bytes) = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
@@ -313,35 +317,35 @@ fn read(store: &Store, numbers: &[u32], threads: usize, deadline: Instant) -> Ra
     watch.rate(items, bytes)
 }
 
-/// While it lives, each sample that was read is taken out of the page cache at once, so that a small data set
-/// behaves as one that is far larger than memory.
-pub struct Forgetting(Arc<Dataset>);
+/// While it is alive, each sample is evicted from the page cache as soon as it was read, so that a small data set behaves
+/// as one that is far larger than memory.
+pub struct EvictAfterRead(Arc<Dataset>);
 
-impl Forgetting {
-    /// From now on.
+impl EvictAfterRead {
+    /// Evicts samples of `dataset` from now on, until the value is dropped.
     pub fn begin(dataset: &Arc<Dataset>) -> Self {
         let this = Self(dataset.clone());
         this.set(true);
         this
     }
 
-    fn set(&self, forgets: bool) {
+    fn set(&self, evicts: bool) {
         if let Dataset::Images(images) = self.0.as_ref()
             && images.store.is_on_disk()
         {
-            images.set_forgets(forgets);
+            images.set_evicts(evicts);
         }
     }
 }
 
-impl Drop for Forgetting {
+impl Drop for EvictAfterRead {
     fn drop(&mut self) {
         self.set(false);
     }
 }
 
-/// Takes the training samples out of the page cache, as far as `time` allows; gives the share that was asked
-/// for, 0 to 1. `None`: the data set is in this process's memory.
+/// Evicts the training samples from the page cache, as far as `time` allows; returns the share of them that was evicted, 0
+/// to 1. `None` if the data set is in this process's memory.
 pub fn evict(dataset: &Dataset, time: Duration) -> Option<f64> {
     let images = match dataset {
         Dataset::Images(images) if images.store.is_on_disk() => images,
@@ -364,7 +368,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::augment::Normalize;
     use crate::batch::PixelLayout;
     use crate::dataset::{OpenOptions, open};
     use crate::decode::tests::jpeg;
@@ -374,20 +377,7 @@ mod tests {
     static NEVER: AtomicBool = AtomicBool::new(false);
 
     fn settings(workers: usize, layout: PixelLayout) -> LoaderSettings {
-        LoaderSettings {
-            batch_size: 4,
-            workers,
-            workers_max: None,
-            cache: None,
-            prefetch_batches: 2,
-            prefetch_bytes: 1 << 20,
-            layout,
-            lender: None,
-            seed: 1,
-            normalize: Normalize::IMAGENET,
-            transform: Transform::train(16),
-            shuffle: true,
-        }
+        LoaderSettings { workers, layout, ..LoaderSettings::new(4, Transform::train(16)) }
     }
 
     fn dataset(folder: &Path, damaged: bool) -> Arc<Dataset> {
@@ -437,7 +427,7 @@ mod tests {
             Cold::NotMeasured(reason) => assert!(reason.contains("file system"), "{reason}"),
         }
         assert_eq!(evict(&dataset, TIME), Some(1.0));
-        let _forgetting = Forgetting::begin(&dataset);
+        let _forgetting = EvictAfterRead::begin(&dataset);
         assert!(prep(&dataset, &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap().items > 0);
     }
 

@@ -1,4 +1,4 @@
-//! Where a sample's pixels go, and in which layout.
+//! The place of a sample's pixels in a minibatch, and their layout.
 //!
 //! Every layout holds the same pixels: normalised numbers are made from the rounded bytes, so that bytes which a
 //! device normalises with [`Normalize::scale_shift`] give the same f32.
@@ -7,55 +7,49 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::augment::Normalize;
-use crate::decode::DecodeError;
 
-/// Where a sample's pixels go: its place in a minibatch.
+/// Memory for the pixels of one sample: its place in a minibatch.
 #[derive(Debug)]
-pub enum Output<'a> {
-    /// `height * width * 3` bytes.
+pub enum PixelSink<'a> {
+    /// `height * width * 3` bytes, row by row, with a pixel's red, green and blue together.
     U8Nhwc(&'a mut [u8]),
-    /// Three planes of `height * width` normalised numbers.
+    /// Three planes (red, green, blue) of `height * width` normalised numbers.
     F32Nchw {
-        /// The planes.
+        /// `3 * height * width` values, plane by plane.
         out: &'a mut [f32],
-        /// How pixels become numbers.
+        /// The scaling of pixels, by channel.
         normalize: &'a Normalize,
     },
-    /// The same, each number rounded to half precision.
+    /// As [`PixelSink::F32Nchw`], each number rounded to half precision.
     F16Nchw {
-        /// The planes.
+        /// `3 * height * width` values, plane by plane.
         out: &'a mut [f16],
-        /// How pixels become numbers.
+        /// The scaling of pixels, by channel.
         normalize: &'a Normalize,
     },
 }
 
-impl Output<'_> {
-    /// Whether it holds an image of `size * size` pixels.
-    pub(super) fn check(&self, size: usize) -> Result<(), DecodeError> {
-        let length = match self {
+impl PixelSink<'_> {
+    /// Number of values that it takes: three for each pixel.
+    pub(crate) fn values(&self) -> usize {
+        match self {
             Self::U8Nhwc(out) => out.len(),
             Self::F32Nchw { out, .. } => out.len(),
             Self::F16Nchw { out, .. } => out.len(),
-        };
-        if length == size * size * 3 {
-            return Ok(());
         }
-        let reason = format!("{length} values of output for {size} x {size} pixels");
-        Err(DecodeError::Damaged { reason })
     }
 
-    /// The same place once more.
-    pub(super) fn again(&mut self) -> Output<'_> {
+    /// A sink to the same memory, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> PixelSink<'_> {
         match self {
-            Self::U8Nhwc(out) => Output::U8Nhwc(out),
-            Self::F32Nchw { out, normalize } => Output::F32Nchw { out, normalize },
-            Self::F16Nchw { out, normalize } => Output::F16Nchw { out, normalize },
+            Self::U8Nhwc(out) => PixelSink::U8Nhwc(out),
+            Self::F32Nchw { out, normalize } => PixelSink::F32Nchw { out, normalize },
+            Self::F16Nchw { out, normalize } => PixelSink::F16Nchw { out, normalize },
         }
     }
 
     /// Writes an image of `size * size` RGB pixels.
-    pub(super) fn put(self, pixels: &[u8], size: usize) {
+    pub(crate) fn put(self, pixels: &[u8], size: usize) {
         match self {
             Self::U8Nhwc(out) => out.copy_from_slice(pixels),
             Self::F32Nchw { out, normalize } => normalize.nhwc_u8_to_nchw_f32(pixels, size, out),
@@ -92,9 +86,9 @@ mod tests {
         let mut bytes = vec![0; pixels.len()];
         let mut floats = vec![0.0; pixels.len()];
         let mut halves = vec![f16::ZERO; pixels.len()];
-        Output::U8Nhwc(&mut bytes).put(&pixels, size);
-        Output::F32Nchw { out: &mut floats, normalize }.put(&pixels, size);
-        Output::F16Nchw { out: &mut halves, normalize }.put(&pixels, size);
+        PixelSink::U8Nhwc(&mut bytes).put(&pixels, size);
+        PixelSink::F32Nchw { out: &mut floats, normalize }.put(&pixels, size);
+        PixelSink::F16Nchw { out: &mut halves, normalize }.put(&pixels, size);
         assert_eq!(bytes, pixels);
         for (i, (float, half)) in floats.iter().zip(&halves).enumerate() {
             let (channel, place) = (i / (size * size), i % (size * size));
@@ -105,8 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn an_output_of_another_size_is_refused() {
-        assert!(Output::U8Nhwc(&mut [0; 12]).check(2).is_ok());
-        assert!(Output::U8Nhwc(&mut [0; 12]).check(3).is_err());
+    fn a_sink_counts_its_values_and_can_be_borrowed_again() {
+        let mut bytes = [0; 12];
+        let mut sink = PixelSink::U8Nhwc(&mut bytes);
+        assert_eq!(sink.values(), 12);
+        sink.reborrow().put(&[5; 12], 2);
+        sink.put(&[6; 12], 2);
+        assert_eq!(bytes, [6; 12]);
+        let normalize = &Normalize::IMAGENET;
+        assert_eq!(PixelSink::F32Nchw { out: &mut [0.0; 27], normalize }.values(), 27);
+        assert_eq!(PixelSink::F16Nchw { out: &mut [f16::ZERO; 3], normalize }.values(), 3);
     }
 }
