@@ -39,6 +39,33 @@ pub struct Journal {
 }
 
 /// The exclusive right to the controls, and the journal's place.
+///
+/// ```
+/// use footplate_core::ports::PowerControl;
+/// use footplate_device::knob::Hold;
+/// use footplate_device::sim::SimOptions;
+/// use footplate_device::{Control, Device, Guard, Presets, SimBoard, guard};
+///
+/// let folder = tempfile::tempdir()?;
+/// let board = SimBoard::new("tx2", SimOptions::default())?;
+/// let device = Device::discover(board.root());
+/// let guard = Guard::take(folder.path())?;
+/// assert!(Guard::take(folder.path()).is_err(), "one process has the controls");
+///
+/// let mut control = Control::new(device.clone(), &Presets::default(), Hold::Pinned, Some(guard));
+/// let slowest = control.space().modes()[0];
+/// control.apply(&slowest)?;
+/// // As after SIGKILL: nothing was put back, but the lock is free and the journal stays.
+/// # let journal = std::fs::read(folder.path().join("journal.json"))?;
+/// # control.keep()?;
+/// # std::fs::write(folder.path().join("journal.json"), journal)?;
+/// drop(control);
+///
+/// let journal = guard::put_back(&device, folder.path())?.ok_or("no journal")?;
+/// assert_eq!(journal.board, "tx2");
+/// assert_eq!(guard::put_back(&device, folder.path())?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Guard {
     folder: PathBuf,
