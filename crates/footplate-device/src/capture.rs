@@ -4,10 +4,11 @@
 //! makes sure (docs/capture.md).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use footplate_files::whole;
 
 use crate::discover::{Device, Problem};
 use crate::error::DeviceError;
@@ -181,21 +182,17 @@ pub fn write(root: &Root, out: &Path) -> Result<usize, DeviceError> {
         path: out.display().to_string(),
         source,
     };
-    let draft = out.with_extension("new");
-    let pack = || -> io::Result<()> {
-        let encoder = flate2::write::GzEncoder::new(File::create(&draft)?, flate2::Compression::best());
+    whole::write(out, |file| {
+        let encoder = flate2::write::GzEncoder::new(file, flate2::Compression::best());
         let mut archive = tar::Builder::new(encoder);
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
         let name = format!("footplate-capture/{}", memory_tree::FILE_NAME);
         archive.append_data(&mut header, name, text.as_bytes())?;
-        archive.into_inner()?.finish()?.sync_all()?;
-        fs::rename(&draft, out)?;
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    pack().map_err(failed)?;
+        archive.into_inner()?.finish().map(drop)
+    })
+    .map_err(failed)?;
     Ok(text.lines().filter(|line| line.starts_with('/')).count())
 }
 

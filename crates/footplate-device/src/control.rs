@@ -17,7 +17,26 @@ pub use crate::perform::{Wait, first_refusal, restore};
 /// A clock this far below the asked one is told.
 const CLOCK_SHARE_MIN: f64 = 0.97;
 
-/// The controls of a device.
+/// The controls of a device: sets modes, reads them back, and puts back what was set before when it is dropped.
+///
+/// ```
+/// use footplate_core::ports::PowerControl;
+/// use footplate_device::knob::Hold;
+/// use footplate_device::sim::SimOptions;
+/// use footplate_device::{Control, Device, Presets, SimBoard};
+///
+/// let board = SimBoard::new("tx2", SimOptions::default())?;
+/// let device = Device::discover(board.root());
+/// let mut control = Control::new(device, &Presets::default(), Hold::Pinned, None);
+/// let before = control.present()?;
+/// let slowest = control.space().modes()[0];
+/// let applied = control.apply(&slowest)?;
+/// // What was read back is what was asked for; else the warnings say why not.
+/// assert_eq!((applied.got, applied.warnings.len()), (slowest, 0));
+/// control.restore()?;
+/// assert_eq!(control.present()?.cpu_hz, before.cpu_hz);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Control {
     device: Device,
     space: ModeSpace,

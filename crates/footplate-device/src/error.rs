@@ -105,7 +105,7 @@ impl DeviceError {
 
     /// The reading that a failed read stands for.
     pub fn into_reading<T>(self) -> Reading<T> {
-        if self.is_absent() { Reading::Absent } else { Reading::Unreadable { reason: self.to_string() } }
+        if self.is_absent() { Reading::Absent } else { Reading::unreadable(self) }
     }
 }
 

@@ -3,13 +3,12 @@
 //! A lock file with its owner's process id keeps a second process from the controls. The kernel gives the lock
 //! up when its owner dies, however it dies; the journal stays and tells what is to be put back (docs/journal.md).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use footplate_files::lock::{Lock, LockError, is_held};
+use footplate_files::whole;
 use serde::{Deserialize, Serialize};
 
 use crate::discover::Device;
@@ -23,8 +22,6 @@ pub const SYSTEM_FOLDER: &str = "/var/lib/footplate";
 const JOURNAL: &str = "journal.json";
 const LOCK: &str = "controls.lock";
 const VERSION: u32 = 1;
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 
 /// What was set before a process changed it.
@@ -42,11 +39,37 @@ pub struct Journal {
 }
 
 /// The exclusive right to the controls, and the journal's place.
+///
+/// ```
+/// use footplate_core::ports::PowerControl;
+/// use footplate_device::knob::Hold;
+/// use footplate_device::sim::SimOptions;
+/// use footplate_device::{Control, Device, Guard, Presets, SimBoard, guard};
+///
+/// let folder = tempfile::tempdir()?;
+/// let board = SimBoard::new("tx2", SimOptions::default())?;
+/// let device = Device::discover(board.root());
+/// let guard = Guard::take(folder.path())?;
+/// assert!(Guard::take(folder.path()).is_err(), "one process has the controls");
+///
+/// let mut control = Control::new(device.clone(), &Presets::default(), Hold::Pinned, Some(guard));
+/// let slowest = control.space().modes()[0];
+/// control.apply(&slowest)?;
+/// // As after SIGKILL: nothing was put back, but the lock is free and the journal stays.
+/// # let journal = std::fs::read(folder.path().join("journal.json"))?;
+/// # control.keep()?;
+/// # std::fs::write(folder.path().join("journal.json"), journal)?;
+/// drop(control);
+///
+/// let journal = guard::put_back(&device, folder.path())?.ok_or("no journal")?;
+/// assert_eq!(journal.board, "tx2");
+/// assert_eq!(guard::put_back(&device, folder.path())?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Guard {
     folder: PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    _lock: Lock,
     is_saved: bool,
 }
 
@@ -54,24 +77,7 @@ impl Guard {
     /// Takes the controls. Fails if another living process has them, or if the folder cannot be written.
     pub fn take(folder: &Path) -> Result<Self, DeviceError> {
         fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
-        let path = folder.join(LOCK);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut lock = open.map_err(|e| failed("open", &path, e))?;
-        if let Err(error) = locked(&lock) {
-            if error != rustix::io::Errno::WOULDBLOCK {
-                return Err(failed("lock", &path, error.into()));
-            }
-            let mut owner = String::new();
-            let _ = (&mut lock).take(32).read_to_string(&mut owner);
-            return Err(DeviceError::Held {
-                path: path.display().to_string(),
-                owner: owner.trim().to_owned(),
-            });
-        }
-        let pid = format!("{}\n", std::process::id());
-        lock.set_len(0)
-            .and_then(|()| lock.write_all(pid.as_bytes()))
-            .map_err(|e| failed("write", &path, e))?;
+        let lock = Lock::take(&folder.join(LOCK))?;
         Ok(Self { folder: folder.to_owned(), _lock: lock, is_saved: false })
     }
 
@@ -89,16 +95,8 @@ impl Guard {
         let owner_pid = std::process::id();
         let journal = Journal { version: VERSION, owner_pid, board: board.to_owned(), saved: saved.clone() };
         let path = self.folder.join(JOURNAL);
-        let draft = self.folder.join(format!("{JOURNAL}.new"));
         let text = serde_json::to_string_pretty(&journal).map_err(|e| DeviceError::Other(e.to_string()))?;
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|e| failed("write", &path, e))?;
+        whole::write_bytes(&path, text.as_bytes()).map_err(|e| failed("write", &path, e))?;
         self.is_saved = true;
         Ok(())
     }
@@ -173,23 +171,23 @@ pub fn put_back_with(device: &Device, folder: &Path, wait: &Wait) -> Result<Opti
     Ok(Some(journal))
 }
 
-/// Takes the lock. Someone who looks for a stale journal holds it for a moment: that is waited for.
-fn locked(lock: &File) -> Result<(), rustix::io::Errno> {
-    for _ in 0..LOCK_TRIES {
-        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
-            result => return result,
-        }
-    }
-    flock(lock, FlockOperation::NonBlockingLockExclusive)
-}
-
 /// The journal of a folder whose owner is dead. `None`: there is none, or its owner lives.
 pub fn stale(folder: &Path) -> Result<Option<Journal>, DeviceError> {
-    let Ok(lock) = File::open(folder.join(LOCK)) else { return read(folder) };
-    match flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => read(folder),
-        Err(_) => Ok(None),
+    let lock = folder.join(LOCK);
+    if is_held(&lock) {
+        return Ok(None);
+    }
+    let journal = read(folder)?;
+    // Its owner may have begun since: then the journal is that of a living process.
+    Ok(journal.filter(|_| !is_held(&lock)))
+}
+
+impl From<LockError> for DeviceError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held { path, owner } => Self::Held { path: path.display().to_string(), owner },
+            LockError::File { action, path, source } => failed(action, &path, source),
+        }
     }
 }
 

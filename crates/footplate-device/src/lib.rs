@@ -9,6 +9,7 @@
 
 pub mod board;
 pub mod capture;
+mod clock;
 pub mod control;
 pub mod discover;
 pub mod doctor;
@@ -27,14 +28,15 @@ pub mod preset;
 pub mod rail;
 pub mod report;
 mod root;
-pub mod settable;
+mod settable;
 pub mod sim;
 pub mod state_now;
-pub mod throttle;
+mod throttle;
 mod tree;
 pub mod wanted;
 
 pub use board::BoardFacts;
+pub use clock::RealClock;
 pub use control::Control;
 pub use discover::Device;
 pub use error::DeviceError;

@@ -208,8 +208,9 @@ fn unescaped(text: &str) -> Result<String, &'static str> {
             Some('0') => '\0',
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
-                u32::from_str_radix(&digits, 16)
-                    .ok()
+                Some(&digits)
+                    .filter(|digits| digits.len() == 4)
+                    .and_then(|digits| u32::from_str_radix(digits, 16).ok())
                     .and_then(char::from_u32)
                     .ok_or("four digits follow `\\u`")?
             }

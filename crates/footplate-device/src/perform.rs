@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use footplate_core::ports::{ControlError, Recovery};
 
+use crate::clock::pause;
 use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::knob::{Snapshot, Write, plan_restore};
@@ -20,7 +21,7 @@ pub type Wait = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// Waits in real time.
 pub(crate) fn sleep() -> Wait {
-    Arc::new(std::thread::sleep)
+    Arc::new(pause)
 }
 
 /// Puts back what a snapshot holds, and checks it. Repeats once: onlining a core may change what was read before.

@@ -167,7 +167,7 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
         let not_writable_because = refusal.map(|error| error.to_string());
         knobs.push(KnobReport { name, table, present, current_hz, writable, not_writable_because });
     };
-    let reading = |value: Option<u64>| value.map_or(Reading::Absent, Reading::Value);
+    let reading = |value: Option<u64>| Reading::from(value);
     let switches =
         device.cpu.switchable.iter().map(|cpu| crate::discover::CpuKnob::online_path(*cpu)).collect();
     let cores = cpu_cores.into_iter().map(u64::from).collect();
@@ -202,11 +202,7 @@ fn knobs(device: &Device) -> Vec<KnobReport> {
 }
 
 fn number_of(clock: &Reading<Hertz>) -> Reading<u64> {
-    match clock {
-        Reading::Value(hz) => Reading::Value(hz.0),
-        Reading::Absent => Reading::Absent,
-        Reading::Unreadable { reason } => Reading::Unreadable { reason: reason.clone() },
-    }
+    clock.as_ref().map(|hz| hz.0)
 }
 
 fn temperatures(device: &Device) -> Vec<ZoneReport> {

@@ -8,20 +8,20 @@ use crate::knob::{Hold, ModeTarget, Snapshot, plan};
 use crate::perform::first_refusal;
 
 /// A discrete GPU may serve others too: nobody sets it without this word.
-pub const NEEDS_WORD: &str = "the GPU is set only with --allow-gpu-settings";
+pub(crate) const NEEDS_WORD: &str = "the GPU is set only with --allow-gpu-settings";
 
 /// What can be chosen on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settable {
+pub(crate) struct Settable {
     /// All modes of the knobs that can be set; a single one without any knob if nothing can.
-    pub space: ModeSpace,
+    pub(crate) space: ModeSpace,
     /// Knobs that are not there or may not be set, each with its cause.
-    pub missing: Vec<Problem>,
+    pub(crate) missing: Vec<Problem>,
 }
 
 impl Settable {
     /// Whether there is more than one mode.
-    pub fn is_something(&self) -> bool {
+    pub(crate) fn is_something(&self) -> bool {
         self.space.modes().len() > 1
     }
 }
@@ -36,7 +36,7 @@ struct Knob {
 
 /// Looks at each knob by itself: whether some value of it differs from the present one, and whether the writes that
 /// this takes would be let through.
-pub fn look(device: &Device) -> Settable {
+pub(crate) fn look(device: &Device) -> Settable {
     let present = Snapshot::read(&device.root, device);
     let mut missing = Vec::new();
     let mut modes = device.space().modes().to_vec();

@@ -21,11 +21,7 @@ pub fn read(device: &Device, t_ns: u64, memory_bytes: Reading<Bytes>) -> Machine
     clocks.extend(gpu_clocks(device));
     clocks.extend(device.emc.as_ref().map(|knob| emc_clock(device, knob)));
     let (trip_c, trip_distance_c) = nearest_trip(device);
-    let cpu_cores = match online {
-        Reading::Value(cpus) => Reading::Value(cpus.len() as u32),
-        Reading::Absent => Reading::Absent,
-        Reading::Unreadable { reason } => Reading::Unreadable { reason },
-    };
+    let cpu_cores = online.map(|cpus| cpus.len() as u32);
     let simulated = device.root.is_simulated();
     MachineRecord { t_ns, cpu_cores, clocks, trip_c, trip_distance_c, memory_bytes, simulated }
 }
@@ -83,7 +79,7 @@ fn emc_clock(device: &Device, knob: &EmcKnob) -> ClockState {
     let limit: Option<u64> = cap.filter(|hz| *hz > 0).or(knob.table_hz.last().copied());
     ClockState {
         label: "EMC".to_owned(),
-        asked_hz: limit.map_or(Reading::Absent, |hz| Reading::Value(Hertz(hz))),
+        asked_hz: limit.map(Hertz).into(),
         got_hz: knob.present(&device.root),
     }
 }
@@ -108,7 +104,7 @@ fn nearest_trip(device: &Device) -> (Reading<Celsius>, Reading<Celsius>) {
     match (nearest, why_not) {
         (Some((trip, distance)), _) => (Reading::Value(Celsius(trip)), Reading::Value(Celsius(distance))),
         (None, Some(reason)) => {
-            let unreadable = || Reading::Unreadable { reason: reason.clone() };
+            let unreadable = || Reading::unreadable(&reason);
             (unreadable(), unreadable())
         }
         (None, None) => (Reading::Absent, Reading::Absent),

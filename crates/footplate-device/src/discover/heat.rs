@@ -25,14 +25,11 @@ pub struct ThermalZone {
 impl ThermalZone {
     /// Its temperature. An engine that is off is `Unreadable`.
     pub fn temperature(&self, root: &Root) -> Reading<Celsius> {
-        match reading(root.number::<i64>(&format!("{}/temp", self.path))) {
-            Reading::Value(mc) => celsius(mc).map_or_else(
-                || Reading::Unreadable { reason: format!("{} is without power", self.name) },
-                Reading::Value,
-            ),
-            Reading::Absent => Reading::Absent,
-            Reading::Unreadable { reason } => Reading::Unreadable { reason },
-        }
+        let powered = |mc: i64| {
+            let without = || Reading::unreadable(format!("{} is without power", self.name));
+            celsius(mc).map_or_else(without, Reading::Value)
+        };
+        reading(root.number::<i64>(&format!("{}/temp", self.path))).and_then(powered)
     }
 
     /// Whether it is a temperature that says something of the chip: estimates for the fan and the power chip's

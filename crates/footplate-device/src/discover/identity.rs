@@ -104,7 +104,7 @@ pub fn storage_of_folder(root: &Root, folder: &Path) -> Reading<Storage> {
             let device = metadata.dev();
             storage_of(root, rustix::fs::major(device), rustix::fs::minor(device))
         }
-        Err(error) => Reading::Unreadable { reason: error.to_string() },
+        Err(error) => Reading::unreadable(error),
     }
 }
 
@@ -117,7 +117,7 @@ pub fn storage_of(root: &Root, major: u32, minor: u32) -> Reading<Storage> {
     };
     // …/block/mmcblk0/mmcblk0p1 or …/block/sda: the part after `block` is the disk.
     let Some(disk) = target.split('/').skip_while(|part| *part != "block").nth(1) else {
-        return Reading::Unreadable { reason: format!("{target} names no disk") };
+        return Reading::unreadable(format!("{target} names no disk"));
     };
     let folder = format!("/sys/block/{disk}");
     let kind = if disk.starts_with("nvme") {
@@ -126,13 +126,13 @@ pub fn storage_of(root: &Root, major: u32, minor: u32) -> Reading<Storage> {
         match root.text(&format!("{folder}/device/type")).as_deref() {
             Ok("SD") => StorageKind::Sd,
             Ok(_) => StorageKind::Emmc,
-            Err(error) => return Reading::Unreadable { reason: error.to_string() },
+            Err(error) => return Reading::unreadable(error),
         }
     } else {
         match root.number::<u32>(&format!("{folder}/queue/rotational")) {
             Ok(0) => StorageKind::SolidState,
             Ok(_) => StorageKind::Rotational,
-            Err(error) => return Reading::Unreadable { reason: error.to_string() },
+            Err(error) => return Reading::unreadable(error),
         }
     };
     Reading::Value(Storage { disk: disk.to_owned(), kind })

@@ -79,17 +79,23 @@ fn switches(knob: &CpuKnob, now: &[u32], wanted: &[u32], on: bool) -> Vec<Write>
 }
 
 /// Cores that were on come on, then the clocks of all policies that have a core on, then the others go off: a
-/// policy whose cores were off gets its old limits while it still can be written.
+/// policy whose cores were off gets its old limits while it still can be written. One whose cores are off now and were
+/// before, but whose limits were changed in between, gets them while a core of it is on for a moment.
 pub(super) fn restore(knob: &CpuKnob, present: &Snapshot, saved: &Snapshot) -> Vec<Write> {
     let now = online(knob, present);
     let before = online(knob, saved);
     let mut writes = switches(knob, &now, &before, true);
     for policy in &knob.policies {
         let has = |cpus: &[u32]| policy.cpus.iter().any(|cpu| cpus.contains(cpu));
-        let (Some(old), true) = (limits(policy, saved), has(&now) || has(&before)) else { continue };
+        let Some(old) = limits(policy, saved) else { continue };
+        let changed = limits(policy, present).is_some_and(|now| now != old);
         let present = if has(&now) { limits(policy, present) } else { None };
-        if present != Some(old) {
-            writes.extend(range(&min_path(policy), &max_path(policy), present, old, ceiling(policy)));
+        let back = range(&min_path(policy), &max_path(policy), present, old, ceiling(policy));
+        if has(&now) || has(&before) {
+            writes.extend(Some(back).filter(|_| present != Some(old)).into_iter().flatten());
+        } else if let Some(cpu) = policy.cpus.iter().find(|cpu| changed && knob.switchable.contains(cpu)) {
+            let switch = |on: u8| Write::new(CpuKnob::online_path(*cpu), on);
+            writes.extend([vec![switch(1)], back, vec![switch(0)]].concat());
         }
     }
     writes.extend(switches(knob, &now, &before, false));

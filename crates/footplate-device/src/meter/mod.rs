@@ -1,4 +1,9 @@
 //! The meter: reads the rails on a thread of its own, on the clock of whoever wants to know.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the meter reads its sensors on a thread of its own, which naps between them"
+)]
 
 mod repeats;
 mod sampler;
@@ -8,7 +13,7 @@ mod usage;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use footplate_core::Reading;
 use footplate_core::ports::{Clock, PowerMeter, WindowReading};
@@ -20,36 +25,38 @@ use crate::sim::SimBoard;
 
 pub use self::repeats::{Repeats, Spread};
 use self::sampler::Sampler;
+pub use crate::clock::RealClock;
 
 /// How often sensors that show a moment are read, unless something else is wanted.
 pub const INTERVAL_NS: u64 = 100_000_000;
 /// The thread looks at least this often whether it should end.
 const NAP_MAX: Duration = Duration::from_millis(200);
 
-/// Real time, counted from an origin that others may share.
-#[derive(Clone, Copy, Debug)]
-pub struct RealClock {
-    origin: Instant,
-}
-
-impl RealClock {
-    /// A clock that shows 0 at `origin`.
-    pub fn since(origin: Instant) -> Self {
-        Self { origin }
-    }
-}
-
-impl Clock for RealClock {
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn wait_ns(&self, duration_ns: u64) {
-        thread::sleep(Duration::from_nanos(duration_ns));
-    }
-}
-
 /// Reads a machine's power until it is dropped.
+///
+/// ```
+/// use footplate_core::ports::Clock;
+/// use footplate_device::meter::INTERVAL_NS;
+/// use footplate_device::sim::{Activity, SimOptions};
+/// use footplate_device::{Device, Meter, SimBoard};
+///
+/// let board = SimBoard::new("nano", SimOptions { heat: false, ..SimOptions::default() })?;
+/// let device = Device::discover(board.root());
+/// let meter = Meter::on_board(&board, &device, INTERVAL_NS);
+/// let clock = board.clock();
+/// clock.wait_ns(1_000_000_000);
+/// board.set_activity(Activity { cpu: 0.5, gpu: 1.0, memory: 0.5 });
+/// let (from, before) = (clock.now_ns(), board.true_energy());
+/// clock.wait_ns(10_000_000_000);
+/// let (to, after) = (clock.now_ns(), board.true_energy());
+/// clock.wait_ns(1_000_000_000);
+///
+/// let reading = meter.between(from, to);
+/// let energy = reading.total.value().ok_or("the board has a sensor of its input")?;
+/// assert!((energy.energy_j.0 - (after.0 - before.0)).abs() <= energy.error_j.0);
+/// assert!(energy.coverage > 0.99 && reading.simulated);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Meter {
     sampler: Arc<Mutex<Sampler>>,
     stop: Arc<AtomicBool>,

@@ -163,7 +163,7 @@ impl Sampler {
         let highest = self.heat.iter().filter(|(t, _)| near(*t)).map(|(_, c)| *c).reduce(f64::max);
         match highest {
             Some(celsius) => Reading::Value(Celsius(celsius)),
-            None => Reading::Unreadable { reason: "no thermal zone gave a temperature".to_owned() },
+            None => Reading::unreadable("no thermal zone gave a temperature"),
         }
     }
 
@@ -198,8 +198,8 @@ impl Sampler {
         let since = std::mem::replace(&mut self.logged_ns, now_ns);
         let power = |rail: &Rail| match (rail.series.mean_since(since), &rail.last_error) {
             (Some(watts), _) => Reading::Value(watts),
-            (None, Some(reason)) => Reading::Unreadable { reason: reason.clone() },
-            (None, None) => Reading::Unreadable { reason: "no new value".to_owned() },
+            (None, Some(reason)) => Reading::unreadable(reason),
+            (None, None) => Reading::unreadable("no new value"),
         };
         let rails: Vec<(String, Reading<Watts>)> =
             self.rails.iter().map(|rail| (rail.source.label.clone(), power(rail))).collect();

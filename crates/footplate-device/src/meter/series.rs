@@ -156,7 +156,7 @@ fn join(parts: &[(WindowEnergy, f64)], length_s: f64) -> Reading<WindowEnergy> {
         peak = peak.max(part.peak_power_w.0);
     }
     if covered <= 0.0 || length_s <= 0.0 {
-        return Reading::Unreadable { reason: "insufficient: no samples in the window".to_owned() };
+        return Reading::unreadable("insufficient: no samples in the window");
     }
     Reading::Value(WindowEnergy {
         energy_j: Joules(energy),
@@ -176,10 +176,10 @@ pub(super) fn sum(rails: &[(String, Reading<WindowEnergy>)]) -> Reading<WindowEn
             Reading::Value(rail) => *rail,
             Reading::Absent => return Reading::Absent,
             Reading::Unreadable { reason } if reason.starts_with("insufficient") => {
-                return Reading::Unreadable { reason: reason.clone() };
+                return Reading::unreadable(reason);
             }
             Reading::Unreadable { reason } => {
-                return Reading::Unreadable { reason: format!("{name}: {reason}") };
+                return Reading::unreadable(format!("{name}: {reason}"));
             }
         };
         total = Some(total.map_or(rail, |total| WindowEnergy {
@@ -192,7 +192,7 @@ pub(super) fn sum(rails: &[(String, Reading<WindowEnergy>)]) -> Reading<WindowEn
             samples: total.samples.min(rail.samples),
         }));
     }
-    total.map_or(Reading::Absent, Reading::Value)
+    total.into()
 }
 
 #[cfg(test)]

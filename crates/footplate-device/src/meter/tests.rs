@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use footplate_core::ports::{WindowEnergy, Workload};
 
+use std::time::Instant;
+
 use super::*;
 use crate::rail::timing;
 use crate::sim::{Activity, Fault, SimOptions, WorkloadProfile};

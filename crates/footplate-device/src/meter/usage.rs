@@ -89,7 +89,7 @@ impl Usage {
 }
 
 fn short() -> Reading<f64> {
-    Reading::Unreadable { reason: "insufficient: the window is shorter than two looks".to_owned() }
+    Reading::unreadable("insufficient: the window is shorter than two looks")
 }
 
 /// Busy and all ticks of the first line of `/proc/stat`: `cpu user nice system idle iowait irq softirq steal …`.

@@ -161,11 +161,8 @@ pub fn power_now(device: &Device, rail: &RailSource) -> Reading<Watts> {
         Ok(reader) => reader,
         Err(error) => return error.into_reading(),
     };
-    match reader.read() {
-        Ok(RailValue::Power(watts)) => Reading::Value(Watts(watts)),
-        Ok(RailValue::Count(_)) => {
-            Reading::Unreadable { reason: "a counter of energy: power needs two readings".to_owned() }
-        }
-        Err(error) => Reading::Unreadable { reason: error.to_string() },
-    }
+    Reading::from(reader.read()).and_then(|value| match value {
+        RailValue::Power(watts) => Reading::Value(Watts(watts)),
+        RailValue::Count(_) => Reading::unreadable("a counter of energy: power needs two readings"),
+    })
 }

@@ -15,12 +15,13 @@ mod workload;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use footplate_core::ports::Clock;
 use footplate_core::{Celsius, Joules, Watts};
 
 use crate::board::{self, BoardFacts, Release};
+use crate::clock::RealClock;
 use crate::error::DeviceError;
 use crate::memory_tree::MemoryTree;
 use crate::root::Root;
@@ -127,8 +128,8 @@ impl Fault {
 enum Pace {
     /// Only when someone waits on its clock.
     Manual,
-    /// With the machine's own monotonic clock, from this moment on.
-    Real(Instant),
+    /// With the machine's own monotonic clock.
+    Real(RealClock),
 }
 
 /// A simulated board. Clones are the same board.
@@ -163,7 +164,7 @@ impl SimBoard {
 
     /// The same with real time, counted from `origin`: the origin of the clock that everything else reads.
     pub fn in_real_time(name: &str, options: SimOptions, origin: Instant) -> Result<Self, DeviceError> {
-        Self::with_pace(name, options, Pace::Real(origin))
+        Self::with_pace(name, options, Pace::Real(RealClock::since(origin)))
     }
 
     fn with_pace(name: &str, options: SimOptions, pace: Pace) -> Result<Self, DeviceError> {
@@ -262,8 +263,8 @@ impl SimBoard {
     /// The state, brought up to the present.
     fn state(&self) -> MutexGuard<'_, BoardState> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Pace::Real(origin) = self.inner.pace {
-            state.advance_to(nanoseconds(origin.elapsed()));
+        if let Pace::Real(clock) = self.inner.pace {
+            state.advance_to(clock.now_ns());
         }
         state
     }
@@ -274,9 +275,8 @@ impl SimBoard {
 
     /// Lets time pass: sleeps, or moves the manual clock and calls what is due on the way.
     fn wait(&self, duration_ns: u64) {
-        if self.is_real_time() {
-            std::thread::sleep(Duration::from_nanos(duration_ns));
-            return;
+        if let Pace::Real(clock) = self.inner.pace {
+            return clock.wait_ns(duration_ns);
         }
         let end = self.state().now_ns() + duration_ns;
         loop {
@@ -319,10 +319,6 @@ fn find(name: &str) -> Result<(&'static BoardFacts, &'static Release), DeviceErr
         DeviceError::Other(format!("`{name}`: the releases of {id} are {known}"))
     })?;
     Ok((facts, release))
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A simulated board's clock.

@@ -253,7 +253,7 @@ impl PowerMeter for SurfaceMeter {
         let total = if !state.has_power {
             Reading::Absent
         } else if covered <= 0.0 {
-            Reading::Unreadable { reason: "insufficient: the table has no power here".to_owned() }
+            Reading::unreadable("insufficient: the table has no power here")
         } else {
             Reading::Value(WindowEnergy {
                 energy_j: Joules(energy),

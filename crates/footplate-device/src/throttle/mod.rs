@@ -11,7 +11,7 @@ const REAL_CLOCK_SHARE: f64 = 0.97;
 const LOOKS: u32 = 2;
 
 /// Watches a machine for throttling. Files are kept open.
-pub struct ThrottleWatch {
+pub(crate) struct ThrottleWatch {
     cooling: Vec<(String, Box<dyn Probe>)>,
     counters: Vec<(String, Box<dyn Probe>, Option<u64>)>,
     clocks: Vec<ClockPair>,
@@ -28,7 +28,7 @@ struct ClockPair {
 
 impl ThrottleWatch {
     /// Opens what counts on this machine. What cannot be read is left out: it is no evidence of anything.
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let root = &device.root;
         let fits = |patterns: &[&str], kind: &str| patterns.iter().any(|p| board::matches_kind(p, kind));
         let facts = device.facts;
@@ -59,7 +59,8 @@ impl ThrottleWatch {
     }
 
     /// Whether anything can be watched here.
-    pub fn sees_something(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn sees_something(&self) -> bool {
         !self.cooling.is_empty()
             || !self.counters.is_empty()
             || !self.clocks.is_empty()
@@ -67,7 +68,7 @@ impl ThrottleWatch {
     }
 
     /// What is to be seen now. Events that were counted before the first look are not.
-    pub fn look(&mut self) -> Vec<String> {
+    pub(crate) fn look(&mut self) -> Vec<String> {
         let mut evidence = Vec::new();
         let text = &mut self.text;
         for (kind, file) in &mut self.cooling {
@@ -105,63 +106,4 @@ fn number(file: &mut dyn Probe, text: &mut String) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use footplate_core::ports::Clock;
-
-    use super::*;
-    use crate::sim::{Activity, SimBoard, SimOptions};
-
-    const BUSY: Activity = Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 };
-
-    fn watched(name: &str, air_c: f64) -> (SimBoard, ThrottleWatch) {
-        let board = SimBoard::new(name, SimOptions { air_c, ..SimOptions::default() }).unwrap();
-        let watch = ThrottleWatch::new(&Device::discover(board.root()));
-        assert!(watch.sees_something());
-        (board, watch)
-    }
-
-    #[test]
-    fn a_cool_board_shows_none() {
-        for name in ["tx1", "tx2", "nano", "xavier-nx", "agx-xavier", "orin-nano", "agx-orin@r35", "agx-orin"]
-        {
-            let (board, mut watch) = watched(name, 20.0);
-            for _ in 0..3 {
-                board.clock().wait_ns(1_000_000_000);
-                assert_eq!(watch.look(), Vec::<String>::new(), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn heat_shows_by_the_boards_own_devices_and_warm_memory_is_no_throttling() {
-        for (name, device) in [
-            ("nano", "cpu-balanced"),
-            ("agx-orin@r35", "cpu-throttle-alert"),
-            ("agx-orin@r36", "thermal-cpufreq-0"),
-        ] {
-            let (board, mut watch) = watched(name, 72.0);
-            board.clock().wait_ns(1_000_000_000);
-            // Above 70 °C: memory refresh and surface alerts are on, and the clocks are as asked.
-            assert_eq!(watch.look(), Vec::<String>::new(), "{name}");
-            board.set_activity(BUSY);
-            board.clock().wait_ns(2_000_000_000_000);
-            let evidence = watch.look();
-            assert!(evidence.iter().any(|e| e.contains(device)), "{name}: {evidence:?}");
-        }
-    }
-
-    #[test]
-    fn over_current_shows_in_counters_and_in_the_real_clock() {
-        let (board, mut watch) = watched("agx-orin@r35", 20.0);
-        assert_eq!(watch.look(), Vec::<String>::new());
-        board.limit_current(20.0);
-        board.set_activity(BUSY);
-        let mut seen = Vec::new();
-        for _ in 0..3 {
-            board.clock().wait_ns(1_000_000_000);
-            seen = watch.look();
-        }
-        assert!(seen.iter().any(|e| e.contains("over-current events (oc2)")), "{seen:?}");
-        assert!(seen.iter().any(|e| e.contains("real clock of policy0")), "{seen:?}");
-    }
-}
+mod tests;

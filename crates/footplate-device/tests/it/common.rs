@@ -1,5 +1,4 @@
 //! What several tests need: trees that count and fail, boards without heat, and a wait that moves the board's clock.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file is a crate that uses a part of this")]
 
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -12,7 +11,7 @@ use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Device, Probe, Root, Source, Tree};
 
 /// Names of all simulated boards with each of their releases.
-pub fn boards() -> Vec<String> {
+pub(crate) fn boards() -> Vec<String> {
     let of = |facts: &'static footplate_device::BoardFacts| {
         facts.releases.iter().map(move |release| format!("{}@{}", facts.id, release.id))
     };
@@ -20,25 +19,25 @@ pub fn boards() -> Vec<String> {
 }
 
 /// A board that does not warm up, seen by root.
-pub fn cold(name: &str) -> SimBoard {
+pub(crate) fn cold(name: &str) -> SimBoard {
     SimBoard::new(name, SimOptions { heat: false, ..SimOptions::default() }).unwrap()
 }
 
 /// Waits on the board's own clock.
-pub fn waiting(board: &SimBoard) -> Wait {
+pub(crate) fn waiting(board: &SimBoard) -> Wait {
     let clock = board.clock();
     Arc::new(move |pause: Duration| clock.wait_ns(pause.as_nanos() as u64))
 }
 
 /// Which calls of a tree count and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Calls {
+pub(crate) enum Calls {
     Reads,
     Writes,
 }
 
 /// Passes everything on, and fails some of the calls of one kind with an error of the system.
-pub struct Failing {
+pub(crate) struct Failing {
     inner: Arc<dyn Tree>,
     kind: Calls,
     /// Calls until the first that fails.
@@ -46,13 +45,13 @@ pub struct Failing {
     /// How many fail then; the later ones go through again.
     failures: AtomicI64,
     errno: i32,
-    pub calls: AtomicU32,
-    pub written: Mutex<Vec<String>>,
+    pub(crate) calls: AtomicU32,
+    pub(crate) written: Mutex<Vec<String>>,
 }
 
 impl Failing {
     /// The call with number `at` (from 0) fails, and `failures` in all.
-    pub fn new(inner: Arc<dyn Tree>, kind: Calls, at: i64, failures: i64, errno: i32) -> Arc<Self> {
+    pub(crate) fn new(inner: Arc<dyn Tree>, kind: Calls, at: i64, failures: i64, errno: i32) -> Arc<Self> {
         Arc::new(Self {
             inner,
             kind,
@@ -65,7 +64,7 @@ impl Failing {
     }
 
     /// Of a board, with its root.
-    pub fn of(board: &SimBoard, kind: Calls, at: i64, failures: i64, errno: i32) -> (Arc<Self>, Root) {
+    pub(crate) fn of(board: &SimBoard, kind: Calls, at: i64, failures: i64, errno: i32) -> (Arc<Self>, Root) {
         let tree = Self::new(board.root().tree().clone(), kind, at, failures, errno);
         let root = Root::from_tree(tree.clone(), Source::Simulated(board.name().to_owned()));
         (tree, root)
@@ -76,7 +75,8 @@ impl Failing {
             return Ok(());
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 && self.failures.fetch_sub(1, Ordering::Relaxed) > 0 {
+        if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 && self.failures.fetch_sub(1, Ordering::Relaxed) > 0
+        {
             return Err(io::Error::from_raw_os_error(self.errno));
         }
         Ok(())
@@ -118,7 +118,7 @@ impl Tree for Failing {
 }
 
 /// All nodes that plans may write, but for the EMC's present rate while nothing locks it: then it follows the load.
-pub fn controls(device: &Device) -> footplate_device::knob::Snapshot {
+pub(crate) fn controls(device: &Device) -> footplate_device::knob::Snapshot {
     use footplate_device::knob::{Snapshot, emc};
     let mut snapshot = Snapshot::read(&device.root, device);
     if let Some(knob) = device.emc.as_ref().filter(|knob| !emc::is_locked(knob, &snapshot)) {
