@@ -218,19 +218,16 @@ impl Tuner {
         }
     }
 
-    /// Takes over the choice of an earlier tuner instead of searching: it is set, and the job trains in it. `expected`:
-    /// what is known of it ([`Candidate::prediction`](crate::choose::Candidate::prediction)). To be called before the
-    /// first [`Tuner::next`].
-    pub fn resume_choice(&mut self, setting: Setting, expected: Prediction) {
+    /// Takes over the choice of an earlier tuner instead of searching: it is set, and the job trains in it. To be called
+    /// before the first [`Tuner::next`].
+    ///
+    /// `expected`: what is known of the choice ([`Candidate::prediction`](crate::choose::Candidate::prediction)).
+    /// `measured`: what was measured until it was chosen; new plans are made from it.
+    pub fn resume_choice(&mut self, setting: Setting, expected: Prediction, measured: Vec<ProfileRecord>) {
         if let Phase::Choosing(_, None) = &self.phase {
             self.phase = Phase::Setting(Choice { setting, expected }, SetStage::Mode);
+            self.measured = measured;
         }
-    }
-
-    /// Takes over measurements that new plans may believe in after [`Tuner::resume_choice`], as if this tuner had made
-    /// them.
-    pub fn resume_measured(&mut self, records: impl IntoIterator<Item = ProfileRecord>) {
-        self.measured.extend(records);
     }
 
     /// Says over how long a window the sensors can tell an energy, in nanoseconds; `None`: there is no sensor. It holds
