@@ -204,8 +204,8 @@ fn a_tuner_made_anew_from_the_records_comes_to_the_same_choice() {
         let mut anew = tuner();
         match job.choice {
             Some((setting, expected, count)) => {
-                let measured = job.records.iter().take(count).map(|r| r.0.clone()).collect();
-                anew.resume_choice(setting, expected, measured);
+                anew.resume_choice(setting, expected);
+                anew.resume_measured(job.records.iter().take(count).map(|r| r.0.clone()));
             }
             None => {
                 for (record, purpose) in job.records.clone() {

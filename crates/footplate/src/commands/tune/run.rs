@@ -360,7 +360,7 @@ impl<'w> Tuning<'w> {
         sources.into_iter().for_each(|source| tuner.learn_from(source));
         let setting = match earlier.and_then(log::choice) {
             Some((setting, expected)) => {
-                tuner.resume_choice(setting, expected, Vec::new());
+                tuner.resume_choice(setting, expected);
                 setting
             }
             None => match self.choose(&mut tuner, lent)? {
