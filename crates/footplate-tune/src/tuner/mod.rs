@@ -218,17 +218,17 @@ impl Tuner {
         }
     }
 
-    /// Takes over the choice of an earlier tuner instead of searching: it is set, and the job trains in it. `expected`:
-    /// what is known of it ([`Candidate::prediction`](crate::choose::Candidate::prediction)). To be called before the
-    /// first [`Tuner::next`].
+    /// Takes over the choice of an earlier tuner instead of searching: it is set, and the job trains in it. To be called
+    /// before the first [`Tuner::next`]. `expected`: what is known of the choice
+    /// ([`Candidate::prediction`](crate::choose::Candidate::prediction)).
     pub fn resume_choice(&mut self, setting: Setting, expected: Prediction) {
         if let Phase::Choosing(_, None) = &self.phase {
             self.phase = Phase::Setting(Choice { setting, expected }, SetStage::Mode);
         }
     }
 
-    /// Takes over measurements that new plans may believe in after [`Tuner::resume_choice`], as if this tuner had made
-    /// them.
+    /// Takes over what was measured until the choice of [`Tuner::resume_choice`] was made: new plans are made from it.
+    /// Without it they begin with the sources alone.
     pub fn resume_measured(&mut self, records: impl IntoIterator<Item = ProfileRecord>) {
         self.measured.extend(records);
     }
