@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{Clock, WorkError, WorkStep, Workload};
+use crate::ports::{Clock, Workload};
 use crate::sink::RecordSink;
 use crate::units::Bytes;
 
@@ -79,17 +79,9 @@ pub trait StepJob {
 
 /// A job that makes steps when it is asked to.
 ///
-/// [`Workload::run`] makes them for a measurement, each to its end on the device; [`Steps::train`] makes them as fast
-/// as they go. Either way they are the job's own: the same order, records and checkpoints.
+/// [`Workload::run`] makes them for a measurement, each to its end on the device; [`Workload::train`] makes them as fast
+/// as they go. If the job fails both say so in words, and [`Steps::finish`] gives the error itself. Either way they are the job's own: the same order, records and checkpoints.
 pub trait Steps: Workload {
-    /// Makes steps until there are `steps_min` of them and `time_min_ns` has passed; fewer at the job's end.
-    ///
-    /// # Errors
-    ///
-    /// [`WorkError::Finished`] if there is nothing left to do; [`WorkError::Failed`] if the job failed, which
-    /// [`Steps::finish`] tells in full.
-    fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError>;
-
     /// Makes all steps that are left, until the job ends, fails or is asked to stop.
     fn train_to_end(&mut self) {
         while self.train(1, 0).is_ok() {}
