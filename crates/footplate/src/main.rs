@@ -6,20 +6,16 @@ mod commands;
 mod exporter;
 mod failure;
 mod heap;
-mod host;
 mod live;
-mod log_file;
 mod machine;
 mod options;
 mod output;
-mod power;
-mod profile_file;
-mod recorder;
-mod run_store;
 mod signals;
 mod stalls_text;
 mod summary_text;
 mod terminal;
+#[cfg(test)]
+mod test_records;
 mod view;
 
 use std::panic;

@@ -136,7 +136,7 @@ pub(crate) fn plan(plan: &MemoryPlan, available: &Reading<Bytes>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::{minibatch, start};
+    use crate::test_records::{minibatch, start};
     use footplate_core::Record;
     use footplate_core::summary::SummaryBuilder;
 

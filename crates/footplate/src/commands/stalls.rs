@@ -10,12 +10,11 @@ use footplate_train::diagnose::{self, Subject};
 use footplate_train::measure_step::Watch;
 
 use crate::cli::StallsArguments;
-use crate::commands::train;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::options::SettingsFile;
 use crate::view::{Detail, Progress};
-use crate::{host, output, stalls_text};
+use crate::{machine, output, signals, stalls_text};
 
 /// The least time that gives every stage a measurement worth the name.
 const TIME_MIN_S: f64 = 1.0;
@@ -31,7 +30,7 @@ pub(crate) fn run(arguments: &StallsArguments) -> Result<ExitCode, Failure> {
     for warning in subject.dataset.warnings() {
         output::warning(warning);
     }
-    let stop = train::stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let stop = signals::stop_flag()?;
     let watch = Watch { clock: Arc::new(RealClock::since(Instant::now())), stop };
     let mut progress = Progress::new(detail);
     let mut note = |what: &str| progress.stage(&format!("measuring: {what}"));
@@ -62,7 +61,7 @@ fn subject(arguments: &StallsArguments, detail: Detail) -> Result<Subject, Failu
     let model = arguments.model.clone();
     let request = JobRequest { model, ..arguments.options.clone() }.or(file.options);
     let mut progress = Progress::new(detail);
-    let plan = footplate_train::prepare(&request, &host::of_process(), &Heap, &mut |what| {
+    let plan = footplate_train::prepare(&request, &machine::of_process(), &Heap, &mut |what| {
         progress.prepares(what);
     });
     progress.clear();

@@ -1,4 +1,5 @@
 //! Whole tunes on the simulated boards, with what goes wrong on real ones.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use footplate_core::PowerMode;
 use footplate_core::ports::Workload;
@@ -10,7 +11,8 @@ use footplate_tune::goal::{Goal, Limits, Objective};
 use footplate_tune::profiler::ProfileRecord;
 use footplate_tune::tuner::{NotKept, Outcome, Purpose, TuneError, TuneOptions, Tuned, Tuner};
 
-use super::machine::Machine;
+use footplate_device::Machine;
+use footplate_run::run_machine::RunMachine;
 
 /// The chip's temperature that leakage is counted at: heat is left out, so that a mode has one true power.
 const CHIP_C: f64 = 50.0;
@@ -45,12 +47,23 @@ fn under(power_w: Option<f64>) -> Goal {
     Goal { objective: Objective::Time, limits: Limits { power_w, ..Limits::default() }, confidence: 0.9 }
 }
 
+fn on(board: &SimBoard, job: WorkloadProfile) -> (RunMachine, SimWorkload) {
+    (Machine::simulated(board).into(), board.workload(job))
+}
+
+fn drive(
+    machine: &mut RunMachine,
+    workload: &mut dyn Workload,
+    goal: Goal,
+    observer: &mut dyn Observer,
+) -> Result<Tuned, TuneError> {
+    let mut tuner = Tuner::new(machine.space().to_vec(), goal, TuneOptions::default());
+    machine.with_ports(workload, |ports| drive_to_choice(&mut tuner, ports, observer))
+}
+
 fn tune(board: &SimBoard, goal: Goal, notes: &mut Notes) -> Result<Tuned, TuneError> {
-    let (mut machine, mut workload) = Machine::of_board(board, job());
-    let space = machine.space.clone();
-    let workload: &mut dyn Workload = &mut workload;
-    let mut tuner = Tuner::new(space, goal, TuneOptions::default());
-    let tuned = drive_to_choice(&mut tuner, &mut machine.ports(workload), notes);
+    let (mut machine, mut workload) = on(board, job());
+    let tuned = drive(&mut machine, &mut workload, goal, notes);
     machine.restore().unwrap();
     tuned
 }
@@ -179,11 +192,8 @@ fn a_rail_that_dies_in_the_search_ends_it() {
     let device = Device::discover(board.root());
     let paths = device.rails.iter().flat_map(|r| [&r.volts, &r.amps, &r.watts]).flatten().cloned().collect();
     let mut dying = Dying { notes: Notes::default(), board: board.clone(), paths };
-    let (mut machine, mut workload) = Machine::of_board(&board, job());
-    let space = machine.space.clone();
-    let goal = under(Some(6.0));
-    let mut tuner = Tuner::new(space, goal, TuneOptions::default());
-    let result = drive_to_choice(&mut tuner, &mut machine.ports(&mut workload), &mut dying);
+    let (mut machine, mut workload) = on(&board, job());
+    let result = drive(&mut machine, &mut workload, under(Some(6.0)), &mut dying);
     assert!(matches!(result, Err(TuneError::NoPower { .. })), "{:?}", result.map(|t| t.outcome));
     machine.restore().unwrap();
 }
@@ -194,13 +204,10 @@ fn a_data_bound_job_gets_more_workers() {
     let workers = |model: &str| {
         let board = board("orin-nx");
         let job = WorkloadProfile::training(model, 16).unwrap();
-        let (mut machine, mut workload) = Machine::of_board(&board, job);
-        machine.with_workers(workload.worker_choices());
-        let space = machine.space.clone();
+        let (mut machine, mut workload) = on(&board, job);
+        assert!(machine.choose_workers_too(&machine.worker_choices(&workload)));
         let mut notes = Notes::default();
-        let goal = under(None);
-        let mut tuner = Tuner::new(space, goal, TuneOptions::default());
-        let tuned = drive_to_choice(&mut tuner, &mut machine.ports(&mut workload), &mut notes).unwrap();
+        let tuned = drive(&mut machine, &mut workload, under(None), &mut notes).unwrap();
         machine.restore().unwrap();
         let stalled = notes.records.iter().any(|r| r.stall_share.is_some_and(|share| share > 0.2));
         (tuned.chosen().and_then(|s| s.workers).expect("no number of workers"), stalled, tuned.stall_share)
@@ -215,12 +222,12 @@ fn a_data_bound_job_gets_more_workers() {
 #[test]
 fn modes_with_more_workers_than_cores_are_left_out() {
     let board = board("tx2");
-    let (mut machine, workload) = Machine::of_board(&board, job());
-    let modes = machine.space.len();
-    machine.with_workers(workload.worker_choices());
-    assert!(machine.space.len() > modes);
+    let (mut machine, workload) = on(&board, job());
+    let modes = machine.space().len();
+    assert!(machine.choose_workers_too(&machine.worker_choices(&workload)));
+    assert!(machine.space().len() > modes);
     let fits = |s: &footplate_tune::Setting| {
         s.workers.zip(s.mode.cpu_cores).is_none_or(|(workers, cores)| workers <= u64::from(cores))
     };
-    assert!(machine.space.iter().all(fits));
+    assert!(machine.space().iter().all(fits));
 }

@@ -1,61 +1,55 @@
 //! The machine beside a run: its meter on the run's clock, its state once a second, both into the run log; the run's
 //! energy.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a thread of its own keeps the log")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use footplate_core::ports::{Clock, WindowReading};
+use footplate_core::ports::WindowReading;
 use footplate_core::record::{Record, WarningRecord};
 use footplate_core::sink::RecordSink;
-use footplate_core::{Joules, Reading};
+use footplate_core::{Joules, Reading, Share};
 use footplate_device::meter::{INTERVAL_NS, Meter};
-use footplate_device::{Device, Root, state_now};
+use footplate_device::{Device, host, state_now};
 
-use crate::host;
-use crate::view::percent;
-
-/// The clock of a run: records, steps and sensors read the same one.
-pub(crate) type RunClock = Arc<dyn Clock + Send + Sync>;
+use crate::SharedClock;
 
 /// A power record enters the log this often.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
-/// Less of the run than this covered by samples is told.
+/// A warning is given if samples cover less than this share of the run.
 const COVERAGE_LOW: f64 = 0.95;
 
 /// Watches the machine while a run goes on. Without sensors of power there is still its state.
-pub(crate) struct PowerWatch {
+pub struct MachineLog {
     meter: Option<Arc<Meter>>,
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    clock: RunClock,
+    clock: SharedClock,
 }
 
-impl PowerWatch {
-    /// Begins. A machine that cannot be read, for whatever reason, is no reason not to train. `meter`: one that runs
-    /// already, on the same clock. `board`: a simulated one, whose state is told in the place of this machine's; its
-    /// power is that of its own time, of which a run's is no multiple, and is left to the profiles.
-    pub(crate) fn start(
-        clock: RunClock,
-        sink: RecordSink,
-        meter: Option<Arc<Meter>>,
-        board: Option<Device>,
-    ) -> Self {
+impl MachineLog {
+    /// Begins to watch `device`. A machine that cannot be read, for whatever reason, is no reason not to train.
+    /// `meter`: one that runs already, on the same clock. A simulated board's state is recorded and its power is not:
+    /// that is of the board's own time, which has nothing to do with the run's; profiles tell it.
+    pub fn start(device: Device, meter: Option<Arc<Meter>>, sink: RecordSink, clock: SharedClock) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let device = board.unwrap_or_else(|| Device::discover(Root::system()));
-        let (meters_clock, its_clock) = (clock.clone(), clock.clone());
         let has_rails = !device.rails.is_empty() && !device.root.is_simulated();
-        let own = || Meter::start(&device, INTERVAL_NS, meters_clock).ok().map(Arc::new);
+        let own = || Meter::start(&device, INTERVAL_NS, clock.clone()).ok().map(Arc::new);
         let meter = if has_rails { meter.or_else(own) } else { None };
-        let (its_meter, its_stop) = (meter.clone(), stop.clone());
+        let (its_meter, its_stop, its_clock) = (meter.clone(), stop.clone(), clock.clone());
         let record = move || {
-            while !its_stop.load(Ordering::Relaxed) {
+            // A run that is over at once has a record of its machine too.
+            loop {
                 let memory = host::resident_memory();
                 sink.send(Record::Machine(state_now::read(&device, its_clock.now_ns(), memory)));
                 thread::park_timeout(RECORD_EVERY);
                 if let Some(power) = its_meter.as_ref().and_then(|meter| meter.record(its_clock.now_ns())) {
                     sink.send(Record::Power(power));
+                }
+                if its_stop.load(Ordering::Relaxed) {
+                    return;
                 }
             }
         };
@@ -63,8 +57,8 @@ impl PowerWatch {
         Self { meter, thread, stop, clock }
     }
 
-    /// Ends, and gives the energy since the clock's beginning with what there is to say of it.
-    pub(crate) fn finish(self) -> (Reading<Joules>, Vec<Record>) {
+    /// Ends, and gives the energy since the clock's beginning, with the last records: power, and warnings about the energy.
+    pub fn finish(self) -> (Reading<Joules>, Vec<Record>) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread {
             thread.thread().unpark();
@@ -81,18 +75,14 @@ impl PowerWatch {
 }
 
 fn energy(reading: &WindowReading) -> Reading<Joules> {
-    match &reading.total {
-        Reading::Value(total) => Reading::Value(total.energy_j),
-        Reading::Absent => Reading::Absent,
-        Reading::Unreadable { reason } => Reading::Unreadable { reason: reason.clone() },
-    }
+    reading.total.as_ref().map(|total| total.energy_j)
 }
 
 fn doubts(reading: &WindowReading) -> Vec<String> {
     let mut doubts = Vec::new();
     match &reading.total {
         Reading::Value(total) if total.coverage < COVERAGE_LOW => {
-            let share = percent(total.coverage);
+            let share = Share(total.coverage);
             doubts.push(format!("power samples cover only {share} of the run; its energy is of that part"));
         }
         Reading::Unreadable { reason } => doubts.push(format!("the run's energy is not known: {reason}")),

@@ -4,111 +4,151 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use footplate_train::model;
 use serde::Deserialize;
+use thiserror::Error;
 use toml::Spanned;
-
-use crate::options::TrainOptions;
 
 /// The most runs that a study may have: more is a slip of the pen.
 const CELLS_MAX: usize = 100_000;
 
+/// What a study may name, which only whoever makes the steps knows.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Names of the models.
+    pub models: &'a [&'a str],
+    /// Checks the settings that are the same in all runs; the error says what is wrong with them.
+    pub check_train: &'a dyn Fn(&toml::Table) -> Result<(), String>,
+}
+
+/// Why a text is not a study. It says the line.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StudyError {
+    /// Not TOML, or a key or value that no study has.
+    #[error("{0}")]
+    Form(String),
+    /// The form is right, and it makes no sense.
+    #[error("line {line}: {problem}")]
+    Sense {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
 /// A study as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Study {
+pub struct Study {
     /// What the page is called.
-    pub(super) title: Option<String>,
-    pub(super) models: Spanned<Vec<Spanned<String>>>,
+    pub title: Option<String>,
+    /// Names of the models.
+    pub models: Spanned<Vec<Spanned<String>>>,
     /// Data sets; none: the embedded one.
     #[serde(default)]
-    pub(super) data: Vec<Spanned<Data>>,
-    /// Numbers, or "auto".
+    pub data: Vec<Spanned<Data>>,
+    /// Numbers of the loader's workers, or "auto".
     #[serde(default)]
-    pub(super) workers: Option<Spanned<Vec<Spanned<Workers>>>>,
+    pub workers: Option<Spanned<Vec<Spanned<Workers>>>>,
+    /// Samples in a minibatch.
     #[serde(default)]
-    pub(super) batch_sizes: Option<Spanned<Vec<Spanned<u32>>>>,
+    pub batch_sizes: Option<Spanned<Vec<Spanned<u32>>>>,
+    /// Power modes; none: the one that the machine is in.
     #[serde(default)]
-    pub(super) modes: Option<Spanned<Modes>>,
+    pub modes: Option<Spanned<Modes>>,
+    /// What is done about the page cache before each run.
     #[serde(default)]
-    pub(super) page_cache: Option<Spanned<Vec<PageCache>>>,
+    pub page_cache: Option<Spanned<Vec<PageCache>>>,
+    /// Times that each run is made; 1 unless given.
     #[serde(default)]
-    pub(super) repeats: Option<Spanned<u32>>,
+    pub repeats: Option<Spanned<u32>>,
     /// A simulated board in the place of this machine.
     #[serde(default)]
-    pub(super) sim: Option<Spanned<String>>,
+    pub sim: Option<Spanned<String>>,
     /// Settings of `footplate train` for all runs.
     #[serde(default)]
-    pub(super) train: Option<Spanned<toml::Table>>,
+    pub train: Option<Spanned<toml::Table>>,
 }
 
 /// A data set: one folder, or the same on several kinds of storage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Data {
-    pub(super) name: String,
+pub struct Data {
+    /// What it is called on the page.
+    pub name: String,
     /// Not given: the embedded data set.
-    pub(super) path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
     /// Kinds of storage with the folder on each.
     #[serde(default)]
-    pub(super) storage: BTreeMap<String, PathBuf>,
+    pub storage: BTreeMap<String, PathBuf>,
     /// The models that train on it; all of them if not given.
-    pub(super) models: Option<Vec<Spanned<String>>>,
+    pub models: Option<Vec<Spanned<String>>>,
 }
 
 /// A number of workers, or the loader's own choice.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged, expecting = "expected a number of workers or \"auto\"")]
-pub(super) enum Workers {
+pub enum Workers {
+    /// This many.
     Fixed(u32),
+    /// As many as the loader chooses.
     Auto(Auto),
 }
 
+/// The word "auto".
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Auto {
+pub enum Auto {
+    /// "auto".
     Auto,
 }
 
-/// Power modes.
+/// The power modes of a study.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected \"presets\", or a list of preset names and of modes such as { name = \"half\", cpu-cores = 2 }"
 )]
-pub(super) enum Modes {
+pub enum Modes {
     /// The word "presets": all of the machine's.
     All(String),
+    /// These.
     List(Vec<Mode>),
 }
 
-/// A power mode.
+/// A power mode of a study.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(
     untagged,
     expecting = "expected a preset's name, or a mode with name and some of cpu-cores, cpu-clock, gpu-clock and emc-clock"
 )]
-pub(super) enum Mode {
+pub enum Mode {
     /// A preset, or "as-is".
     Named(String),
+    /// Its knobs one by one.
     Knobs(Knobs),
 }
 
 /// A mode of one's own, with the flags of `footplate mode set`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Knobs {
-    pub(super) name: String,
-    pub(super) cpu_cores: Option<u32>,
-    pub(super) cpu_clock: Option<String>,
-    pub(super) gpu_clock: Option<String>,
-    pub(super) emc_clock: Option<String>,
+pub struct Knobs {
+    /// What it is called on the page.
+    pub name: String,
+    /// CPU cores that are on.
+    pub cpu_cores: Option<u32>,
+    /// Such as "1190.4MHz".
+    pub cpu_clock: Option<String>,
+    /// Such as "612MHz".
+    pub gpu_clock: Option<String>,
+    /// The memory controller's, such as "1600MHz".
+    pub emc_clock: Option<String>,
 }
 
 /// What is done about the page cache before a run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum PageCache {
+pub enum PageCache {
     /// Nothing.
     #[default]
     AsIs,
@@ -119,7 +159,8 @@ pub(super) enum PageCache {
 }
 
 impl PageCache {
-    pub(super) fn name(self) -> &'static str {
+    /// What it is called on the page.
+    pub fn name(self) -> &'static str {
         match self {
             Self::AsIs => "as it is",
             Self::Cold => "cold",
@@ -140,30 +181,30 @@ const OWN: [(&str, &str); 7] = [
 ];
 
 impl Study {
-    /// Reads a study; the error is for people, and tells the line.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let study: Self = toml::from_str(text).map_err(|e| e.to_string())?;
-        study.check().map_err(|(span, message)| format!("line {}: {message}", line(text, &span)))?;
+    /// Reads a study and checks it.
+    pub fn parse(text: &str, known: Known<'_>) -> Result<Self, StudyError> {
+        let study: Self = toml::from_str(text).map_err(|e| StudyError::Form(e.to_string()))?;
+        let placed = |(span, problem)| StudyError::Sense { line: line(text, &span), problem };
+        study.check(known).map_err(placed)?;
         Ok(study)
     }
 
-    fn check(&self) -> Result<(), (Range<usize>, String)> {
+    fn check(&self, known: Known<'_>) -> Result<(), (Range<usize>, String)> {
         if self.models.get_ref().is_empty() {
             return Err((self.models.span(), "models: at least one is needed".to_owned()));
         }
         let named = self.data.iter().filter_map(|d| d.get_ref().models.as_ref()).flatten();
         for name in self.models.get_ref().iter().chain(named) {
-            if model::find(name.get_ref()).is_none() {
-                let names: Vec<&str> = model::models().iter().map(|m| m.name).collect();
-                let message =
-                    format!("there is no model `{}`; the models are {}", name.get_ref(), names.join(", "));
+            if !known.models.contains(&name.get_ref().as_str()) {
+                let names = known.models.join(", ");
+                let message = format!("there is no model `{}`; the models are {names}", name.get_ref());
                 return Err((name.span(), message));
             }
         }
         self.check_data()?;
         self.check_lists()?;
         if let Some(train) = &self.train {
-            check_train(train)?;
+            check_train(train, known)?;
         }
         let cells = self.size();
         if cells > CELLS_MAX {
@@ -229,7 +270,7 @@ impl Study {
     }
 
     /// Runs, without those that data sets leave out; modes count as one where the machine tells how many there are.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let storages: usize = self.data.iter().map(|d| d.get_ref().storage.len().max(1)).sum();
         let modes = match self.modes.as_ref().map(Spanned::get_ref) {
             Some(Modes::List(list)) => list.len(),
@@ -249,17 +290,13 @@ impl Study {
     }
 }
 
-fn check_train(train: &Spanned<toml::Table>) -> Result<(), (Range<usize>, String)> {
+fn check_train(train: &Spanned<toml::Table>, known: Known<'_>) -> Result<(), (Range<usize>, String)> {
     let table = train.get_ref();
     if let Some((key, instead)) = OWN.iter().find(|(key, _)| table.contains_key(*key)) {
         return Err((train.span(), format!("train.{key} is set by the study: use {instead}")));
     }
-    let options: Result<TrainOptions, _> = table.clone().try_into();
-    match options {
-        Ok(_) => Ok(()),
-        // The parser knows the place in the table only by its key, which its message names.
-        Err(error) => Err((train.span(), format!("[train]: {}", error.to_string().trim()))),
-    }
+    // The place within the table is not known: the message names the key.
+    (known.check_train)(table).map_err(|problem| (train.span(), format!("[train]: {problem}")))
 }
 
 /// The line of a place in a text, from 1.
@@ -271,9 +308,18 @@ fn line(text: &str, span: &Range<usize>) -> usize {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Study, StudyError> {
+        let check_train =
+            |table: &toml::Table| match table.keys().find(|key| *key != "max-steps" && *key != "workers") {
+                Some(key) => Err(format!("unknown field `{key}`")),
+                None => Ok(()),
+            };
+        Study::parse(text, Known { models: &["lenet5", "resnet18"], check_train: &check_train })
+    }
+
     #[test]
     fn a_study_is_read() {
-        let study = Study::parse(
+        let study = parse(
             "title = \"t\"\nmodels = [\"lenet5\"]\nworkers = [0, \"auto\"]\nmodes = [\"MAXN\", { name = \"half\", cpu-cores = 2 }]\n\
              page-cache = [\"cold\"]\n[[data]]\nname = \"d\"\nstorage = { sd = \"/sd\", nvme = \"/nvme\" }\n[train]\nmax-steps = 5\n",
         )
@@ -310,7 +356,7 @@ mod tests {
             ("models = [\"lenet5\"]\nrepeats = 200000\n", "200000 runs; 100000 are allowed"),
         ];
         for (text, expected) in cases {
-            let error = Study::parse(text).expect_err(text);
+            let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -1,6 +1,6 @@
-//! What the host is and what memory it has. Parsers are pure; one function each reads.
-//!
-//! Until the crate for devices exists this is the only file that opens `/proc` and `/sys`.
+//! What this process holds and may use: cores, memory, time of its children, space of its disks. Not through a
+//! [`Root`](crate::Root): a captured or simulated machine has no process of ours. Parsers are pure; one function each
+//! reads.
 
 use std::fs;
 use std::num::NonZero;
@@ -13,28 +13,18 @@ use footplate_core::{Bytes, Reading};
 const TICKS_PER_S: f64 = 100.0;
 
 /// Operating system, architecture and cores, in words.
-pub(crate) fn description() -> String {
+pub fn description() -> String {
     format!("{} {}, {} cores", std::env::consts::OS, std::env::consts::ARCH, cores())
 }
 
 /// Cores that this process may use.
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// What a training job must know of the machine.
-pub(crate) fn of_process() -> footplate_train::Host {
-    footplate_train::Host {
-        cores: cores(),
-        available_memory: available_memory(),
-        resident_memory: resident_memory(),
-        cache_folder: crate::cache_folder::user_cache(),
-    }
 }
 
 /// Memory that this process may still take: what the kernel calls available, or less if a control group
 /// (a container) sets a limit.
-pub(crate) fn available_memory() -> Reading<Bytes> {
+pub fn available_memory() -> Reading<Bytes> {
     let host = match fs::read_to_string("/proc/meminfo") {
         Ok(text) => field_kib(&text, "MemAvailable:").map_or(Reading::Absent, Reading::Value),
         Err(error) => unreadable(&error),
@@ -48,17 +38,17 @@ pub(crate) fn available_memory() -> Reading<Bytes> {
 }
 
 /// Largest resident memory of this process so far.
-pub(crate) fn peak_memory() -> Reading<Bytes> {
+pub fn peak_memory() -> Reading<Bytes> {
     own_status("VmHWM:")
 }
 
 /// Resident memory of this process now.
-pub(crate) fn resident_memory() -> Reading<Bytes> {
+pub fn resident_memory() -> Reading<Bytes> {
     own_status("VmRSS:")
 }
 
 /// CPU time of the children that have ended, theirs included, in seconds.
-pub(crate) fn children_cpu_s() -> Option<f64> {
+pub fn children_cpu_s() -> Option<f64> {
     children_ticks(&fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks as f64 / TICKS_PER_S)
 }
 
@@ -70,7 +60,7 @@ fn children_ticks(stat: &str) -> Option<u64> {
 }
 
 /// Busy and all time of the machine's cores so far, in ticks.
-pub(crate) fn cpu_ticks() -> Option<(u64, u64)> {
+pub fn cpu_ticks() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let fields: Vec<u64> =
         text.lines().next()?.split_whitespace().skip(1).take(8).map_while(|f| f.parse().ok()).collect();
@@ -79,14 +69,14 @@ pub(crate) fn cpu_ticks() -> Option<(u64, u64)> {
 }
 
 /// Free space of a folder's file system for this user, and whether it is mounted read-only.
-pub(crate) fn space(folder: &Path) -> std::io::Result<(Bytes, bool)> {
+pub fn space(folder: &Path) -> std::io::Result<(Bytes, bool)> {
     let system = rustix::fs::statvfs(folder)?;
     let is_read_only = system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
     Ok((Bytes(system.f_bavail.saturating_mul(system.f_frsize)), is_read_only))
 }
 
 /// Signals that this process ignores, as `nohup` makes it ignore SIGHUP.
-pub(crate) fn ignored_signals() -> Vec<i32> {
+pub fn ignored_signals() -> Vec<i32> {
     fs::read_to_string("/proc/self/status").map(|text| ignored(&text)).unwrap_or_default()
 }
 

@@ -1,42 +1,35 @@
-//! What a tune came to, as the run log keeps it, and what a resumed run takes from there.
+//! The result of a tune as the run log keeps it, and what a resumed run takes from there.
 
 use footplate_core::power_mode::Preset;
 use footplate_core::record::{Estimated, TunePoint, TuneRecord};
+use footplate_tune::choose::Candidate;
 use footplate_tune::goal::Goal;
 use footplate_tune::predict::{Estimate, Prediction, Z90};
 use footplate_tune::tuner::{Outcome, Tuned};
 use footplate_tune::{Knobs, Setting};
 
-use super::machine::Machine;
-use super::report;
+use crate::words::goal_text;
 
-/// What the record of a tune says of its machine.
-pub(crate) struct About {
-    presets: Vec<Preset>,
-    space: Vec<Setting>,
-    simulated: bool,
-}
-
-impl About {
-    pub(crate) fn of(machine: &Machine) -> Self {
-        let (presets, space) = (machine.presets().to_vec(), machine.space.clone());
-        Self { presets, space, simulated: machine.simulated }
-    }
+/// The machine on which a tune was made.
+#[derive(Clone, Debug)]
+pub struct TunedOn {
+    /// The vendor's named modes.
+    pub presets: Vec<Preset>,
+    /// Whether its figures come from a model.
+    pub simulated: bool,
 }
 
 /// The record of a tune. `message`: what the user should know of it.
-pub(crate) fn record(
-    about: &About,
+pub fn record(
+    machine: &TunedOn,
     goal: &Goal,
     tuned: &Tuned,
     message: Option<String>,
     t_ns: u64,
 ) -> TuneRecord {
     let candidates = &tuned.outlook.candidates;
-    let presets = &about.presets;
-    let knobs = Knobs::of(&about.space);
-    let reach = |i: usize| knobs.position(&knobs.point(&candidates[i].setting)).iter().sum::<f64>();
-    let largest = (0..candidates.len()).max_by(|a, b| reach(*a).total_cmp(&reach(*b)));
+    let TunedOn { presets, simulated } = machine;
+    let largest = largest(candidates);
     let (chosen, verified, probability) = match &tuned.outcome {
         Outcome::Chosen { choice, verified } => (Some(choice.index), *verified, Some(choice.probability)),
         Outcome::Infeasible(_) => (None, false, None),
@@ -70,7 +63,7 @@ pub(crate) fn record(
     let limits = &tuned.outlook.goal.limits;
     TuneRecord {
         t_ns,
-        goal: report::goal_text(goal),
+        goal: goal_text(goal),
         power_max_w: goal.limits.power_w,
         step_max_s: limits.time_s,
         energy_max_j: limits.energy_j,
@@ -81,8 +74,16 @@ pub(crate) fn record(
         verified,
         probability,
         message: message.or_else(|| tuned.refusal_text()),
-        simulated: about.simulated,
+        simulated: *simulated,
     }
+}
+
+/// The candidate with every knob at its largest, as an index.
+pub fn largest(candidates: &[Candidate]) -> Option<usize> {
+    let settings: Vec<Setting> = candidates.iter().map(|candidate| candidate.setting).collect();
+    let knobs = Knobs::of(&settings);
+    let reach = |i: &usize| knobs.position(&knobs.point(&settings[*i])).iter().sum::<f64>();
+    (0..candidates.len()).max_by(|a, b| reach(a).total_cmp(&reach(b)))
 }
 
 fn estimated(estimate: Estimate) -> Estimated {
@@ -91,7 +92,7 @@ fn estimated(estimate: Estimate) -> Estimated {
 }
 
 /// The choice of an earlier tune, and what is expected of it.
-pub(crate) fn choice(record: &TuneRecord) -> Option<(Setting, Prediction)> {
+pub fn choice(record: &TuneRecord) -> Option<(Setting, Prediction)> {
     let point = record.points.get(record.choice?)?;
     let estimate = |e: Option<Estimated>| {
         let e = e.filter(|e| e.low90 > 0.0 && e.high90 >= e.low90)?;

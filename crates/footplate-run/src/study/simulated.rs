@@ -1,7 +1,6 @@
 //! A cell on a simulated board: its own work load for the network under a manual clock, written as a run's log. Nothing is
 //! trained, and every figure is a model's.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use footplate_core::ports::{Clock, PowerControl, Workload};
@@ -9,48 +8,53 @@ use footplate_core::quantity::QuantityError;
 use footplate_core::record::{
     MinibatchRecord, ModePurpose, ModeRecord, RunEnd, RunStart, RunStatus, WarningRecord,
 };
-use footplate_core::{Bytes, PowerMode, Reading, Record};
-use footplate_device::Device;
+use footplate_core::{Bytes, Hertz, PowerMode, Reading, Record};
 use footplate_device::control::Control;
 use footplate_device::knob::Hold;
-use footplate_device::meter::{INTERVAL_NS, Meter};
-use footplate_device::preset::Presets;
+use footplate_device::meter::INTERVAL_NS;
 use footplate_device::sim::{SimBoard, WorkloadProfile};
-
-use crate::commands::mode::wanted::WantedMode;
-use crate::failure::{Failure, Kind};
-use crate::run_store::{LogWriter, RunStore};
+use footplate_device::wanted::WantedMode;
+use footplate_device::{Device, Meter, Presets};
 
 use super::cells::{AS_IS, Cell};
-use super::child::Ended;
-use super::store;
-use super::study::{Knobs, Mode, PageCache, Workers};
+use super::file::{Knobs, Mode, PageCache, Workers};
+use super::folder::CellFolder;
+use crate::error::RunError;
+use crate::folder::RunFolder;
+use crate::log_writer::LogWriter;
+use crate::run_machine::{SIMULATED_BATCH, simulated_board, simulated_job};
 
 /// Steps where the study does not say how many, and the time that they take at least: the sensors need some.
 const STEPS: u64 = 200;
 const STEPS_TIME_NS: u64 = 5_000_000_000;
-const BATCH: u32 = 16;
 /// The board is warm and its clocks have settled.
 const WARM_UP_NS: u64 = 2_000_000_000;
 const RECORD_EVERY_NS: u64 = 1_000_000_000;
 
-pub(super) fn run(cell: &Cell, board: &str, folder: &Path) -> Result<Ended, Failure> {
+/// Makes the run of a cell on the simulated board `board`. `started_at` (RFC 3339) and `version` (the program's) are for
+/// people.
+pub fn run(
+    cell: &Cell,
+    board: &str,
+    folder: &CellFolder,
+    started_at: &str,
+    version: &str,
+) -> Result<(), RunError> {
     let seed = cell.train.get("seed").and_then(toml::Value::as_integer).unwrap_or(0);
-    let board = super::simulated_board(board, u64::try_from(seed).unwrap_or(0))?;
+    let board = simulated_board(board, u64::try_from(seed).unwrap_or(0))?;
     let device = Device::discover(board.root());
     let presets = Presets::read(&device, &mut Vec::new());
-    let Some(mut profile) = WorkloadProfile::training(&cell.model, cell.batch_size.unwrap_or(BATCH)) else {
-        let error = format!("a simulated board has no work load for {}", cell.model);
-        return Ok(Ended::Failed { error, notes: Vec::new() });
-    };
+    let mut profile = simulated_job(&cell.model, cell.batch_size.unwrap_or(SIMULATED_BATCH))?;
     if let Some(Workers::Fixed(n)) = cell.workers {
         profile.loaders = Some(n);
     }
     let steps =
         cell.train.get("max-steps").and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
-    let store = RunStore::create(Some(&folder.join(store::RUN)), &cell.model, "")?;
-    let mut log = store.append_log()?;
-    log.write(&Record::RunStart(start(cell, &board, &profile, steps.unwrap_or(0))));
+    let run = RunFolder::create(Some(&folder.run()), &cell.model, "")?;
+    let mut log = run.append_log(Arc::new(board.clock()))?;
+    let mut start = start(cell, &board, &profile, steps.unwrap_or(0));
+    (start.started_at, start.version) = (started_at.to_owned(), version.to_owned());
+    log.write(&Record::RunStart(start));
     if cell.cache != PageCache::AsIs {
         let message = "a simulated board has no page cache: it makes no difference here".to_owned();
         log.write(&Record::Warning(WarningRecord { message }));
@@ -58,14 +62,13 @@ pub(super) fn run(cell: &Cell, board: &str, folder: &Path) -> Result<Ended, Fail
     set(cell, &board, &device, &presets, &mut log)?;
     board.clock().wait_ns(WARM_UP_NS);
     train(&board, &device, profile, steps, &mut log)?;
-    log.finish()?;
-    Ok(Ended::Done { notes: Vec::new() })
+    log.finish()
 }
 
 fn start(cell: &Cell, board: &SimBoard, profile: &WorkloadProfile, steps: u64) -> RunStart {
     RunStart {
-        started_at: jiff::Timestamp::now().to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: String::new(),
+        version: String::new(),
         model: cell.model.clone(),
         device: format!("simulated {}", board.name()),
         data: "photographs that do not exist (simulated)".to_owned(),
@@ -90,11 +93,11 @@ fn set(
     device: &Device,
     presets: &Presets,
     log: &mut LogWriter,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     let mode = match &cell.mode {
         Mode::Named(name) if name == AS_IS => return Ok(()),
         Mode::Named(name) => preset(name, presets)?,
-        Mode::Knobs(knobs) => wanted(knobs)?.resolve(device)?,
+        Mode::Knobs(knobs) => wanted(knobs)?.resolve(device).map_err(|e| RunError::Mode(e.to_string()))?,
     };
     let clock = board.clock();
     let mut control = Control::new(Device::discover(board.root()), presets, Hold::default(), None)
@@ -111,23 +114,23 @@ fn set(
     Ok(())
 }
 
-fn preset(name: &str, presets: &Presets) -> Result<PowerMode, Failure> {
+fn preset(name: &str, presets: &Presets) -> Result<PowerMode, RunError> {
     presets.named(name).map(|preset| preset.mode).ok_or_else(|| {
         let names: Vec<&str> = presets.modes.iter().map(|mode| mode.name.as_str()).collect();
-        Failure::new(Kind::Usage, format!("there is no preset {name}; the presets are {}", names.join(", ")))
+        RunError::Mode(format!("there is no preset {name}; the presets are {}", names.join(", ")))
     })
 }
 
-fn wanted(knobs: &Knobs) -> Result<WantedMode, Failure> {
+fn wanted(knobs: &Knobs) -> Result<WantedMode, RunError> {
     let clock = |text: &Option<String>| {
-        let parsed = text.as_deref().map(str::parse).transpose();
-        parsed.map_err(|e: QuantityError| Failure::new(Kind::Usage, format!("mode {}: {e}", knobs.name)))
+        let parsed: Result<Option<Hertz>, QuantityError> = text.as_deref().map(str::parse).transpose();
+        parsed.map_err(|e| RunError::Mode(format!("mode {}: {e}", knobs.name)))
     };
     Ok(WantedMode {
         cpu_cores: knobs.cpu_cores,
-        cpu_clock: clock(&knobs.cpu_clock)?,
-        gpu_clock: clock(&knobs.gpu_clock)?,
-        emc_clock: clock(&knobs.emc_clock)?,
+        cpu_hz: clock(&knobs.cpu_clock)?,
+        gpu_hz: clock(&knobs.gpu_clock)?,
+        emc_hz: clock(&knobs.emc_clock)?,
         gpu_power_limit: None,
     })
 }
@@ -139,7 +142,7 @@ fn train(
     profile: WorkloadProfile,
     wanted: Option<u64>,
     log: &mut LogWriter,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     let clock = board.clock();
     let meter = Meter::on_board(board, device, INTERVAL_NS);
     let mut workload = board.workload(profile);
@@ -151,7 +154,7 @@ fn train(
         None => steps >= STEPS && now - begun >= STEPS_TIME_NS,
     };
     while !is_over(steps, clock.now_ns()) {
-        let made = workload.run(1, 0, 1).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
+        let made = workload.run(1, 0, 1).map_err(|e| RunError::Work(e.to_string()))?;
         for made in made {
             log.write(&Record::Minibatch(MinibatchRecord {
                 t_ns: made.end_ns - begun,
@@ -181,11 +184,7 @@ fn train(
         }
     }
     let now = clock.now_ns();
-    let energy_j = match meter.between(begun, now).total {
-        Reading::Value(total) => Reading::Value(total.energy_j),
-        Reading::Absent => Reading::Absent,
-        Reading::Unreadable { reason } => Reading::Unreadable { reason },
-    };
+    let energy_j = meter.between(begun, now).total.map(|total| total.energy_j);
     log.write(&Record::RunEnd(RunEnd {
         t_ns: now - begun,
         status: RunStatus::Completed,

@@ -6,73 +6,95 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::study::{Data, Knobs, Mode, PageCache, Study, Workers};
+use super::file::{Data, Knobs, Mode, Modes, PageCache, Study, Workers};
 
-/// The mode that the machine is in.
-pub(super) const AS_IS: &str = "as-is";
+/// Name of the mode that the machine is in already.
+pub const AS_IS: &str = "as-is";
 
 /// One run of a study.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Cell {
-    pub(super) model: String,
-    pub(super) data: String,
-    pub(super) storage: Option<String>,
-    /// Where the data is; the embedded data set has no path until it is made.
-    pub(super) path: Option<PathBuf>,
-    pub(super) cache: PageCache,
-    pub(super) mode: Mode,
-    pub(super) batch_size: Option<u32>,
-    pub(super) workers: Option<Workers>,
-    /// From 1.
-    pub(super) repeat: u32,
+pub struct Cell {
+    /// The model's name.
+    pub model: String,
+    /// The data set's name in the study.
+    pub data: String,
+    /// The kind of storage that the data is on, where the study names some.
+    pub storage: Option<String>,
+    /// Location the data is; `None`: the data set that the program makes itself.
+    pub path: Option<PathBuf>,
+    /// What is done about the page cache before the run.
+    pub cache: PageCache,
+    /// The power mode of the run.
+    pub mode: Mode,
+    /// Samples in a minibatch; `None`: the model's default.
+    pub batch_size: Option<u32>,
+    /// The loader's workers; `None`: the loader's choice.
+    pub workers: Option<Workers>,
+    /// Which repeat it is, from 1.
+    pub repeat: u32,
     /// Settings of the training, complete but for the data's path.
-    pub(super) train: toml::Table,
-    pub(super) sim: Option<String>,
+    pub train: toml::Table,
+    /// The simulated board that takes this machine's place, if one does.
+    pub sim: Option<String>,
 }
 
 /// What is kept beside a cell's run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct CellFile {
+pub struct CellFile {
     /// Of this file's format.
-    pub(super) version: u32,
+    pub version: u32,
     /// Hash of `settings`, which is also in the folder's name.
-    pub(super) hash: String,
-    pub(super) state: State,
+    pub hash: String,
+    /// What became of it.
+    pub state: CellState,
     /// How long it took, in seconds.
-    pub(super) seconds: f64,
+    pub seconds: f64,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<String>,
+    pub error: Option<String>,
     /// What a reader should know of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
     /// Everything that decides what is run.
-    pub(super) settings: String,
+    pub settings: String,
     /// Names for the page.
-    pub(super) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What became of a cell.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum State {
+pub enum CellState {
+    /// The run was made.
     Done,
+    /// The run failed; another try begins anew.
     Failed,
 }
 
 /// The version of [`CellFile`].
-pub(super) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
+
+impl CellFile {
+    /// Of a run of `cell` that took so many seconds; with an error, it failed.
+    pub fn new(cell: &Cell, seconds: f64, error: Option<String>, notes: Vec<String>) -> Self {
+        let settings = cell.settings();
+        let state = if error.is_some() { CellState::Failed } else { CellState::Done };
+        let (hash, labels) = (hash(&settings), cell.labels());
+        Self { version: VERSION, hash, state, seconds, error, notes, settings, labels }
+    }
+}
 
 impl Mode {
-    pub(super) fn name(&self) -> &str {
+    /// What it is called in the study.
+    pub fn name(&self) -> &str {
         match self {
             Self::Named(name) | Self::Knobs(Knobs { name, .. }) => name,
         }
     }
 
     /// The arguments of `footplate mode set`; `None`: the mode is left alone.
-    pub(super) fn arguments(&self) -> Option<Vec<String>> {
+    pub fn arguments(&self) -> Option<Vec<String>> {
         match self {
             Self::Named(name) if name == AS_IS => None,
             Self::Named(name) => Some(vec![name.clone()]),
@@ -91,8 +113,8 @@ impl Mode {
 }
 
 impl Cell {
-    /// What decides the run, as text: the same text is the same run.
-    pub(super) fn settings(&self) -> String {
+    /// All that decides the run, as text: the same text is the same run.
+    pub fn settings(&self) -> String {
         let mut table = toml::Table::new();
         let mut put = |key: &str, value: String| table.insert(key.to_owned(), toml::Value::String(value));
         put("model", self.model.clone());
@@ -107,8 +129,8 @@ impl Cell {
         table.to_string()
     }
 
-    /// A name for a folder: the hash makes it unique, the rest is for people.
-    pub(super) fn folder(&self) -> String {
+    /// Name of its folder: the hash makes it unique, the rest is for people.
+    pub fn folder_name(&self) -> String {
         let words = [
             self.model.clone(),
             self.data.clone(),
@@ -129,8 +151,8 @@ impl Cell {
         format!("{}-{}", words.join("-"), hash(&self.settings()))
     }
 
-    /// In words, for the way.
-    pub(super) fn words(&self) -> String {
+    /// The cell in words, for progress messages.
+    pub fn words(&self) -> String {
         let mut words = vec![self.model.clone(), self.data.clone()];
         words.extend(self.storage.clone());
         if self.cache != PageCache::AsIs {
@@ -145,8 +167,8 @@ impl Cell {
         words.join(", ")
     }
 
-    /// The names that the page uses.
-    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+    /// Names of what was varied, for the page that compares the runs.
+    pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut put = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
         put("data", &self.data);
@@ -164,8 +186,8 @@ impl Cell {
         labels
     }
 
-    /// The settings file of the child.
-    pub(super) fn train_file(&self, data: Option<&Path>) -> String {
+    /// The settings file of the run's process. `data`: where the data is, unless the program makes it.
+    pub fn train_file(&self, data: Option<&Path>) -> String {
         let mut table = self.train.clone();
         if let Some(path) = data {
             table.insert("data".to_owned(), toml::Value::String(path.display().to_string()));
@@ -182,23 +204,23 @@ fn workers_name(workers: Workers) -> String {
 }
 
 /// FNV-1a, 64 bits: stable over versions of the compiler. What it stands for is kept beside it and compared.
-pub(super) fn hash(text: &str) -> String {
+fn hash(text: &str) -> String {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
 /// All runs of a study. Relative paths are taken from `folder`, the study file's. `presets` are what the word "presets"
 /// means here.
-pub(super) fn cells(study: &Study, folder: &Path, presets: &[String], sim: Option<&str>) -> Vec<Cell> {
+pub fn cells(study: &Study, folder: &Path, presets: &[String], sim: Option<&str>) -> Vec<Cell> {
     let modes = match study.modes.as_ref().map(Spanned::get_ref) {
-        Some(super::study::Modes::List(list)) => list.clone(),
-        Some(super::study::Modes::All(_)) => presets.iter().cloned().map(Mode::Named).collect(),
+        Some(Modes::List(list)) => list.clone(),
+        Some(Modes::All(_)) => presets.iter().cloned().map(Mode::Named).collect(),
         None => vec![Mode::Named(AS_IS.to_owned())],
     };
     let mut cells = Vec::new();
     for repeat in 1..=study.repeats.as_ref().map_or(1, |n| *n.get_ref()) {
         for model in study.models.get_ref() {
-            for (data, storage, path) in places(study, model.get_ref(), folder) {
+            for (data, storage, path) in locations(study, model.get_ref(), folder) {
                 for cache in study.page_cache.as_ref().map_or(vec![PageCache::AsIs], |c| c.get_ref().clone())
                 {
                     for mode in &modes {
@@ -235,15 +257,16 @@ fn options<T: Copy, U>(list: Option<&Spanned<Vec<Spanned<T>>>>, of: impl Fn(&T) 
     }
 }
 
-type Where = (String, Option<String>, Option<PathBuf>);
+/// A data set's name, kind of storage and path.
+type Location = (String, Option<String>, Option<PathBuf>);
 
 /// The data sets of a model, on each kind of storage.
-fn places(study: &Study, model: &str, folder: &Path) -> Vec<Where> {
+fn locations(study: &Study, model: &str, folder: &Path) -> Vec<Location> {
     let absolute = |path: &Path| {
         let path = folder.join(path);
         std::path::absolute(&path).unwrap_or(path)
     };
-    let of = |data: &Data| -> Vec<Where> {
+    let of = |data: &Data| -> Vec<Location> {
         if data.storage.is_empty() {
             return vec![(data.name.clone(), None, data.path.as_deref().map(absolute))];
         }
@@ -277,10 +300,12 @@ fn train(study: &Study, batch_size: Option<u32>, workers: Option<Workers>, repea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::file::Known;
 
     fn study(text: &str) -> Vec<Cell> {
         let presets = ["MAXN".to_owned(), "MODE_15W".to_owned()];
-        cells(&Study::parse(text).unwrap(), Path::new("/studies"), &presets, None)
+        let known = Known { models: &["lenet5", "resnet18"], check_train: &|_| Ok(()) };
+        cells(&Study::parse(text, known).unwrap(), Path::new("/studies"), &presets, None)
     }
 
     #[test]
@@ -299,7 +324,7 @@ mod tests {
             (cells[0].train["seed"].as_integer(), cells[20].train["seed"].as_integer()),
             (Some(7), Some(8))
         );
-        let mut folders: Vec<String> = cells.iter().map(Cell::folder).collect();
+        let mut folders: Vec<String> = cells.iter().map(Cell::folder_name).collect();
         folders.sort();
         folders.dedup();
         assert_eq!(folders.len(), cells.len(), "every cell has a folder of its own");
@@ -311,13 +336,13 @@ mod tests {
         assert_eq!(hash("a"), "af63dc4c8601ec8c");
         let one = study("models = [\"lenet5\"]\n");
         let other = study("models = [\"lenet5\"]\n[train]\nepochs = 2\n");
-        assert_eq!(one[0].folder(), study("models = [\"lenet5\"]\n")[0].folder());
-        assert_ne!(one[0].folder(), other[0].folder());
+        assert_eq!(one[0].folder_name(), study("models = [\"lenet5\"]\n")[0].folder_name());
+        assert_ne!(one[0].folder_name(), other[0].folder_name());
     }
 
     #[test]
     fn names_of_folders_hold_nothing_but_letters_digits_and_dashes() {
         let cells = study("models = [\"lenet5\"]\n[[data]]\nname = \"../a b/<c>\"\n");
-        assert!(cells[0].folder().starts_with("lenet5----a-b--c--r1-"), "{}", cells[0].folder());
+        assert!(cells[0].folder_name().starts_with("lenet5----a-b--c--r1-"), "{}", cells[0].folder_name());
     }
 }
