@@ -38,27 +38,18 @@ pub fn record(
         Outcome::Infeasible(refusal) => refusal.closest,
         Outcome::Chosen { .. } => None,
     };
-    let named = |i: usize| presets.iter().filter(move |p| p.mode == candidates[i].setting.mode);
+    let is_named = |i: usize| presets.iter().any(|p| p.mode == candidates[i].setting.mode);
     let is_shown = |i: &usize| {
         candidates[*i].measured
             || tuned.front.contains(i)
             || [chosen, closest, largest].contains(&Some(*i))
-            || named(*i).next().is_some()
+            || is_named(*i)
     };
     let shown: Vec<usize> = (0..candidates.len()).filter(is_shown).collect();
-    let point = |i: &usize| {
-        let candidate = &candidates[*i];
-        TunePoint {
-            mode: candidate.setting.mode,
-            workers: candidate.setting.workers.and_then(|n| u32::try_from(n).ok()),
-            presets: named(*i).map(|preset| preset.name.clone()).collect(),
-            measured: candidate.measured,
-            on_front: tuned.front.contains(i),
-            largest: largest == Some(*i),
-            step_s: candidate.prediction.time_s.map(estimated),
-            power_w: candidate.prediction.power_w.map(estimated),
-            energy_j: candidate.prediction.energy_j.map(estimated),
-        }
+    let point = |i: &usize| TunePoint {
+        on_front: tuned.front.contains(i),
+        largest: largest == Some(*i),
+        ..point(&candidates[*i], presets)
     };
     let limits = &tuned.outlook.goal.limits;
     TuneRecord {
@@ -75,6 +66,23 @@ pub fn record(
         probability,
         message: message.or_else(|| tuned.refusal_text()),
         simulated: *simulated,
+    }
+}
+
+/// A candidate as a record shows it, but for its place among the others.
+fn point(candidate: &Candidate, presets: &[Preset]) -> TunePoint {
+    let mode = candidate.setting.mode;
+    let named = presets.iter().filter(|preset| preset.mode == mode);
+    TunePoint {
+        mode,
+        workers: candidate.setting.workers.and_then(|n| u32::try_from(n).ok()),
+        presets: named.map(|preset| preset.name.clone()).collect(),
+        measured: candidate.measured,
+        on_front: false,
+        largest: false,
+        step_s: candidate.prediction.time_s.map(estimated),
+        power_w: candidate.prediction.power_w.map(estimated),
+        energy_j: candidate.prediction.energy_j.map(estimated),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use footplate_core::ports::{Clock, PowerControl, Workload};
+use footplate_core::ports::{Clock, PowerControl, WorkStep, Workload};
 use footplate_core::quantity::QuantityError;
 use footplate_core::record::{
     MinibatchRecord, ModePurpose, ModeRecord, RunEnd, RunStart, RunStatus, WarningRecord,
@@ -156,23 +156,7 @@ fn train(
     while !is_over(steps, clock.now_ns()) {
         let made = workload.run(1, 0, 1).map_err(|e| RunError::Work(e.to_string()))?;
         for made in made {
-            log.write(&Record::Minibatch(MinibatchRecord {
-                t_ns: made.end_ns - begun,
-                epoch: 0,
-                step: steps,
-                items: made.items,
-                fetch_ns: 0,
-                prep_ns: 0,
-                transfer_ns: 0,
-                stall_ns: made.stall_ns,
-                compute_ns: made.step_ns.saturating_sub(made.stall_ns),
-                step_ns: made.step_ns,
-                learning_rate: 0.0,
-                loss: None,
-                synced: true,
-                copied_bytes: None,
-                ingest_ns: None,
-            }));
+            log.write(&Record::Minibatch(minibatch(steps, made, begun)));
         }
         steps += 1;
         if clock.now_ns() - recorded >= RECORD_EVERY_NS || is_over(steps, clock.now_ns()) {
@@ -195,4 +179,95 @@ fn train(
         energy_j,
     }));
     Ok(())
+}
+
+/// A step as a run log keeps it; `begun_ns` is when the run began on the board's clock.
+fn minibatch(step: u64, made: WorkStep, begun_ns: u64) -> MinibatchRecord {
+    MinibatchRecord {
+        t_ns: made.end_ns - begun_ns,
+        epoch: 0,
+        step,
+        items: made.items,
+        fetch_ns: 0,
+        prep_ns: 0,
+        transfer_ns: 0,
+        stall_ns: made.stall_ns,
+        compute_ns: made.step_ns.saturating_sub(made.stall_ns),
+        step_ns: made.step_ns,
+        learning_rate: 0.0,
+        loss: None,
+        synced: true,
+        copied_bytes: None,
+        ingest_ns: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::study::cells::cells;
+    use crate::study::file::{Known, Study};
+    use footplate_core::summary::SummaryBuilder;
+
+    /// The records of the first cell of a study, or why there are none.
+    fn run_first(text: &str) -> Result<Vec<Record>, RunError> {
+        let known = Known { models: &["resnet18", "vgg"], check_train: &|_| Ok(()) };
+        let study = Study::parse(text, known).unwrap();
+        let cell = cells(&study, Path::new("/"), &[], Some("tx2")).remove(0);
+        let place = tempfile::tempdir().unwrap();
+        let folder = CellFolder::of(place.path(), &cell);
+        run(&cell, "tx2", &folder, "2026-11-29T10:00:00Z", "0.1.0")?;
+        let mut log = Vec::new();
+        RunFolder::create(Some(&folder.run()), "", "")?.read_log(|record| log.push(record))?;
+        Ok(log)
+    }
+
+    #[test]
+    fn a_cell_is_a_whole_run_with_energy_and_as_many_steps_as_the_study_says() {
+        let log = run_first("models = [\"resnet18\"]\n[train]\nmax-steps = 40\n").unwrap();
+        let mut figures = SummaryBuilder::default();
+        log.iter().for_each(|record| figures.push(record));
+        let summary = figures.summary().unwrap();
+        assert_eq!((summary.model.as_str(), figures.steps_done()), ("resnet18", 40));
+        let Some(Record::RunEnd(end)) = log.last() else { panic!("{:?}", log.last()) };
+        assert!(
+            end.status == RunStatus::Completed && end.energy_j.value().is_some_and(|energy| energy.0 > 0.0)
+        );
+    }
+
+    #[test]
+    fn without_a_number_of_steps_the_sensors_get_their_time() {
+        let log = run_first("models = [\"resnet18\"]\n").unwrap();
+        let Some(Record::RunEnd(end)) = log.last() else { panic!("{:?}", log.last()) };
+        assert!(end.steps >= STEPS && end.t_ns >= STEPS_TIME_NS, "{end:?}");
+    }
+
+    #[test]
+    fn the_mode_of_the_cell_is_set_and_what_cannot_be_set_is_refused() {
+        let mode = "[{ name = \"slow\", cpu-cores = 2, gpu-clock = \"114.75MHz\" }]";
+        let log =
+            run_first(&format!("models = [\"resnet18\"]\nmodes = {mode}\n[train]\nmax-steps = 5\n")).unwrap();
+        let set = log.iter().find_map(|record| match record {
+            Record::Mode(mode) => Some(mode.got),
+            _ => None,
+        });
+        let set = set.unwrap();
+        assert_eq!((set.cpu_cores, set.gpu_hz), (Some(2), Some(Hertz(114_750_000))));
+        for (mode, reason) in [
+            ("[\"NO_SUCH\"]", "there is no preset NO_SUCH; the presets are"),
+            ("[{ name = \"m\", gpu-clock = \"fast\" }]", "mode m: "),
+            ("[{ name = \"m\", gpu-clock = \"5GHz\" }]", "no clock near"),
+            ("[{ name = \"m\", cpu-cores = 99 }]", "99 cores"),
+        ] {
+            let error = run_first(&format!("models = [\"resnet18\"]\nmodes = {mode}\n")).unwrap_err();
+            assert!(error.to_string().contains(reason), "{mode}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_no_board_simulates_is_refused() {
+        assert!(matches!(run_first("models = [\"vgg\"]\n"), Err(RunError::NoSimulatedJob { .. })));
+    }
 }

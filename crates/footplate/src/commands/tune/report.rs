@@ -187,6 +187,25 @@ fn candidate(c: &Candidate) -> Value {
     })
 }
 
+fn outcome(report: &TuneReport) -> Value {
+    let candidates = &report.tuned.outlook.candidates;
+    match &report.tuned.outcome {
+        Outcome::Chosen { choice, verified } => json!({
+            "feasible": true,
+            "verified": verified,
+            "probability": choice.probability,
+            "choice": candidate(&candidates[choice.index]),
+            "regret_pct": report.regret_pct(),
+        }),
+        Outcome::Infeasible(refusal) => json!({
+            "feasible": false,
+            "probability": refusal.probability,
+            "closest": refusal.closest.map(|index| candidate(&candidates[index])),
+            "would_do": refusal.would_do,
+        }),
+    }
+}
+
 /// The report for programs.
 pub(crate) fn json(view: &View) -> Result<String, Failure> {
     let tuned = &view.report.tuned;
@@ -198,21 +217,6 @@ pub(crate) fn json(view: &View) -> Result<String, Failure> {
             json!({"name": preset.name, "mode": preset.mode, "cost": cost})
         })
         .collect();
-    let outcome = match &tuned.outcome {
-        Outcome::Chosen { choice, verified } => json!({
-            "feasible": true,
-            "verified": verified,
-            "probability": choice.probability,
-            "choice": candidate(&candidates[choice.index]),
-            "regret_pct": view.report.regret_pct(),
-        }),
-        Outcome::Infeasible(refusal) => json!({
-            "feasible": false,
-            "probability": refusal.probability,
-            "closest": refusal.closest.map(|index| candidate(&candidates[index])),
-            "would_do": refusal.would_do,
-        }),
-    };
     let records: Vec<Value> = view
         .report
         .records
@@ -226,7 +230,7 @@ pub(crate) fn json(view: &View) -> Result<String, Failure> {
         "goal": view.report.goal,
         "settings": candidates.len(),
         "profiles": tuned.profiles,
-        "outcome": outcome,
+        "outcome": outcome(view.report),
         "stall_share": tuned.stall_share,
         "helped_by": {
             "time": tuned.outlook.predictor.helped_by()[0],
