@@ -1,4 +1,5 @@
 //! What a user may set about a training run, by flags or in a TOML file: the same names in both.
+#![expect(clippy::disallowed_methods, reason = "settings files and studies are read here")]
 
 use std::path::Path;
 use std::{fs, io};

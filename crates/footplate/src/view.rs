@@ -1,4 +1,5 @@
 //! What people see while a run goes on: one live line on a terminal, plain lines at a sane rate elsewhere.
+#![expect(clippy::disallowed_methods, reason = "whether stderr is a terminal decides how much is told")]
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
