@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use footplate_train::model::{self, LstmSize, ModelShape, NetInput, Task};
+use footplate_train::model::{self, ModelShape, NetInput, Task};
+use footplate_train::settings::LstmSize;
 use footplate_train::weights;
 
 fn main() {

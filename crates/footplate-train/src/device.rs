@@ -1,6 +1,8 @@
 //! Which device computes.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::str::FromStr;
 
 use burn::tensor::{Device, FloatDType};
@@ -8,7 +10,7 @@ use footplate_core::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::feed::{self, DeviceMemory, FeedChoice, FeedWay};
+use crate::feed_path::{self, DeviceMemory, FeedChoice, FeedPath};
 #[cfg(feature = "vulkan")]
 use crate::gpu::Gpu;
 use crate::settings::{Precision, TrainSettings};
@@ -61,7 +63,7 @@ pub struct ChosenDevice {
     /// Why it was chosen, for the user.
     pub reason: String,
     /// How minibatches get there.
-    pub feed: FeedWay,
+    pub feed: FeedPath,
     /// Whether an operation has finished when its call returns.
     pub(crate) synchronous: bool,
     /// The GPU behind it, where the feed can reach it.
@@ -76,10 +78,18 @@ impl ChosenDevice {
             device: Device::flex(),
             name: "cpu",
             reason: reason.to_owned(),
-            feed: FeedWay::View,
+            feed: FeedPath::View,
             synchronous: true,
             #[cfg(feature = "vulkan")]
             gpu: None,
+        }
+    }
+
+    /// The device, why it was taken, and how minibatches get there where that is not as a matter of course.
+    pub fn description(&self) -> String {
+        match self.feed {
+            FeedPath::View => format!("{} ({})", self.name, self.reason),
+            path => format!("{} ({}; feed {})", self.name, self.reason, path.name()),
         }
     }
 
@@ -112,7 +122,7 @@ impl ChosenDevice {
 
     /// This device with the feed that is asked for.
     fn fed(self, choice: FeedChoice) -> Result<Self, TrainError> {
-        let feed = feed::decide(choice, self.memory())?;
+        let feed = feed_path::decide(choice, self.memory())?;
         Ok(Self { feed, ..self })
     }
 
@@ -149,6 +159,22 @@ pub(crate) fn training(device: &Device, settings: &TrainSettings) -> Device {
     if settings.checkpoint_activations { device.gradient_checkpointing() } else { device }
 }
 
+/// Opens a device, as [`choose`] does. What its kernels' tuning finds is kept below `kernels`, where they are tuned at
+/// all (cargo feature `autotune`); `None`: for this process only.
+pub fn open(
+    choice: DeviceChoice,
+    feed: FeedChoice,
+    kernels: Option<&Path>,
+) -> Result<ChosenDevice, TrainError> {
+    #[cfg(feature = "autotune")]
+    if let Some(folder) = kernels {
+        crate::kernels::keep_in(folder);
+    }
+    #[cfg(not(feature = "autotune"))]
+    let _ = kernels;
+    choose(choice, feed)
+}
+
 /// Turns a choice into a device that has proved to work by adding two numbers, with the feed that suits it or is
 /// asked for.
 pub fn choose(choice: DeviceChoice, feed: FeedChoice) -> Result<ChosenDevice, TrainError> {
@@ -176,7 +202,7 @@ fn auto() -> ChosenDevice {
 fn vulkan(reason: &str) -> Result<ChosenDevice, TrainError> {
     let failed = |reason| TrainError::Device { device: "vulkan".to_owned(), reason };
     // What is missing in a driver may show itself as a panic inside Burn's runtime.
-    let opened = std::panic::catch_unwind(Gpu::open);
+    let opened = catch_unwind(Gpu::open);
     let gpu = opened.map_err(|_| failed("its driver cannot be used".to_owned()))?.map_err(failed)?;
     let device = gpu.burn.clone();
     let reason = format!("{}; {reason}", gpu.name);
@@ -207,7 +233,7 @@ fn probe(
     use burn::tensor::Tensor;
 
     let failed = |reason: &str| TrainError::Device { device: name.to_owned(), reason: reason.to_owned() };
-    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+    let attempt = catch_unwind(AssertUnwindSafe(move || {
         let device = open();
         let sum = Tensor::<1>::from_floats([1.0, 2.0], &device).sum().into_data();
         (device, sum.iter::<f32>().next())
@@ -217,7 +243,7 @@ fn probe(
             device,
             name,
             reason: reason.to_owned(),
-            feed: FeedWay::Staged,
+            feed: FeedPath::Staged,
             synchronous: false,
             #[cfg(feature = "vulkan")]
             gpu: None,
@@ -225,4 +251,23 @@ fn probe(
         Ok(_) => Err(failed("it computes 1 + 2 wrongly")),
         Err(_) => Err(failed("no driver, or no device that it can use")),
     }
+}
+
+/// Does what `device` may fail at in its own way: what a driver cannot do (a lost device, no memory left) may reach its
+/// user as a panic of Burn's runtime.
+pub(crate) fn guarded<T>(
+    device: &ChosenDevice,
+    batch_size: usize,
+    work: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    if device.synchronous {
+        return work();
+    }
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
+        Err(TrainError::of_device(device.name, batch_size, said))
+    })
+    .map_err(|error| error.on_device(device.name, batch_size))
 }

@@ -2,8 +2,7 @@
 //! of [`footplate_data::stall`] say what limits it and what would help.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use footplate_core::stats::mean;
 use footplate_data::cpu_time::cores_got;
@@ -15,8 +14,11 @@ use serde::Serialize;
 use crate::device::ChosenDevice;
 use crate::error::TrainError;
 use crate::job::Job;
+use crate::loader::loader_settings;
+use crate::measure_step::{self as steps, Lead, StepRate, Trial, Watch};
+use crate::memory_planner::AUTO_BATCH_MAX;
 use crate::model;
-use crate::probe::{self as steps, Lead, StepRate, Trial};
+use crate::prepare::JobPlan;
 use crate::settings::TrainSettings;
 
 mod apply;
@@ -44,6 +46,8 @@ const OWN_CORES: f64 = 0.9;
 const CORES_TIME_MAX: Duration = Duration::from_secs(1);
 /// A smaller image has about this share of the side.
 const SMALLER_SIDE: f64 = 0.75;
+/// Steps that an epoch must keep if a larger batch is recommended.
+const EPOCH_STEPS_MIN: usize = 4;
 /// Workers that are ever recommended.
 const WORKERS_MAX: usize = 64;
 
@@ -63,6 +67,27 @@ pub struct Subject {
     pub batch_max: usize,
     /// Samples are to be taken as not yet read, whatever their size.
     pub cold: bool,
+}
+
+impl Subject {
+    /// The job that was prepared. `cold`: its samples are to be taken as not yet read.
+    pub fn of(plan: JobPlan, cold: bool) -> Self {
+        let JobPlan { open, settings, device, memory, available, planner, cores, .. } = plan;
+        let dataset = open.dataset;
+        let available = available.value().copied();
+        let most = planner.largest_batch(AUTO_BATCH_MAX.max(settings.batch_size), available);
+        // A larger batch must leave an epoch a few steps.
+        let sensible = (dataset.len(Split::Train) / EPOCH_STEPS_MIN).max(settings.batch_size);
+        Self {
+            memory_free: available.map(|available| available.0.saturating_sub(memory.total().0)),
+            batch_max: most.min(sensible),
+            settings,
+            dataset,
+            device,
+            cores,
+            cold,
+        }
+    }
 }
 
 /// Where samples come from after the first epoch.
@@ -154,8 +179,9 @@ pub struct Diagnosis {
 /// Measurements while they are made.
 struct Bench<'a> {
     subject: &'a Subject,
-    stop: &'a AtomicBool,
-    started: Instant,
+    watch: &'a Watch,
+    /// On the watch's clock.
+    started: Duration,
     time: Duration,
     loader: LoaderSettings,
     resident: Arc<Dataset>,
@@ -164,31 +190,31 @@ struct Bench<'a> {
     note: &'a mut dyn FnMut(&str),
 }
 
-/// Diagnoses a job in about `time`. `note` is told what is being measured. `None`: `stop` was set meanwhile.
+/// Diagnoses a job in about `time`. `note` is told what is being measured. `None`: it was stopped meanwhile.
 pub fn diagnose(
     subject: &Subject,
     time: Duration,
     apply: bool,
-    stop: &AtomicBool,
+    watch: &Watch,
     note: &mut dyn FnMut(&str),
 ) -> Result<Option<Diagnosis>, TrainError> {
     // Weights are checked as in training, once.
     Job::new(subject.settings.clone(), subject.dataset.clone(), subject.device.clone())?;
-    let loader = steps::loader_settings(&subject.settings)?;
-    let started = Instant::now();
+    let loader = loader_settings(&subject.settings, Split::Train, subject.settings.batch_size);
+    let started = watch.now();
     let Some(resident) = probe::resident(&subject.dataset) else {
         return Err(no_sample(subject, &loader));
     };
-    let mut bench = Bench { subject, stop, started, time, loader, resident, apply, note };
+    let mut bench = Bench { subject, watch, started, time, loader, resident, apply, note };
     let measured = bench.measure()?;
-    if stop.load(Ordering::Relaxed) {
+    if watch.is_stopped() {
         return Ok(None);
     }
     let mut diagnosis = bench.judge(measured)?;
     if apply {
         bench.apply(&mut diagnosis)?;
     }
-    Ok((!stop.load(Ordering::Relaxed)).then_some(diagnosis))
+    Ok((!watch.is_stopped()).then_some(diagnosis))
 }
 
 /// What is wrong with a data set whose samples are all bad: the first minibatch's are named.
@@ -212,17 +238,17 @@ impl Bench<'_> {
     }
 
     fn left(&self) -> Duration {
-        self.time.saturating_sub(self.started.elapsed())
+        self.time.saturating_sub(self.watch.since(self.started))
     }
 
     fn measure(&mut self) -> Result<Measured, TrainError> {
         let Subject { settings, dataset, device, .. } = self.subject;
         (self.note)("the step by itself");
-        let step = steps::step_rate(settings, dataset, device, self.share(share::STEP), self.stop)?;
+        let step = steps::step_rate(settings, dataset, device, self.share(share::STEP), self.watch)?;
         let mut measured = Measured { step, ..Measured::default() };
         (self.note)("decode and augmentation");
         measured.prep_one = self.prep(&self.resident, 0, self.loader.layout, share::PREP_ONE)?;
-        if measured.prep_one.items == 0 && !self.stop.load(Ordering::Relaxed) {
+        if measured.prep_one.items == 0 && !self.watch.is_stopped() {
             return Err(no_sample(self.subject, &self.loader));
         }
         if settings.workers > 0 {
@@ -240,7 +266,7 @@ impl Bench<'_> {
         }
         (self.note)("reading");
         measured.storage =
-            probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), self.stop);
+            probe::storage(dataset, self.share(share::WARM), self.share(share::COLD), &self.watch.stop);
         (self.note)("the real run");
         measured.cores_got.push(self.cores_got());
         measured.trial =
@@ -250,7 +276,7 @@ impl Bench<'_> {
     }
 
     fn cores_got(&self) -> f64 {
-        let time = if self.stop.load(Ordering::Relaxed) { Duration::ZERO } else { self.share(share::CORES) };
+        let time = if self.watch.is_stopped() { Duration::ZERO } else { self.share(share::CORES) };
         cores_got(self.subject.cores, time.min(CORES_TIME_MAX))
     }
 
@@ -261,17 +287,17 @@ impl Bench<'_> {
         layout: PixelLayout,
         share: f64,
     ) -> Result<Rate, TrainError> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.watch.is_stopped() {
             return Ok(Rate::default());
         }
         let loader = LoaderSettings { workers, workers_max: None, layout, ..self.loader.clone() };
-        Ok(probe::prep(dataset, &loader, self.share(share), self.stop)?)
+        Ok(probe::prep(dataset, &loader, self.share(share), &self.watch.stop)?)
     }
 
     fn upload(&self) -> Result<Option<[f64; 2]>, TrainError> {
         let time = self.share(share::UPLOAD / 2.0);
         let each = |layout| {
-            steps::upload_s_each(&self.resident, &self.loader, layout, &self.subject.device, time, self.stop)
+            steps::upload_s_each(&self.resident, &self.loader, layout, &self.subject.device, time, self.watch)
         };
         let (f32s, u8s) = (each(PixelLayout::F32Nchw)?, each(PixelLayout::U8Nhwc)?);
         Ok(f32s.zip(u8s).map(|(f32s, u8s)| [f32s, u8s]))
@@ -291,7 +317,7 @@ impl Bench<'_> {
         if cold {
             probe::evict(dataset, self.share(share::EVICT));
         }
-        steps::trial(settings, dataset, device, (lead, self.share(share)), self.stop)
+        steps::trial(settings, dataset, device, (lead, self.share(share)), self.watch)
     }
 
     /// Where samples will come from after the first epoch.
@@ -409,7 +435,7 @@ impl Bench<'_> {
             _ => Duration::ZERO,
         };
         let left = self.left().saturating_sub(self.share(share::APPLIED).saturating_add(filling));
-        !self.stop.load(Ordering::Relaxed) && step_s * steps < left.as_secs_f64()
+        !self.watch.is_stopped() && step_s * steps < left.as_secs_f64()
     }
 
     /// The job on images of three quarters of the side, or the next size that suits the network.
@@ -430,10 +456,10 @@ impl Bench<'_> {
         }
         (self.note)("smaller images");
         let smaller = TrainSettings { image_size: pixels, ..settings.clone() };
-        let step = steps::step_rate(&smaller, dataset, device, self.share(share::SMALLER), self.stop)?;
-        let loader = steps::loader_settings(&smaller)?;
+        let step = steps::step_rate(&smaller, dataset, device, self.share(share::SMALLER), self.watch)?;
+        let loader = loader_settings(&smaller, Split::Train, smaller.batch_size);
         let loader = LoaderSettings { workers: 0, workers_max: None, ..loader };
-        let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), self.stop)?;
+        let prep = probe::prep(&self.resident, &loader, self.share(share::PREP_OTHER), &self.watch.stop)?;
         let crowded = measured.crowded(self.subject.cores);
         let (Some(costs), Some(prep_s)) = (with_step(&now.costs, &step, crowded), prep.cpu_s_each()) else {
             return Ok(None);
@@ -454,7 +480,7 @@ impl Bench<'_> {
             }
             (self.note)("another batch size");
             let other = TrainSettings { batch_size: samples, ..settings.clone() };
-            let step = steps::step_rate(&other, dataset, device, self.share(share::BATCH), self.stop)?;
+            let step = steps::step_rate(&other, dataset, device, self.share(share::BATCH), self.watch)?;
             let change = Change::BatchSize { samples };
             let costs = with_step(&now.costs, &step, measured.crowded(self.subject.cores));
             candidates.extend(costs.map(|costs| Candidate { change, costs, workers: now.workers }));

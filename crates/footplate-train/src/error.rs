@@ -1,15 +1,14 @@
 //! Why a training run cannot begin, go on or end well.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use footplate_core::Bytes;
 use footplate_data::DataError;
+use footplate_data::generated::GenerateError;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
-use crate::device::ChosenDevice;
-use crate::params::ParamError;
+use crate::network::ParamError;
 use crate::weights::WeightsError;
 
 /// The error of this crate.
@@ -22,15 +21,38 @@ pub enum TrainError {
         name: String,
     },
     /// A setting has a value that cannot work.
-    #[error("{setting} = {value}: {reason}")]
+    #[error("--{setting} {value}: {reason}")]
     Setting {
-        /// Its name.
+        /// The flag's name, which is also its name in a settings file.
         setting: &'static str,
         /// The value as given.
         value: String,
         /// What is wrong with it.
         reason: String,
     },
+    /// A language model, and no text was named.
+    #[error("{model} needs a text to train on")]
+    NeedsText {
+        /// The model's name.
+        model: &'static str,
+    },
+    /// A path that has no absolute form.
+    #[error("cannot use {}: {source}", path.display())]
+    Path {
+        /// As given.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The embedded data set was asked for, and there is no folder to keep it in.
+    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
+    NoCacheFolder,
+    /// The embedded data set could not be made.
+    #[error(transparent)]
+    EmbeddedData(#[from] GenerateError),
+    /// Settings that TOML cannot hold, such as a seed of 64 bits.
+    #[error("the settings cannot be kept as TOML: {0}")]
+    SettingsText(#[from] toml::ser::Error),
     /// The model needs another kind of data.
     #[error("model `{model}` is trained on {needs}, and the data is {found}")]
     WrongData {
@@ -114,6 +136,8 @@ pub enum TrainError {
     NoCheckpoint {
         /// Where they were looked for.
         folder: PathBuf,
+        /// Those that are there, and why each cannot be used.
+        rejected: Vec<String>,
     },
 }
 
@@ -141,25 +165,6 @@ impl TrainError {
             other => other,
         }
     }
-}
-
-/// Does what `device` may fail at in its own way: what a driver cannot do (a lost device, no memory left) may reach its
-/// user as a panic of Burn's runtime.
-pub(crate) fn guarded<T>(
-    device: &ChosenDevice,
-    batch_size: usize,
-    work: impl FnOnce() -> Result<T, TrainError>,
-) -> Result<T, TrainError> {
-    if device.synchronous {
-        return work();
-    }
-    let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
-        Err(TrainError::of_device(device.name, batch_size, said))
-    })
-    .map_err(|error| error.on_device(device.name, batch_size))
 }
 
 #[cfg(test)]

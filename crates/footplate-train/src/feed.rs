@@ -4,124 +4,16 @@
 //! kernel turns into the model's input: from where the decoders wrote them if both share one memory, else from a
 //! copy in the GPU's own. Whatever the way, the network sees the same numbers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize, PixelLayout};
-use serde::Deserialize;
+use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize};
 
 use crate::device::{self, ChosenDevice};
 use crate::error::TrainError;
+use crate::feed_path::{FeedPath, layout};
 #[cfg(feature = "vulkan")]
 use crate::gpu;
-use crate::model::NetInput;
+use crate::network::NetInput;
 use crate::settings::Precision;
-
-/// What the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FeedChoice {
-    /// What suits the device.
-    #[default]
-    Auto,
-    /// The GPU reads what the decoders wrote.
-    Mapped,
-    /// The GPU reads a copy in its own memory.
-    Staged,
-    /// The decoders' buffer is the tensor; on the cpu.
-    View,
-}
-
-impl FromStr for FeedChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "mapped" => Ok(Self::Mapped),
-            "staged" => Ok(Self::Staged),
-            "view" => Ok(Self::View),
-            other => Err(format!("`{other}` is not one of auto, mapped, staged, view")),
-        }
-    }
-}
-
-impl fmt::Display for FeedChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Mapped => "mapped",
-            Self::Staged => "staged",
-            Self::View => "view",
-        })
-    }
-}
-
-/// Whose memory a device computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceMemory {
-    /// The process's own.
-    Process,
-    /// One that the processor and a GPU share, and that both can address at once.
-    #[cfg_attr(
-        not(any(feature = "vulkan", test)),
-        expect(dead_code, reason = "known of Vulkan devices only")
-    )]
-    Shared,
-    /// A GPU's own, and one beside it that both can address.
-    #[cfg_attr(
-        not(any(feature = "vulkan", test)),
-        expect(dead_code, reason = "known of Vulkan devices only")
-    )]
-    Own,
-    /// A GPU's, reached through Burn only.
-    Opaque,
-}
-
-/// The way of a minibatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedWay {
-    /// See [`FeedChoice::View`].
-    View,
-    /// See [`FeedChoice::Mapped`].
-    Mapped,
-    /// See [`FeedChoice::Staged`].
-    Staged,
-}
-
-impl FeedWay {
-    /// As it is shown.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::View => "view",
-            Self::Mapped => "mapped",
-            Self::Staged => "staged",
-        }
-    }
-}
-
-/// Decides.
-pub(crate) fn decide(choice: FeedChoice, memory: DeviceMemory) -> Result<FeedWay, TrainError> {
-    let refuse = |reason: &str| {
-        Err(TrainError::Setting { setting: "feed", value: choice.to_string(), reason: reason.to_owned() })
-    };
-    match (choice, memory) {
-        (FeedChoice::Auto | FeedChoice::View, DeviceMemory::Process) => Ok(FeedWay::View),
-        (FeedChoice::Auto, DeviceMemory::Shared) => Ok(FeedWay::Mapped),
-        (FeedChoice::Auto | FeedChoice::Staged, DeviceMemory::Own | DeviceMemory::Opaque) => {
-            Ok(FeedWay::Staged)
-        }
-        // A GPU with its own memory can read the other too: slowly, but it can be asked for.
-        (FeedChoice::Mapped, DeviceMemory::Shared | DeviceMemory::Own) => Ok(FeedWay::Mapped),
-        (FeedChoice::Staged, DeviceMemory::Shared) => Ok(FeedWay::Staged),
-        (FeedChoice::Mapped, DeviceMemory::Opaque) => refuse("this device's memory cannot be mapped here"),
-        (FeedChoice::Mapped | FeedChoice::Staged, DeviceMemory::Process) => {
-            refuse("the cpu device takes the decoders' buffer as it is: auto or view")
-        }
-        (FeedChoice::View, _) => refuse("only the cpu device takes the decoders' buffer as it is"),
-    }
-}
 
 /// One minibatch on the device.
 pub(crate) struct DeviceBatch {
@@ -158,7 +50,7 @@ impl IngestTime {
 pub(crate) struct Feed {
     device: Device,
     normalize: Normalize,
-    way: FeedWay,
+    path: FeedPath,
     /// Of images, where it is not f32.
     dtype: Option<FloatDType>,
     #[cfg(feature = "vulkan")]
@@ -173,10 +65,15 @@ struct GpuFeed {
 
 #[cfg(feature = "vulkan")]
 impl GpuFeed {
-    fn new(gpu: std::sync::Arc<gpu::Gpu>, normalize: &Normalize, way: FeedWay, precision: Precision) -> Self {
+    fn new(
+        gpu: std::sync::Arc<gpu::Gpu>,
+        normalize: &Normalize,
+        path: FeedPath,
+        precision: Precision,
+    ) -> Self {
         // A kernel writes no bf16: Burn makes them of f32.
         let numbers = if precision == Precision::F16 { gpu::Numbers::F16 } else { gpu::Numbers::F32 };
-        Self { ingest: gpu::Ingest::new(gpu.clone(), normalize, way == FeedWay::Staged, numbers), gpu }
+        Self { ingest: gpu::Ingest::new(gpu.clone(), normalize, path == FeedPath::Staged, numbers), gpu }
     }
 
     /// Whether a kernel can address the tensor of so many pixels.
@@ -205,7 +102,7 @@ impl Feed {
     ) -> Self {
         Self {
             device,
-            way: chosen.feed,
+            path: chosen.feed,
             dtype: device::dtype(precision),
             #[cfg(feature = "vulkan")]
             gpu: chosen.gpu.clone().map(|gpu| GpuFeed::new(gpu, &normalize, chosen.feed, precision)),
@@ -215,7 +112,7 @@ impl Feed {
 
     /// How the pipeline should make minibatches for this feed.
     pub(crate) fn loader(&self, settings: LoaderSettings) -> LoaderSettings {
-        let layout = layout(self.way);
+        let layout = layout(self.path);
         #[cfg(feature = "vulkan")]
         if let Some(feed) = &self.gpu {
             // Those made ahead, the one in the loop's hands, and those that the GPU may be reading.
@@ -258,7 +155,7 @@ impl Feed {
 
     /// Bytes that a tensor's upload through Burn copies.
     fn copied(&self, bytes: usize) -> u64 {
-        if self.way == FeedWay::View { 0 } else { bytes as u64 }
+        if self.path == FeedPath::View { 0 } else { bytes as u64 }
     }
 
     #[cfg(feature = "vulkan")]
@@ -316,39 +213,5 @@ impl Feed {
         let targets = Tensor::from_data(TensorData::new(targets, [rows]), &self.device);
         let input = NetInput::Tokens(input);
         DeviceBatch { input, targets, rows, copied_bytes, ingest: IngestTime::default() }
-    }
-}
-
-/// The form in which the pipeline should write pixels.
-pub(crate) fn layout(way: FeedWay) -> PixelLayout {
-    match way {
-        FeedWay::View => PixelLayout::F32Nchw,
-        FeedWay::Mapped | FeedWay::Staged => PixelLayout::U8Nhwc,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_follows_from_the_memory_unless_it_is_asked_for() {
-        use DeviceMemory::{Opaque, Own, Process, Shared};
-        let auto = |memory| decide(FeedChoice::Auto, memory).unwrap();
-        assert_eq!(
-            [Process, Shared, Own, Opaque].map(auto),
-            [FeedWay::View, FeedWay::Mapped, FeedWay::Staged, FeedWay::Staged]
-        );
-        assert_eq!(decide(FeedChoice::Staged, Shared).unwrap(), FeedWay::Staged);
-        assert_eq!(decide(FeedChoice::Mapped, Own).unwrap(), FeedWay::Mapped);
-        for (choice, memory) in [
-            (FeedChoice::View, Shared),
-            (FeedChoice::Mapped, Process),
-            (FeedChoice::Staged, Process),
-            (FeedChoice::Mapped, Opaque),
-        ] {
-            let error = decide(choice, memory).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("feed = {choice}: ")), "{error}");
-        }
     }
 }

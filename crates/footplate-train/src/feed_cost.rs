@@ -8,7 +8,7 @@ use footplate_data::{Lender, Normalize};
 
 use crate::device::{self, DeviceChoice};
 use crate::error::TrainError;
-use crate::feed::FeedChoice;
+use crate::feed_path::FeedChoice;
 use crate::gpu::{IN_FLIGHT, Ingest, LentBuffer, MappedLender, MappedPool, Numbers};
 
 /// A form of minibatches and their way.

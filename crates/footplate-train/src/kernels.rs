@@ -6,18 +6,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::cubecl::bundle::{BundleError, BundleFormat, SqliteBundle, import};
 use burn::cubecl::config::cache::CacheConfig;
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use burn::cubecl::environment;
 use footplate_core::Record;
+use footplate_core::ports::Clock;
 use footplate_core::record::KernelsRecord;
+use footplate_core::sink::RecordSink;
 use log::{LevelFilter, Log, Metadata};
 use thiserror::Error;
-
-use crate::records::{RecordSink, RunClock};
 
 /// Where CubeCL says, in a line of its log, that it begins to measure candidates.
 const TUNER: &str = "cubecl_runtime::tune::tuner";
@@ -27,7 +27,7 @@ static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 /// Choices that this process has begun to measure.
 static TUNED: AtomicU64 = AtomicU64::new(0);
 /// Who is told of them.
-static WATCHER: Mutex<Option<(RecordSink, RunClock)>> = Mutex::new(None);
+static WATCHER: Mutex<Option<(RecordSink, Arc<dyn Clock + Send + Sync>)>> = Mutex::new(None);
 
 /// Why choices cannot be carried.
 #[derive(Debug, Error)]
@@ -172,7 +172,7 @@ impl Log for Listener {
 pub(crate) struct Watch;
 
 impl Watch {
-    pub(crate) fn begin(sink: RecordSink, clock: RunClock) -> Self {
+    pub(crate) fn begin(sink: RecordSink, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sink, clock));
         Self
     }
@@ -187,6 +187,7 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TestClock;
 
     #[test]
     fn a_run_is_told_of_choices_while_it_lives_and_of_nothing_else() {
@@ -197,7 +198,7 @@ mod tests {
             Listener.log(&record);
         };
         let before = TUNED.load(Ordering::Relaxed);
-        let watch = Watch::begin(sink, RunClock::start());
+        let watch = Watch::begin(sink, Arc::new(TestClock::default()));
         says(TUNER, "Tuning MatmulKey");
         says(TUNER, "Loaded 3 autotune cached entries");
         says("wgpu_core::device", "Tuning");

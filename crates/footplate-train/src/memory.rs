@@ -9,10 +9,10 @@ use burn::tensor::{Device, Int, Tensor};
 use footplate_core::Bytes;
 
 use crate::device::training;
-use crate::loss::cross_entropy_sum;
 use crate::model::{ModelEntry, ModelShape, NetInput, Task};
 use crate::optimizer::Optimizer;
 use crate::settings::TrainSettings;
+use crate::step::{Step, Update};
 
 /// Batch sizes of the two trials: large enough that the engine divides the work as it does for a real batch,
 /// small enough for a board's memory.
@@ -117,12 +117,10 @@ pub(crate) fn try_steps(
         let live = heap.live_bytes();
         heap.reset_peak();
         let targets = Tensor::<1, Int>::zeros([rows], &device);
-        let loss = cross_entropy_sum(net.forward(input), targets, settings.label_smoothing);
-        let gradients = net.gradients(loss);
-        optimizer.begin_step();
-        net.update(gradients, &mut |path, rank, value, gradient| {
-            optimizer.update(path, rank > 1, value, gradient, 0.0)
-        });
+        let mut step = Step::default();
+        step.add(net.as_ref(), (input, targets, rows), settings.label_smoothing, 1.0);
+        let update = Update { loss_scale: 1.0, clip_norm: settings.clip_norm, learning_rate: 0.0 };
+        step.update(net.as_mut(), &mut optimizer, update);
         heap.peak_bytes().saturating_sub(live)
     };
     step(TRIALS[0]);

@@ -8,16 +8,13 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::model::OptimizerKind;
-use crate::settings::OptimizerSettings;
+use crate::network::GradientMap;
+use crate::settings::{OptimizerKind, OptimizerSettings};
 
 /// AdamW's constants besides rate and decay: PyTorch's defaults, kept fixed.
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
-
-/// Gradients of one step by parameter path, each flattened to one dimension.
-pub(crate) type GradientMap = BTreeMap<String, Tensor<1>>;
 
 /// What an optimizer remembers of one parameter.
 struct State {

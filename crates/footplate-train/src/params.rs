@@ -4,88 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
-use thiserror::Error;
 
-use crate::model::{Forward, NetInput};
-use crate::optimizer::GradientMap;
-
-/// Whether an array is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParamKind {
-    /// By gradients.
-    Parameter,
-    /// A running statistic.
-    Buffer,
-}
-
-/// One array of a network.
-#[derive(Clone, Debug)]
-pub struct NamedTensor {
-    /// Its place in the module, the same in each process.
-    pub path: String,
-    /// Whether it is trained.
-    pub kind: ParamKind,
-    /// A dense layer's weight is `[in, out]` here and `[out, in]` in PyTorch.
-    pub transposed: bool,
-    /// Its values.
-    pub data: TensorData,
-}
-
-/// Why arrays cannot be loaded into a network.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum ParamError {
-    /// The network has it, and what is loaded has not.
-    #[error("`{path}` is missing")]
-    Missing {
-        /// Which.
-        path: String,
-    },
-    /// It is of another shape.
-    #[error("`{path}` is {found:?}, and the model needs {expected:?}")]
-    Shape {
-        /// Which.
-        path: String,
-        /// The network's.
-        expected: Vec<usize>,
-        /// That of what is loaded.
-        found: Vec<usize>,
-    },
-    /// What is loaded has it, and the network has not.
-    #[error("`{path}` is not a part of the model")]
-    Unknown {
-        /// Which.
-        path: String,
-    },
-}
-
-/// New value of a parameter, from its path, rank, value and gradient (both flattened to one dimension).
-pub(crate) type UpdateRule<'a> = dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1> + 'a;
-
-/// A network of any type.
-pub trait Network: Send {
-    /// Scores, `[rows, classes]`; see [`Forward::forward`].
-    fn forward(&self, input: NetInput) -> Tensor<2>;
-    /// A copy for evaluation: without autodiff and with the running statistics as they are now.
-    fn eval(&self) -> Box<dyn Network>;
-    /// All arrays in a stable order.
-    fn tensors(&self) -> Vec<NamedTensor>;
-    /// Replaces all arrays. On an error some may have been replaced.
-    fn load(&mut self, tensors: &BTreeMap<String, TensorData>) -> Result<(), ParamError>;
-    /// Gradients of `loss` (one value) by path, each flattened to one dimension.
-    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>>;
-    /// Updates each parameter that has a gradient, in a stable order.
-    fn update(
-        &mut self,
-        gradients: BTreeMap<String, Tensor<1>>,
-        rule: &mut dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1>,
-    );
-    /// The key of the array at `path` in PyTorch's state dictionary.
-    fn torch_key(&self, path: &str) -> String;
-    /// Beginning of the keys of the last layer.
-    fn head(&self) -> &'static str;
-    /// Values that are trained.
-    fn parameter_count(&self) -> usize;
-}
+use crate::network::{
+    Forward, GradientMap, NamedTensor, NetInput, Network, ParamError, ParamKind, UpdateRule,
+};
 
 /// A network of one type.
 pub(crate) struct Net<M> {
@@ -142,7 +64,7 @@ impl<M: Forward> Network for Net<M> {
         }
     }
 
-    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>> {
+    fn gradients(&self, loss: Tensor<1>) -> GradientMap {
         let gradients = loss.backward();
         let mut collector =
             GradientCollector { place: Place::default(), gradients, found: GradientMap::new() };
@@ -150,7 +72,7 @@ impl<M: Forward> Network for Net<M> {
         collector.found
     }
 
-    fn update(&mut self, gradients: BTreeMap<String, Tensor<1>>, rule: &mut UpdateRule<'_>) {
+    fn update(&mut self, gradients: GradientMap, rule: &mut UpdateRule<'_>) {
         self.map(&mut Updater { place: Place::default(), gradients, rule });
     }
 

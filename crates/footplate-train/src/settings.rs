@@ -8,8 +8,6 @@ use std::str::FromStr;
 use footplate_data::CacheSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LstmSize, OptimizerKind};
-
 /// The complete settings of a training run: nothing is left to a default after this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -69,6 +67,17 @@ pub struct TrainSettings {
     pub max_bad_fraction: f64,
 }
 
+impl TrainSettings {
+    /// The settings in TOML, under the flags' names.
+    ///
+    /// # Errors
+    ///
+    /// A number of more than 63 bits, which TOML does not hold.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
 /// In what numbers a network is computed while it is trained. Parameters, normalisation and loss are f32 with any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -101,6 +110,50 @@ impl fmt::Display for Precision {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Size of the character language model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LstmSize {
+    /// Of a character's embedding.
+    pub embed: usize,
+    /// Of the hidden state.
+    pub hidden: usize,
+    /// Layers on top of each other.
+    pub layers: usize,
+}
+
+/// The rule of the update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2017).
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+impl FromStr for OptimizerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sgd" => Ok(Self::Sgd),
+            "adamw" => Ok(Self::AdamW),
+            other => Err(format!("`{other}` is not one of sgd, adamw")),
+        }
+    }
+}
+
+impl fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sgd => "sgd",
+            Self::AdamW => "adamw",
         })
     }
 }

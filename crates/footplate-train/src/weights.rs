@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::checkpoint::Checkpoint;
 use crate::model::{self, ModelShape};
-use crate::params::{NamedTensor, Network, ParamError, ParamKind};
+use crate::network::{NamedTensor, Network, ParamError, ParamKind};
 use footplate_data::atomic_file;
 
 /// PyTorch counts the batches of each normalisation layer; nothing here depends on that number.
@@ -280,7 +280,7 @@ pub fn export(checkpoint: &Checkpoint, path: &Path) -> Result<(), WeightsError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::LstmSize;
+    use crate::settings::LstmSize;
 
     fn net(model: &str, classes: usize, seed: u64) -> Box<dyn Network> {
         let device = Device::flex();

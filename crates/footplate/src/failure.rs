@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use footplate_core::steps::StepError;
 use footplate_data::{BadSample, DataError};
 use footplate_train::TrainError;
 use footplate_train::checkpoint::CheckpointError;
@@ -82,6 +83,16 @@ fn kind_of(error: &io::Error) -> Kind {
     }
 }
 
+impl Failure {
+    /// Why a job failed that makes steps.
+    pub(crate) fn of_steps(error: StepError) -> Self {
+        match error.downcast::<TrainError>() {
+            Ok(error) => (*error).into(),
+            Err(other) => Self::new(Kind::Internal, other.to_string()),
+        }
+    }
+}
+
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let message = error.to_string();
@@ -95,6 +106,16 @@ impl From<TrainError> for Failure {
                 Self::new(Kind::Usage, message).hint(hint)
             }
             TrainError::Setting { .. } => Self::new(Kind::Usage, message),
+            TrainError::NeedsText { .. } => {
+                Self::new(Kind::Usage, message).hint("name a text file with --data")
+            }
+            TrainError::Path { path, source } => Self::io("use", &path, &source),
+            TrainError::NoCacheFolder => {
+                Self::new(Kind::Machine, message).hint("name one with --cache-dir")
+            }
+            TrainError::EmbeddedData(_) => Self::new(Kind::Machine, message)
+                .hint("choose a folder that you may write, on a disk with 20 MB free, with --cache-dir"),
+            TrainError::SettingsText(_) => Self::new(Kind::Internal, message),
             TrainError::WrongData { .. } => Self::new(Kind::Data, message)
                 .hint("image models take folders, tar shards, idx or CIFAR files; lstm takes a text file"),
             TrainError::Device { .. } => Self::new(Kind::Machine, message)
@@ -116,8 +137,11 @@ impl From<TrainError> for Failure {
             TrainError::Params(_) => Self::new(Kind::Data, message),
             TrainError::DataChanged { .. } => Self::new(Kind::Data, message)
                 .hint("put the data back as it was, or start a new run with --weights"),
-            TrainError::NoCheckpoint { .. } => Self::new(Kind::Data, message)
-                .hint("the run ended before its first checkpoint: start it anew in another --run-dir"),
+            TrainError::NoCheckpoint { rejected, .. } => {
+                let failure = Self::new(Kind::Data, message)
+                    .hint("the run ended before its first checkpoint: start it anew in another --run-dir");
+                Self { details: rejected, ..failure }
+            }
         }
     }
 }

@@ -22,6 +22,16 @@ pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// What a training job must know of the machine.
+pub(crate) fn of_process() -> footplate_train::Host {
+    footplate_train::Host {
+        cores: cores(),
+        available_memory: available_memory(),
+        resident_memory: resident_memory(),
+        cache_folder: crate::cache_folder::user_cache(),
+    }
+}
+
 /// Memory that this process may still take: what the kernel calls available, or less if a control group
 /// (a container) sets a limit.
 pub(crate) fn available_memory() -> Reading<Bytes> {

@@ -1,9 +1,8 @@
 //! The program `footplate`: arguments and settings in, records and figures out.
 
-mod auto_cache;
+mod cache_folder;
 mod cli;
 mod commands;
-mod embedded;
 mod exporter;
 mod failure;
 mod heap;
@@ -16,7 +15,6 @@ mod output;
 mod power;
 mod profile_file;
 mod recorder;
-mod resolve;
 mod run_store;
 mod signals;
 mod stalls_text;

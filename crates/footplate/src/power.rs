@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use footplate_core::ports::{Clock, WindowReading};
 use footplate_core::record::{Record, WarningRecord};
+use footplate_core::sink::RecordSink;
 use footplate_core::{Joules, Reading};
 use footplate_device::meter::{INTERVAL_NS, Meter};
 use footplate_device::{Device, Root, state_now};
-use footplate_train::records::{RecordSink, RunClock};
 
 use crate::host;
 use crate::view::percent;
+
+/// The clock of a run: records, steps and sensors read the same one.
+pub(crate) type RunClock = Arc<dyn Clock + Send + Sync>;
 
 /// A power record enters the log this often.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
@@ -41,17 +44,17 @@ impl PowerWatch {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let device = board.unwrap_or_else(|| Device::discover(Root::system()));
-        let its_clock: Arc<dyn Clock + Send + Sync> = Arc::new(clock);
+        let (meters_clock, its_clock) = (clock.clone(), clock.clone());
         let has_rails = !device.rails.is_empty() && !device.root.is_simulated();
-        let own = || Meter::start(&device, INTERVAL_NS, its_clock).ok().map(Arc::new);
+        let own = || Meter::start(&device, INTERVAL_NS, meters_clock).ok().map(Arc::new);
         let meter = if has_rails { meter.or_else(own) } else { None };
         let (its_meter, its_stop) = (meter.clone(), stop.clone());
         let record = move || {
             while !its_stop.load(Ordering::Relaxed) {
                 let memory = host::resident_memory();
-                sink.send(Record::Machine(state_now::read(&device, clock.now_ns(), memory)));
+                sink.send(Record::Machine(state_now::read(&device, its_clock.now_ns(), memory)));
                 thread::park_timeout(RECORD_EVERY);
-                if let Some(power) = its_meter.as_ref().and_then(|meter| meter.record(clock.now_ns())) {
+                if let Some(power) = its_meter.as_ref().and_then(|meter| meter.record(its_clock.now_ns())) {
                     sink.send(Record::Power(power));
                 }
             }

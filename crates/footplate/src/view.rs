@@ -8,6 +8,7 @@ use footplate_core::record::{
     TuneRecord, ValidationRecord,
 };
 use footplate_core::{Bytes, Reading, Record};
+use footplate_train::Preparing;
 use footplate_views::live::LiveState;
 use footplate_views::live::text::{clock, known, shown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -92,6 +93,17 @@ impl<'a> Progress<'a> {
                 bar.set_length(total);
                 bar.set_position(done);
             }
+        }
+    }
+
+    /// A training job is being prepared.
+    pub(crate) fn prepares(&mut self, what: Preparing) {
+        if let Preparing::EmbeddedData { done, total } = what {
+            return self.counted(&what.to_string(), done, total);
+        }
+        self.clear();
+        if let Some(board) = self.board {
+            board.preparing(&what.to_string());
         }
     }
 

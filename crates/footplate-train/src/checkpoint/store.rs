@@ -74,6 +74,16 @@ impl CheckpointStore {
         Ok((None, rejected))
     }
 
+    /// As [`Self::newest`]; a folder that is not there holds none.
+    pub fn newest_if_any(&self) -> Result<(Option<Checkpoint>, Vec<Rejected>), CheckpointError> {
+        match self.newest() {
+            Err(CheckpointError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok((None, Vec::new()))
+            }
+            other => other,
+        }
+    }
+
     /// The checkpoint of the best model, if there is one.
     pub fn best(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let path = self.folder.join(BEST);

@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use footplate_core::Bytes;
+use footplate_core::ports::Clock;
 use footplate_core::record::{CheckpointRecord, Record, WarningRecord};
+use footplate_core::sink::RecordSink;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore};
-use crate::records::{RecordSink, RunClock};
 
 /// A checkpoint on its way to the disk.
 struct Job {
@@ -30,14 +31,18 @@ pub(crate) struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    pub(crate) fn start(store: CheckpointStore, sink: RecordSink, clock: RunClock) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        store: CheckpointStore,
+        sink: RecordSink,
+        clock: Arc<dyn Clock + Send + Sync>,
+    ) -> std::io::Result<Self> {
         // A rendezvous: a job is accepted only when the thread is idle, so that memory holds one copy.
         let (jobs, receiver) = sync_channel(0);
         let busy = Arc::new(AtomicBool::new(false));
         let thread_busy = busy.clone();
         let thread = thread::Builder::new()
             .name("checkpoint".into())
-            .spawn(move || write_all(&store, &receiver, &sink, clock, &thread_busy))?;
+            .spawn(move || write_all(&store, &receiver, &sink, clock.as_ref(), &thread_busy))?;
         Ok(Self { jobs: Some(jobs), busy, thread: Some(thread) })
     }
 
@@ -79,7 +84,7 @@ fn write_all(
     store: &CheckpointStore,
     jobs: &Receiver<Job>,
     sink: &RecordSink,
-    clock: RunClock,
+    clock: &dyn Clock,
     busy: &AtomicBool,
 ) -> LastWrite {
     let mut last = Ok(());
@@ -96,7 +101,7 @@ fn write_all(
     last
 }
 
-fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: RunClock) -> LastWrite {
+fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: &dyn Clock) -> LastWrite {
     let begun = clock.now_ns();
     let Job { mut checkpoint, snapshot_ns, best } = job;
     let (file, size) = store.write(&checkpoint)?;

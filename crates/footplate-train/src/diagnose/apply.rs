@@ -8,7 +8,7 @@ use footplate_data::{CacheSettings, Split};
 
 use super::{Applied, Bench, Diagnosis, Source, Subject, share};
 use crate::error::TrainError;
-use crate::probe::Lead;
+use crate::measure_step::Lead;
 use crate::settings::TrainSettings;
 
 /// The same run that differs by more than this share was not run on the same machine, in effect.

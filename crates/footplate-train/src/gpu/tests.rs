@@ -21,13 +21,13 @@ use super::mapped::{LentBuffer, MappedLender, MappedPool};
 use super::*;
 use crate::checkpoint::CheckpointStore;
 use crate::device::{ChosenDevice, DeviceChoice, choose};
-use crate::engine::{self, Surroundings};
+use crate::engine;
 use crate::error::TrainError;
-use crate::feed::{Feed, FeedChoice};
+use crate::feed::Feed;
+use crate::feed_path::FeedChoice;
 use crate::job::Job;
 use crate::model::NetInput;
 use crate::params::NamedTensor;
-use crate::records::{RecordSink, RunClock};
 use crate::settings::{Precision, TrainSettings};
 use crate::testing::{seeded, small_settings};
 

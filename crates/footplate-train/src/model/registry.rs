@@ -1,16 +1,14 @@
 //! The registry: a new model is a file and a line in [`models`].
 
-use std::fmt;
-use std::str::FromStr;
-
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use super::lenet5::LeNet5;
 use super::lstm::CharacterLstm;
 use super::mobilenet_v3::{MobileNetV3, Variant};
 use super::resnet::ResNet;
-use crate::params::{Net, Network};
+use crate::network::Network;
+use crate::params::Net;
+use crate::settings::{LstmSize, OptimizerKind};
 
 /// What a model learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,50 +17,6 @@ pub enum Task {
     Images,
     /// Text, of which it predicts each next character.
     CharacterLm,
-}
-
-/// The rule of the update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam with decoupled weight decay (Loshchilov and Hutter 2017).
-    #[serde(rename = "adamw")]
-    AdamW,
-}
-
-impl FromStr for OptimizerKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "sgd" => Ok(Self::Sgd),
-            "adamw" => Ok(Self::AdamW),
-            other => Err(format!("`{other}` is not one of sgd, adamw")),
-        }
-    }
-}
-
-impl fmt::Display for OptimizerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sgd => "sgd",
-            Self::AdamW => "adamw",
-        })
-    }
-}
-
-/// Size of the character language model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LstmSize {
-    /// Of a character's embedding.
-    pub embed: usize,
-    /// Of the hidden state.
-    pub hidden: usize,
-    /// Layers on top of each other.
-    pub layers: usize,
 }
 
 /// What must be known to build a network.

@@ -38,6 +38,6 @@ fn chosen(store: &CheckpointStore, newest: bool) -> Result<(&'static str, Checkp
     for rejected in rejected {
         output::warning(&format!("{} cannot be used: {}", rejected.path.display(), rejected.error));
     }
-    let none = || TrainError::NoCheckpoint { folder: store.folder().to_owned() };
+    let none = || TrainError::NoCheckpoint { folder: store.folder().to_owned(), rejected: Vec::new() };
     Ok(("newest checkpoint", checkpoint.ok_or_else(none)?))
 }

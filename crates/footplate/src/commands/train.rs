@@ -1,25 +1,22 @@
 //! `footplate train`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use footplate_core::ports::Clock;
 use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, TuneRecord, WarningRecord};
+use footplate_core::sink::RecordSink;
+use footplate_core::steps::{Ending, JobFacts, StepContext, StepError, StepJob, StepsEnd};
 use footplate_core::summary::{Summary, SummaryBuilder};
-use footplate_core::{Bytes, Joules, Reading};
-use footplate_data::{Dataset, Format, OpenOptions, Split};
+use footplate_core::{Joules, Reading};
+use footplate_device::meter::RealClock;
 use footplate_train::checkpoint::CheckpointStore;
-use footplate_train::device::{ChosenDevice, DeviceChoice};
-use footplate_train::engine::{self, Ending, Outcome, Session, Surroundings};
-use footplate_train::feed::{FeedChoice, FeedWay};
-use footplate_train::memory::{HeapMeter, MemoryPlan};
-use footplate_train::model::{ModelEntry, Task};
-use footplate_train::records::{RecordSink, RunClock};
-use footplate_train::settings::TrainSettings;
-use footplate_train::{Job, MemoryPlanner, TrainError};
+use footplate_train::device::DeviceChoice;
+use footplate_train::{PreparedRun, ResumeRequest};
 use footplate_views::live::Phase;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -31,28 +28,18 @@ use crate::exporter::Exporter;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::live::{self, Board, Screen};
-use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
-use crate::power::PowerWatch;
+use crate::options::{SettingsFile, TrainOptions};
+use crate::power::{PowerWatch, RunClock};
 use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
 use crate::signals::{self, Intent};
 use crate::view::{Detail, Progress, View};
-use crate::{auto_cache, embedded, host, output, resolve, summary_text};
-
-/// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
-pub(crate) const AUTO_BATCH_MAX: usize = 256;
-/// `auto` leaves this share of the available memory to others.
-const AUTO_HEADROOM: f64 = 0.2;
+use crate::{host, output, summary_text};
 
 /// Everything that is known before training starts.
 struct Prepared {
-    job: Job,
-    plan: MemoryPlan,
+    job: PreparedRun,
     store: RunStore,
-    device: ChosenDevice,
-    /// Said once the log is open.
-    warnings: Vec<String>,
-    first_step: u64,
     /// The mode that is wanted, if any, and what an earlier process chose for it.
     wish: Option<Wish>,
     earlier: Option<TuneRecord>,
@@ -151,62 +138,37 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
         Some(path) => SettingsFile::read(path)?,
         None => SettingsFile::default(),
     };
-    let options = arguments.options.clone().or(file.options);
+    let model = arguments.model.clone();
+    let request = TrainOptions { model, ..arguments.options.clone() }.or(file.options);
     let wish = wish(arguments, file.goal)?;
-    let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = resolve::opened_device(&options)?;
-    let data = match &options.data {
-        Some(path) => absolute(path)?,
-        None => embedded_data_told(entry, &options, &mut Progress::with_board(*detail, board))?,
-    };
-    board.preparing("reading the data set's list of samples");
-    let fraction = resolve::validation_fraction(&options, entry.task);
-    let seed = options.seed.unwrap_or(0);
-    let dataset = open(&data, options.format.as_deref(), fraction, seed, resolve::sequence_length(&options))?;
-    let mut settings = settings_for(&options, entry, &dataset);
-    let available = available_memory(&options);
-    board.preparing("planning the memory: two small steps are measured");
-    let planner = planner(&settings, &dataset)?.on(&device);
-    if options.batch_size == Some(BatchSize::Auto) {
-        settings.batch_size = auto_batch(&planner, &dataset, available)?;
-        let fixed =
-            TrainOptions { batch_size: Some(BatchSize::Fixed(settings.batch_size)), ..options.clone() };
-        settings = settings_for(&fixed, entry, &dataset);
-    }
-    let planner = planner.with_batch_size(settings.batch_size);
-    let mut plan = planner.checked(available)?;
-    if options.cache == Some(CacheChoice::Auto) {
-        let (cache, why) = auto_cache::choose(&dataset, available, plan.total());
-        if *detail != Detail::Quiet {
-            output::note(&why);
-        }
-        settings.cache = cache;
-        // It takes a part of what the plan leaves: nothing needs to be measured again.
-        plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
-    }
+    let mut progress = Progress::with_board(*detail, board);
+    let mut tell = |what| progress.prepares(what);
+    let plan = footplate_train::prepare(&request, &host::of_process(), &Heap, &mut tell)?;
     if *detail != Detail::Quiet {
-        output::note(&summary_text::plan(&plan, available));
+        plan.notes.iter().for_each(|note| output::note(note));
+        output::note(&summary_text::plan(&plan.memory, &plan.available));
     }
-    let mut run =
-        RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
+    let mut run = RunFile::new(
+        plan.open.data.clone(),
+        request.format.clone(),
+        plan.open.validation_fraction,
+        plan.device.name.to_owned(),
+        plan.settings.clone(),
+    );
     run.tune = wish.clone();
     if arguments.dry_run {
         let text = toml::to_string(&run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
         output::result(text.trim_end());
         return Ok(None);
     }
+    let name = plan.open.entry.name;
     if let Some(wish) = &wish {
-        wish.check(Some(entry.name))?;
+        wish.check(Some(name))?;
     }
-    board.preparing("making the model on the device");
-    let (job, report) = Job::new(settings, dataset.clone(), device.clone())?;
-    let mut warnings = dataset.warnings().to_vec();
-    if let Some(report) = report {
-        warnings.extend(report.warnings());
-    }
-    let store = RunStore::create(options.run_dir.as_deref(), entry.name, &file_time())?;
+    let job = plan.build(&mut tell)?;
+    let store = RunStore::create(request.run_dir.as_deref(), name, &file_time())?;
     store.write_run_file(&run)?;
-    Ok(Some(Prepared { job, plan, store, device, warnings, first_step: 0, wish, earlier: None }))
+    Ok(Some(Prepared { job, store, wish, earlier: None }))
 }
 
 /// The mode that is wanted, if any.
@@ -237,142 +199,25 @@ fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<P
     let run = store.read_run_file()?;
     board.preparing("reading what was recorded so far");
     store.read_log(|record| board.change(Duration::ZERO, |state| state.push(&record)))?;
-    board.change(Duration::ZERO, |state| state.resuming("reading the data set's list of samples"));
-    let checkpoints = CheckpointStore::open(&store.checkpoints());
-    let (checkpoint, rejected) = match checkpoints.newest() {
-        Ok(found) => found,
-        Err(error) if !store.checkpoints().exists() => {
-            let _ = error;
-            (None, Vec::new())
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let warnings: Vec<String> = rejected
-        .iter()
-        .map(|r| format!("{} cannot be used ({}); taking the one before", r.path.display(), r.error))
-        .collect();
     let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
-    // How minibatches get there makes no difference to what is computed.
-    let device = resolve::open_device(choice, FeedChoice::Auto, options.cache_dir.as_deref())?;
-    let settings = &run.settings;
-    let dataset = open(
-        &run.data,
-        run.format.as_deref(),
-        run.validation_fraction,
-        settings.seed,
-        settings.sequence_length,
-    )?;
-    board.change(Duration::ZERO, |state| state.resuming("planning the memory: two small steps are measured"));
-    let plan = planner(settings, &dataset)?.on(&device).checked(available_memory(options))?;
-    board.change(Duration::ZERO, |state| state.resuming("taking the model up from its checkpoint"));
-    let job = match checkpoint {
-        Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,
-        // Killed before its first checkpoint: the beginning is where it stands.
-        None if rejected.is_empty() => Job::new(settings.clone(), dataset, device.clone())?.0,
-        None => return Err(no_checkpoint(&checkpoints, warnings)),
+    let request = ResumeRequest {
+        data: run.data,
+        format: run.format,
+        validation_fraction: run.validation_fraction,
+        device: choice,
+        settings: run.settings,
+        checkpoints: store.checkpoints(),
     };
-    let first_step = job.progress().steps;
+    let job = footplate_train::resume(request, &host::of_process(), &Heap, &mut |what| {
+        board.change(Duration::ZERO, |state| state.resuming(what.to_string()));
+    })?;
     let wish = run.tune.map(|mut wish| {
         wish.machine.restore_stale = arguments.machine.restore_stale;
         wish
     });
     // What was chosen once holds for the whole run.
     let earlier = if wish.is_some() { store.last_choice()? } else { None };
-    Ok(Prepared { job, plan, store, device, warnings, first_step, wish, earlier })
-}
-
-fn no_checkpoint(store: &CheckpointStore, reasons: Vec<String>) -> Failure {
-    let mut failure: Failure = TrainError::NoCheckpoint { folder: store.folder().to_owned() }.into();
-    failure.details = reasons;
-    failure
-}
-
-pub(crate) fn embedded_data(
-    entry: &ModelEntry,
-    options: &TrainOptions,
-    detail: Detail,
-) -> Result<PathBuf, Failure> {
-    embedded_data_told(entry, options, &mut Progress::new(detail))
-}
-
-fn embedded_data_told(
-    entry: &ModelEntry,
-    options: &TrainOptions,
-    progress: &mut Progress,
-) -> Result<PathBuf, Failure> {
-    if entry.task == Task::CharacterLm {
-        return Err(Failure::new(Kind::Usage, format!("{} needs a text to train on", entry.name))
-            .hint("name a text file with --data"));
-    }
-    embedded::folder(options.cache_dir.as_deref(), progress)
-}
-
-pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|e| Failure::io("use", path, &e))
-}
-
-pub(crate) fn open(
-    path: &Path,
-    format: Option<&str>,
-    validation_fraction: f64,
-    seed: u64,
-    sequence_length: usize,
-) -> Result<Arc<Dataset>, Failure> {
-    let format: Option<Format> = format
-        .map(str::parse)
-        .transpose()
-        .map_err(|e| Failure::new(Kind::Usage, format!("--format: {e}")))?;
-    if !(0.0..1.0).contains(&validation_fraction) {
-        let message =
-            format!("validation-fraction = {validation_fraction}: must be 0 or more and less than 1");
-        return Err(Failure::new(Kind::Usage, message));
-    }
-    let options = OpenOptions { format, seed, validation_fraction, sequence_length };
-    Ok(Arc::new(footplate_data::open(path, &options)?))
-}
-
-pub(crate) fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -> TrainSettings {
-    let side = match dataset {
-        Dataset::Images(images) => images.typical_side(),
-        Dataset::Text(_) => None,
-    };
-    resolve::settings(options, entry, side, dataset.len(Split::Train))
-}
-
-pub(crate) fn planner(settings: &TrainSettings, dataset: &Arc<Dataset>) -> Result<MemoryPlanner, Failure> {
-    // What is resident beside the heap: the program's code and the system's own.
-    let resident = host::resident_memory().value().map_or(0, |bytes| bytes.0);
-    let program = Bytes(resident.max(Heap.live_bytes()));
-    Ok(MemoryPlanner::new(settings, dataset, &Heap, program)?)
-}
-
-pub(crate) fn available_memory(options: &TrainOptions) -> Bytes {
-    let system = match host::available_memory() {
-        Reading::Value(bytes) => bytes,
-        // Unknown: nothing is refused on a guess.
-        Reading::Absent | Reading::Unreadable { .. } => Bytes(u64::MAX),
-    };
-    options.memory_max.map_or(system, |size| system.min(size))
-}
-
-/// The largest power of two that fits with some headroom, and that gives an epoch at least ten steps.
-pub(crate) fn auto_batch(
-    planner: &MemoryPlanner,
-    dataset: &Dataset,
-    available: Bytes,
-) -> Result<usize, Failure> {
-    let headroom = Bytes((available.0 as f64 * (1.0 - AUTO_HEADROOM)) as u64);
-    let limit = AUTO_BATCH_MAX.min((dataset.len(Split::Train) / 10).max(1));
-    match planner.largest_batch(limit, headroom) {
-        0 => Err(TrainError::Memory {
-            batch_size: 1,
-            needed: planner.plan(1).total(),
-            available: headroom,
-            largest_batch: 0,
-        }
-        .into()),
-        largest => Ok(1 << largest.ilog2()),
-    }
+    Ok(Prepared { job, store, wish, earlier })
 }
 
 /// Trains, records, and prints the figures.
@@ -399,7 +244,7 @@ fn train(prepared: Prepared, watchers: Watchers, json: bool) -> Result<ExitCode,
 
 /// A run that is over in this process.
 struct Ran {
-    ended: Result<Outcome, TrainError>,
+    ended: Result<StepsEnd, StepError>,
     /// What went wrong with the mode that was wanted.
     failure: Option<Failure>,
     told: Option<Told>,
@@ -410,7 +255,7 @@ struct Ran {
 impl Ran {
     fn failure_of(self) -> Failure {
         match (self.ended, self.failure) {
-            (Err(error), _) => error.into(),
+            (Err(error), _) => Failure::of_steps(error),
             (Ok(_), Some(failure)) => failure,
             (Ok(_), None) => Failure::new(Kind::Internal, "a run without an error was taken for one"),
         }
@@ -419,39 +264,45 @@ impl Ran {
 
 /// Trains and records.
 fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran, Failure> {
-    let Prepared { job, plan, store, device, warnings, first_step, wish, earlier } = prepared;
+    let Prepared { mut job, store, wish, earlier } = prepared;
     let Watchers { detail, board, screen, stop, exporter } = watchers;
-    let clock = RunClock::start();
-    let settings = job.settings();
-    let about = (settings.model.as_str(), settings.batch_size * settings.accumulate, settings.seed);
-    let place = wish.as_ref().map(|wish| Place::open(wish, clock, about)).transpose()?;
+    let clock: RunClock = Arc::new(RealClock::since(Instant::now()));
+    let facts = job.facts();
+    let place = wish.as_ref().map(|wish| Place::open(wish, clock.clone(), &facts)).transpose()?;
     if let (Some(wish), Some(place)) = (&wish, &place) {
-        let lines = tune::run::beginning_lines(place, wish, (job.steps_per_epoch(), job.steps_total()))?;
+        let steps = (facts.steps_per_epoch, facts.steps_total);
+        let lines = tune::run::beginning_lines(place, wish, steps)?;
         lines.iter().filter(|_| detail != Detail::Quiet).for_each(|line| output::note(line));
     }
     let mut recorder = Recorder::new(store.append_log()?, View::new(detail), board);
-    recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
-    for message in warnings.into_iter().chain(place.as_ref().and_then(Place::label)) {
+    recorder.record(&Record::RunStart(run_start(&facts)));
+    for message in job.take_warnings().into_iter().chain(place.as_ref().and_then(Place::label)) {
         recorder.record(&Record::Warning(WarningRecord { message }));
     }
-    let checkpoints = CheckpointStore::create(&store.checkpoints())?;
     let (sink, records) = RecordSink::bounded();
     let listener = recorder.listen(records)?;
     let power = PowerWatch::start(
-        clock,
+        clock.clone(),
         sink.clone(),
         place.as_ref().and_then(Place::meter),
         place.as_ref().and_then(Place::simulated_board),
     );
-    let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
-    let ended = match (&wish, place) {
-        (Some(wish), Some(place)) => match Session::start(job, around) {
-            Ok(session) => {
-                tune::run::run(session, place, wish, earlier.as_ref(), &stop, store.folder(), then)
-            }
-            Err(error) => Ended::failed(error),
-        },
-        _ => Ended { result: engine::run(job, around), failure: None, tuned: None },
+    let context = StepContext {
+        checkpoints: Some(store.checkpoints()),
+        sink: sink.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+    };
+    let ended = match (Box::new(job).start(context), &wish, place) {
+        (Err(error), ..) => Ended::failed(error),
+        (Ok(steps), Some(wish), Some(place)) => {
+            let run = (&facts, sink.clone(), clock.clone());
+            tune::run::run(steps, place, wish, run, earlier.as_ref(), (&stop, store.folder()), then)
+        }
+        (Ok(mut steps), ..) => {
+            steps.train_to_end();
+            Ended { result: steps.finish(), failure: None, tuned: None }
+        }
     };
     let Ended { result, failure, tuned: mut told } = ended;
     let (energy_j, last_power) = power.finish();
@@ -467,7 +318,7 @@ fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran
     let mut recorder = listener
         .join()
         .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
-    let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
+    let end = run_end(&result, recorder.figures(), clock.as_ref(), dropped, energy_j);
     recorder.record(&Record::RunEnd(end));
     let (figures, log) = recorder.finish();
     if let Some(screen) = screen {
@@ -477,45 +328,31 @@ fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran
     Ok(Ran { ended: result, failure, told, figures, log })
 }
 
-fn run_start(
-    job: &Job,
-    plan: &MemoryPlan,
-    device: &ChosenDevice,
-    first_step: u64,
-) -> Result<RunStart, Failure> {
-    let settings = job.settings();
-    Ok(RunStart {
+fn run_start(facts: &JobFacts) -> RunStart {
+    RunStart {
         started_at: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: settings.model.clone(),
-        device: device_text(device),
-        data: job.dataset().description(),
+        model: facts.model.clone(),
+        device: facts.device.clone(),
+        data: facts.data.clone(),
         host: host::description(),
-        parameters: job.parameter_count() as u64,
-        train_items: job.dataset().len(Split::Train) as u64,
-        validation_items: job.dataset().len(Split::Validation) as u64,
-        batch_size: settings.batch_size as u64,
-        epochs: settings.epochs,
-        steps_per_epoch: job.steps_per_epoch(),
-        steps_total: job.steps_total(),
-        first_step,
-        planned_memory_bytes: plan.total(),
-        settings_toml: toml::to_string(settings).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?,
-    })
-}
-
-/// The device, why it was taken, and how minibatches get there where that is not as a matter of course.
-fn device_text(device: &ChosenDevice) -> String {
-    match device.feed {
-        FeedWay::View => format!("{} ({})", device.name, device.reason),
-        way => format!("{} ({}; feed {})", device.name, device.reason, way.name()),
+        parameters: facts.parameters,
+        train_items: facts.train_items,
+        validation_items: facts.validation_items,
+        batch_size: facts.batch_size,
+        epochs: facts.epochs,
+        steps_per_epoch: facts.steps_per_epoch,
+        steps_total: facts.steps_total,
+        first_step: facts.steps_done,
+        planned_memory_bytes: facts.planned_memory,
+        settings_toml: facts.settings_toml.clone(),
     }
 }
 
 fn run_end(
-    result: &Result<Outcome, TrainError>,
+    result: &Result<StepsEnd, StepError>,
     figures: &SummaryBuilder,
-    clock: RunClock,
+    clock: &dyn Clock,
     dropped_records: u64,
     energy_j: Reading<Joules>,
 ) -> RunEnd {

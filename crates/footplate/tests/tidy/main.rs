@@ -49,7 +49,8 @@ fn unsafe_code_is_in_named_modules_only() {
         assert_eq!(offenders(word, false, &allowed), NONE, "{word}");
     }
     for name in allowed {
-        let (blocks, reasons) = (text_of(name).matches("unsafe {").count(), text_of(name).matches("SAFETY").count());
+        let (blocks, reasons) =
+            (text_of(name).matches("unsafe {").count(), text_of(name).matches("SAFETY").count());
         assert!(reasons > 0 && reasons >= blocks, "{name}: {blocks} blocks, {reasons} reasons");
     }
 }
@@ -101,10 +102,12 @@ fn the_example_of_all_settings_is_complete() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example: toml::Table =
         fs::read_to_string(folder.join("tests/settings/valid/all.toml")).unwrap().parse().unwrap();
-    let options = product(&text_of("crates/footplate/src/options.rs"), false);
-    let fields = options.lines().filter_map(|line| line.trim().strip_prefix("pub(crate) "));
-    let fields: Vec<String> =
-        fields.filter_map(|line| line.split_once(": Option<")).map(|(name, _)| name.replace('_', "-")).collect();
+    let options = product(&text_of("crates/footplate-train/src/request.rs"), false);
+    let fields = options.lines().filter_map(|line| line.trim().strip_prefix("pub "));
+    let fields: Vec<String> = fields
+        .filter_map(|line| line.split_once(": Option<"))
+        .map(|(name, _)| name.replace('_', "-"))
+        .collect();
     assert!(fields.len() > 30, "the fields are not found any more");
     for field in fields {
         assert!(example.contains_key(&field), "{field} is not in all.toml");

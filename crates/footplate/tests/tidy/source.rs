@@ -36,7 +36,10 @@ pub fn sources(folder: &str) -> Vec<(String, String)> {
 
 /// Whether a file holds tests or examples only.
 pub fn is_test_file(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/testing.rs") || name.contains("/examples/")
+    name.contains("/tests/")
+        || name.ends_with("/tests.rs")
+        || name.ends_with("/testing.rs")
+        || name.contains("/examples/")
 }
 
 /// The code of a file as the product has it: comments and what `#[cfg(test)]` marks are blanked, wherever they stand,

@@ -57,8 +57,14 @@ fn only_train_and_the_app_bring_burn() {
     }
 }
 
-const FILES: [&str; 6] =
-    ["std::fs::File", "std::fs::OpenOptions", "std::fs::read", "std::fs::read_to_string", "std::fs::write", "std::path::Path::exists"];
+const FILES: [&str; 6] = [
+    "std::fs::File",
+    "std::fs::OpenOptions",
+    "std::fs::read",
+    "std::fs::read_to_string",
+    "std::fs::write",
+    "std::path::Path::exists",
+];
 const ENVIRONMENT: [&str; 3] = ["std::env::var", "std::env::var_os", "std::env::args"];
 const CLOCK: [&str; 2] = ["std::time::Instant::now", "std::time::SystemTime::now"];
 const THREADS: [&str; 3] = ["std::thread::spawn", "std::thread::sleep", "std::thread::scope"];

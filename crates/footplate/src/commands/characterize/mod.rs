@@ -16,6 +16,7 @@ use clap::Args;
 use footplate_device::preset::Presets;
 use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Device, Root};
+use footplate_train::prepare::embedded_data;
 use footplate_views::live::text::clock;
 use footplate_views::report::{RunView, compare};
 use serde::Serialize;
@@ -23,7 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::{Failure, Kind};
 use crate::view::{Detail, Progress};
-use crate::{embedded, log_file, output};
+use crate::{cache_folder, log_file, output};
 
 use self::cells::{Cell, CellFile, State};
 pub(crate) use self::store::Finished;
@@ -207,7 +208,12 @@ impl Session {
             return Ok(None);
         }
         let cache = self.cells[0].train.get("cache-dir").and_then(toml::Value::as_str).map(PathBuf::from);
-        embedded::folder(cache.as_deref(), &mut Progress::new(Detail::of_terminal(false))).map(Some)
+        let mut progress = Progress::new(Detail::of_terminal(false));
+        let made = embedded_data(cache.or_else(cache_folder::user_cache).as_deref(), &mut |what| {
+            progress.prepares(what);
+        });
+        progress.clear();
+        Ok(Some(made?))
     }
 
     fn one(&self, cell: &Cell, embedded: Option<&Path>) -> Result<Came, Failure> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use footplate_core::record::{ProfilePurpose, ProfiledRecord, Record, WarningRecord};
+use footplate_core::sink::RecordSink;
 use footplate_core::{Reading, Watts};
-use footplate_train::records::{RecordSink, RunClock};
 use footplate_tune::predict::Source;
 use footplate_tune::profiler::ProfileRecord;
 use footplate_tune::records::{KeptProfile, sources};
@@ -17,6 +17,7 @@ use super::machine::Machine;
 use super::report;
 use crate::failure::Failure;
 use crate::output;
+use crate::power::RunClock;
 use crate::profile_file::ProfileStore;
 
 /// Where measurements go.

@@ -6,18 +6,16 @@ use std::sync::atomic::AtomicBool;
 
 use footplate_core::PowerMode;
 use footplate_core::ports::{
-    Applied, ControlError, PowerControl, WindowReading, WorkError, WorkStep, Workload,
+    Applied, Clock, ControlError, PowerControl, WindowReading, WorkError, WorkStep, Workload,
 };
 use footplate_core::power_mode::{ModeSpace, Preset};
 use footplate_core::record::{ModePurpose, ModeRecord, Record, TuneRecord, WarningRecord};
+use footplate_core::sink::RecordSink;
+use footplate_core::steps::{JobFacts, StepError, Steps, StepsEnd};
 use footplate_core::{Reading, stats};
 use footplate_device::Device;
 use footplate_device::meter::Meter;
 use footplate_device::sim::SimWorkload;
-use footplate_train::TrainError;
-use footplate_train::engine::{Outcome, Session};
-use footplate_train::records::{RecordSink, RunClock};
-use footplate_train::workload::TrainingWorkload;
 use footplate_tune::Setting;
 use footplate_tune::drift::{Action, Replanner, Verdict, still_known};
 use footplate_tune::goal::Goal;
@@ -32,6 +30,7 @@ use super::machine::Machine;
 use super::rehearsal::Rehearsal;
 use super::{JobSize, beginning, failure, goal, log, options, report};
 use crate::failure::{Failure, Kind};
+use crate::power::RunClock;
 
 /// Measurements of a new plan at most, beside that of the present mode and the verification.
 const REPLAN_PROFILES: usize = 3;
@@ -72,12 +71,10 @@ impl Place {
         ))
     }
 
-    /// Opens what a wish asks for. `model` and `batch_size` are the job's.
-    pub(crate) fn open(
-        wish: &Wish,
-        clock: RunClock,
-        (model, batch_size, seed): (&str, usize, u64),
-    ) -> Result<Self, Failure> {
+    /// Opens what a wish asks for.
+    pub(crate) fn open(wish: &Wish, clock: RunClock, job: &JobFacts) -> Result<Self, Failure> {
+        let (model, seed) = (job.model.as_str(), job.seed);
+        let batch_size = usize::try_from(job.step_items).unwrap_or(usize::MAX);
         match &wish.machine.sim {
             Some(board) => {
                 let (mut machine, job) = Machine::on_board(board, seed, model, batch_size)?;
@@ -88,7 +85,7 @@ impl Place {
             }
             None => {
                 Machine::check_here(wish.goal.needs_power())?;
-                let machine = Machine::here(&wish.machine, Arc::new(clock))?;
+                let machine = Machine::here(&wish.machine, clock)?;
                 Ok(Self { machine, simulated: None })
             }
         }
@@ -117,7 +114,7 @@ pub(crate) enum Then {
 /// How a run with a wish came out.
 pub(crate) struct Ended {
     /// Of the training.
-    pub(crate) result: Result<Outcome, TrainError>,
+    pub(crate) result: Result<StepsEnd, StepError>,
     /// What went wrong beside it: nothing feasible, no permission.
     pub(crate) failure: Option<Failure>,
     /// What the tune came to, if there was one.
@@ -126,7 +123,7 @@ pub(crate) struct Ended {
 
 impl Ended {
     /// A run that did not begin.
-    pub(crate) fn failed(error: TrainError) -> Self {
+    pub(crate) fn failed(error: StepError) -> Self {
         Self { result: Err(error), failure: None, tuned: None }
     }
 }
@@ -141,20 +138,14 @@ pub(crate) struct Told {
 }
 
 /// A run as a tuner drives it.
-enum Lent<'a> {
-    Real(TrainingWorkload<'a>),
+enum Lent {
+    Real(Box<dyn Steps>),
     /// Each measurement makes real steps, and its times are those of the simulated board.
-    Simulated(TrainingWorkload<'a>, Box<Simulated>),
+    Simulated(Box<dyn Steps>, Box<Simulated>),
 }
 
-impl<'a> Lent<'a> {
-    fn training(&mut self) -> &mut TrainingWorkload<'a> {
-        match self {
-            Self::Real(training) | Self::Simulated(training, _) => training,
-        }
-    }
-
-    fn into_training(self) -> TrainingWorkload<'a> {
+impl Lent {
+    fn into_steps(self) -> Box<dyn Steps> {
         match self {
             Self::Real(training) | Self::Simulated(training, _) => training,
         }
@@ -173,7 +164,7 @@ impl<'a> Lent<'a> {
     }
 }
 
-impl Workload for Lent<'_> {
+impl Workload for Lent {
     fn name(&self) -> &str {
         match self {
             Self::Real(training) | Self::Simulated(training, _) => training.name(),
@@ -239,7 +230,7 @@ impl PowerControl for Logged<'_> {
 
     fn apply(&mut self, mode: &PowerMode) -> Result<Applied, ControlError> {
         let applied = self.control.apply(mode)?;
-        let record = mode_record(&applied, ModePurpose::Profile, self.clock);
+        let record = mode_record(&applied, ModePurpose::Profile, self.clock.as_ref());
         self.sink.send(Record::Mode(record));
         Ok(applied)
     }
@@ -249,7 +240,7 @@ impl PowerControl for Logged<'_> {
     }
 }
 
-fn mode_record(applied: &Applied, purpose: ModePurpose, clock: RunClock) -> ModeRecord {
+fn mode_record(applied: &Applied, purpose: ModePurpose, clock: &dyn Clock) -> ModeRecord {
     ModeRecord {
         t_ns: clock.now_ns(),
         purpose,
@@ -262,21 +253,19 @@ fn mode_record(applied: &Applied, purpose: ModePurpose, clock: RunClock) -> Mode
 /// Chooses a mode on the session's first steps (or takes the one that an earlier process chose), and does what comes
 /// then. Whatever happens, what was set before is back at the end, unless it was to be kept.
 pub(crate) fn run(
-    session: Session<'_>,
+    training: Box<dyn Steps>,
     mut place: Place,
     wish: &Wish,
+    run: (&JobFacts, RecordSink, RunClock),
     earlier: Option<&TuneRecord>,
-    stop: &Arc<AtomicBool>,
-    folder: &Path,
+    (stop, folder): (&Arc<AtomicBool>, &Path),
     then: Then,
 ) -> Ended {
-    let choices = worker_choices(&session);
-    let training = TrainingWorkload::new(session, choices);
     let mut lent = match place.simulated.take() {
         Some(board) => Lent::Simulated(training, Box::new(board)),
         None => Lent::Real(training),
     };
-    let begun = Tuning::begin(&mut lent, place.machine, wish, stop, folder);
+    let begun = Tuning::begin(&mut lent, place.machine, wish, run, (stop, folder));
     let (result, tuned) = match begun {
         Ok(mut tuning) => {
             let done = tuning.run(&mut lent, earlier, then);
@@ -284,18 +273,7 @@ pub(crate) fn run(
         }
         Err(failure) => (Err(failure), None),
     };
-    let outcome = match lent.into_training().into_session() {
-        Ok(session) => session.finish(),
-        Err(error) => Err(error),
-    };
-    Ended { result: outcome, failure: result.err(), tuned }
-}
-
-/// Counts of the loader's workers that are worth trying: up to the cores that this process may use.
-fn worker_choices(session: &Session<'_>) -> Vec<usize> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let most = session.job().settings().workers_max.unwrap_or(cores).max(1);
-    (1..=most).collect()
+    Ended { result: lent.into_steps().finish(), failure: result.err(), tuned }
 }
 
 /// A tune on a run, and the watch over it.
@@ -313,23 +291,21 @@ struct Tuning<'w> {
 
 impl<'w> Tuning<'w> {
     fn begin(
-        lent: &mut Lent<'_>,
+        lent: &mut Lent,
         mut machine: Machine,
         wish: &'w Wish,
-        stop: &Arc<AtomicBool>,
-        folder: &Path,
+        (facts, sink, clock): (&JobFacts, RecordSink, RunClock),
+        (stop, folder): (&Arc<AtomicBool>, &Path),
     ) -> Result<Self, Failure> {
         if wish.goal.tune_workers {
             machine.with_workers(lent.worker_choices());
         }
-        let (name, per_epoch) = (lent.name().to_owned(), lent.steps_per_epoch());
-        let session = lent.training().session();
-        let size = JobSize { steps_per_epoch: per_epoch, steps: session.job().steps_total() };
+        let (name, seed) = (lent.name().to_owned(), facts.seed);
+        let size = JobSize { steps_per_epoch: facts.steps_per_epoch, steps: facts.steps_total };
         let goal = goal(&wish.goal, &size, &machine)?;
-        let (sink, clock, seed) = (session.sink().clone(), session.clock(), session.job().settings().seed);
         let records = wish.goal.records.as_deref().unwrap_or(folder);
         let keeper = Keeper::open(Some(records), &machine, &name, &report::goal_text(&goal), stop.clone())?
-            .logged(sink.clone(), clock);
+            .logged(sink.clone(), clock.clone());
         Ok(Self { machine, wish, size, goal, keeper, sink, clock, seed, tuned: None })
     }
 
@@ -343,7 +319,7 @@ impl<'w> Tuning<'w> {
     }
 
     /// The whole: what was set before comes back at its end, in whatever way it ends.
-    fn run(&mut self, lent: &mut Lent<'_>, earlier: Option<&TuneRecord>, then: Then) -> Result<(), Failure> {
+    fn run(&mut self, lent: &mut Lent, earlier: Option<&TuneRecord>, then: Then) -> Result<(), Failure> {
         let done = self.choose_and_go_on(lent, earlier, then);
         if done.is_ok() && then == (Then::Stop { keep: true }) {
             return done;
@@ -356,14 +332,14 @@ impl<'w> Tuning<'w> {
         self.machine.restore()?;
         if let Ok(now) = self.machine.control().present() {
             let applied = Applied { asked: now, got: now, warnings: Vec::new() };
-            self.sink.send(Record::Mode(mode_record(&applied, ModePurpose::Restore, self.clock)));
+            self.sink.send(Record::Mode(mode_record(&applied, ModePurpose::Restore, self.clock.as_ref())));
         }
         Ok(())
     }
 
     fn choose_and_go_on(
         &mut self,
-        lent: &mut Lent<'_>,
+        lent: &mut Lent,
         earlier: Option<&TuneRecord>,
         then: Then,
     ) -> Result<(), Failure> {
@@ -384,7 +360,7 @@ impl<'w> Tuning<'w> {
     }
 
     /// Tunes: all that is said of it goes to the run log. `None`: the run ended before anything was measured.
-    fn choose(&mut self, lent: &mut Lent<'_>) -> Result<Option<(Setting, Prediction)>, Failure> {
+    fn choose(&mut self, lent: &mut Lent) -> Result<Option<(Setting, Prediction)>, Failure> {
         let earlier = std::mem::take(&mut self.keeper.earlier);
         let goal_text = report::goal_text(&self.goal);
         let result = self.with_tuner(lent, options(&self.wish.goal, self.seed), self.goal, |mut tuner| {
@@ -425,7 +401,7 @@ impl<'w> Tuning<'w> {
 
     fn with_tuner<R>(
         &mut self,
-        lent: &mut Lent<'_>,
+        lent: &mut Lent,
         options: TuneOptions,
         goal: Goal,
         drive: impl FnOnce(Tuner<'_>) -> R,
@@ -433,7 +409,7 @@ impl<'w> Tuning<'w> {
         let space = self.machine.space.clone();
         let sources = self.keeper.sources(&space);
         let (control, meter, clock) = self.machine.parts();
-        let mut control = Logged { control, sink: self.sink.clone(), clock: self.clock };
+        let mut control = Logged { control, sink: self.sink.clone(), clock: self.clock.clone() };
         let ports = Ports { control: &mut control, meter, workload: lent, clock };
         let mut tuner = Tuner::new(ports, space, goal, options, &mut self.keeper);
         sources.into_iter().for_each(|source| tuner.learn_from(source));
@@ -441,7 +417,7 @@ impl<'w> Tuning<'w> {
     }
 
     /// Sets a mode to train in, and reads it back.
-    fn set(&mut self, lent: &mut Lent<'_>, setting: &Setting) -> Result<(), Failure> {
+    fn set(&mut self, lent: &mut Lent, setting: &Setting) -> Result<(), Failure> {
         let applied = self.machine.control().apply(&setting.mode).map_err(|error| {
             let failure = Failure::new(Kind::Machine, format!("the chosen mode cannot be set: {error}"));
             if error.permission { failure.hint("sudo") } else { failure }
@@ -452,17 +428,12 @@ impl<'w> Tuning<'w> {
         if applied.got != setting.mode {
             self.warn(format!("asked for {}, got {}", applied.asked, applied.got));
         }
-        self.sink.send(Record::Mode(mode_record(&applied, ModePurpose::Train, self.clock)));
+        self.sink.send(Record::Mode(mode_record(&applied, ModePurpose::Train, self.clock.as_ref())));
         Ok(())
     }
 
     /// Trains to the end, and plans anew when the job is no longer as predicted.
-    fn train(
-        &mut self,
-        lent: &mut Lent<'_>,
-        mut setting: Setting,
-        expected: Prediction,
-    ) -> Result<(), Failure> {
+    fn train(&mut self, lent: &mut Lent, mut setting: Setting, expected: Prediction) -> Result<(), Failure> {
         let mut replanner = Replanner::new(expected, self.goal.limits.power_w);
         loop {
             let steps = match lent.look() {
@@ -498,7 +469,7 @@ impl<'w> Tuning<'w> {
     /// A new plan from what is known; `None`: the run has ended meanwhile.
     fn replan(
         &mut self,
-        lent: &mut Lent<'_>,
+        lent: &mut Lent,
         present: &Setting,
         verdict: &Verdict,
         seen: &Seen,

@@ -1,25 +1,26 @@
-//! A run as a tuner sees it: the port `Workload` on real steps.
+//! A run as whoever keeps and tunes it sees it: the ports `Workload` and `Steps` on real training steps.
 //!
 //! The steps that a tuner asks for are the run's own: they are in its log, its checkpoints and its order like all
 //! others, and the weights that come out are those of a run that was never measured.
 
 use footplate_core::ports::{WorkError, WorkStep, Workload};
+use footplate_core::steps::{Ending, StepError, Steps, StepsEnd};
 
-use crate::engine::{Ending, Session};
+use crate::engine::Session;
 use crate::error::TrainError;
 
-/// A run that makes steps when a tuner asks for them.
-pub struct TrainingWorkload<'a> {
-    session: Session<'a>,
+/// A run that makes steps when it is asked for them.
+pub(crate) struct TrainingSteps {
+    session: Session,
     name: String,
     worker_choices: Vec<usize>,
-    /// Why the run failed; a tuner sees only the words.
+    /// Why the run failed: whoever asks for steps sees only the words, and `finish` gives it whole.
     error: Option<TrainError>,
 }
 
-impl<'a> TrainingWorkload<'a> {
-    /// Lends a run to a tuner. `worker_choices`: numbers of the loader's workers that may be tried; empty: none.
-    pub fn new(session: Session<'a>, worker_choices: Vec<usize>) -> Self {
+impl TrainingSteps {
+    /// `worker_choices`: numbers of the loader's workers that may be tried; empty: none.
+    pub(crate) fn new(session: Session, worker_choices: Vec<usize>) -> Self {
         let settings = session.job().settings();
         let name = format!(
             "{}, batch {}, {} pixels, {}, {}",
@@ -29,32 +30,24 @@ impl<'a> TrainingWorkload<'a> {
             session.job().dataset().description(),
             session.job().device.name,
         );
-        // Without workers from the start a pipeline stays without.
-        let worker_choices = if settings.workers == 0 { Vec::new() } else { worker_choices };
         Self { session, name, worker_choices, error: None }
     }
 
-    /// The run.
-    pub fn session(&mut self) -> &mut Session<'a> {
-        &mut self.session
-    }
-
-    /// Trains on without waiting for each step's end on the device, until there are `steps_min` steps and
-    /// `time_min_ns` has passed; fewer at the end of the run.
-    pub fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError> {
-        let steps = self.make(steps_min, time_min_ns, u32::MAX).map_err(|error| self.failed(error))?;
+    /// Steps, or why there are none.
+    fn asked(
+        &mut self,
+        steps_min: u32,
+        time_min_ns: u64,
+        steps_max: u32,
+    ) -> Result<Vec<WorkStep>, WorkError> {
+        if let Some(error) = &self.error {
+            return Err(WorkError::Failed(error.to_string()));
+        }
+        let steps = self.make(steps_min, time_min_ns, steps_max).map_err(|error| self.failed(error))?;
         match self.session.ending() {
             Some(Ending::Interrupted) => Err(WorkError::Interrupted),
             Some(_) if steps.is_empty() => Err(WorkError::Finished),
             _ => Ok(steps),
-        }
-    }
-
-    /// Takes the run back. The error is the one that ended it while it was lent.
-    pub fn into_session(self) -> Result<Session<'a>, TrainError> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(self.session),
         }
     }
 
@@ -70,10 +63,10 @@ impl<'a> TrainingWorkload<'a> {
         time_min_ns: u64,
         steps_max: u32,
     ) -> Result<Vec<WorkStep>, TrainError> {
-        let begin_ns = self.session.clock().now_ns();
+        let begin_ns = self.session.now_ns();
         let mut steps = Vec::new();
         while (steps.len() as u64) < u64::from(steps_max) {
-            let elapsed = self.session.clock().now_ns() - begin_ns;
+            let elapsed = self.session.now_ns() - begin_ns;
             if steps.len() as u64 >= u64::from(steps_min) && elapsed >= time_min_ns {
                 break;
             }
@@ -86,24 +79,16 @@ impl<'a> TrainingWorkload<'a> {
     }
 }
 
-impl Workload for TrainingWorkload<'_> {
+impl Workload for TrainingSteps {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn run(&mut self, steps_min: u32, time_min_ns: u64, steps_max: u32) -> Result<Vec<WorkStep>, WorkError> {
-        if let Some(error) = &self.error {
-            return Err(WorkError::Failed(error.to_string()));
-        }
         self.session.wait_for_steps(true);
-        let made = self.make(steps_min, time_min_ns, steps_max);
+        let steps = self.asked(steps_min, time_min_ns, steps_max);
         self.session.wait_for_steps(false);
-        let steps = made.map_err(|error| self.failed(error))?;
-        match self.session.ending() {
-            Some(Ending::Interrupted) => Err(WorkError::Interrupted),
-            Some(_) if steps.is_empty() => Err(WorkError::Finished),
-            _ => Ok(steps),
-        }
+        steps
     }
 
     fn steps_left(&self) -> Option<u64> {
@@ -122,5 +107,19 @@ impl Workload for TrainingWorkload<'_> {
         if let Err(error) = self.session.set_workers(workers) {
             self.error = Some(error);
         }
+    }
+}
+
+impl Steps for TrainingSteps {
+    fn train(&mut self, steps_min: u32, time_min_ns: u64) -> Result<Vec<WorkStep>, WorkError> {
+        self.asked(steps_min, time_min_ns, u32::MAX)
+    }
+
+    fn finish(self: Box<Self>) -> Result<StepsEnd, StepError> {
+        if let Some(error) = self.error {
+            return Err(error.into());
+        }
+        let outcome = self.session.finish()?;
+        Ok(StepsEnd { ending: outcome.ending, steps: outcome.steps, bad_samples: outcome.bad_samples })
     }
 }

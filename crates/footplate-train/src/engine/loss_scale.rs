@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use crate::evaluate::scalar;
-use crate::optimizer::GradientMap;
+use crate::network::GradientMap;
 use crate::settings::Precision;
 
 /// Where it begins: of the summed loss of a minibatch.
