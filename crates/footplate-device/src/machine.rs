@@ -313,6 +313,7 @@ impl Machine {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look into folders, start a clock and use a thread")]
 mod tests {
     use super::*;
     use crate::knob::Snapshot;

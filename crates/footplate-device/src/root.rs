@@ -1,4 +1,5 @@
 //! The one gate to a machine's control files: the running system, a captured tree or a simulated board.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the one gate to control files")]
 
 use std::fmt;
 use std::fs::{self, File};

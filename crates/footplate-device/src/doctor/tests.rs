@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests make the files that are looked at")]
+
 use std::fs;
 use std::path::Path;
 
