@@ -63,7 +63,7 @@ impl Control {
         self
     }
 
-    /// The device.
+    /// The device whose controls these are.
     pub fn device(&self) -> &Device {
         &self.device
     }

@@ -29,7 +29,7 @@ const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
-    /// The format's version.
+    /// The format's version, 1 (docs/journal.md).
     pub version: u32,
     /// The process that made the change.
     pub owner_pid: u32,

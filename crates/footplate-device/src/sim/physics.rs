@@ -9,7 +9,6 @@ use super::params::{Physics, PowerParts};
 /// Clocks and what is powered, as the hardware has them at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Clocks {
-    /// Cores online.
     pub cores: u32,
     /// All cores of the board.
     pub cores_all: u32,
@@ -17,13 +16,13 @@ pub(super) struct Clocks {
     pub cpu_hz: f64,
     /// The highest CPU clock.
     pub cpu_max_hz: f64,
-    /// GPU clock.
+    /// The GPU's clock while it is powered.
     pub gpu_hz: f64,
     /// The highest GPU clock.
     pub gpu_max_hz: f64,
     /// Share of the GPU's units that are not gated.
     pub gpu_units: f64,
-    /// EMC clock.
+    /// The clock of the memory controller.
     pub emc_hz: f64,
     /// The highest EMC clock.
     pub emc_max_hz: f64,
