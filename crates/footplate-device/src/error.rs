@@ -18,7 +18,7 @@ pub enum DeviceError {
         /// What the system said.
         source: io::Error,
     },
-    /// A node holds what nobody expects there.
+    /// A node holds something unexpected.
     #[error("{path} holds {found:?} instead of {expected}")]
     Content {
         /// The node, as seen from the root.

@@ -172,7 +172,7 @@ fn cannot_open(path: &Path, source: io::Error) -> DeviceError {
     node("open", &path.display().to_string(), source)
 }
 
-/// A node that holds what nobody expects there.
+/// The error of a node that holds something unexpected.
 pub(crate) fn content(path: &str, found: &str, expected: &'static str) -> DeviceError {
     DeviceError::Content { path: path.to_owned(), found: found.chars().take(40).collect(), expected }
 }

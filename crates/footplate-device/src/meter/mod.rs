@@ -1,5 +1,8 @@
 //! The meter: reads the rails on a thread of its own, on the clock of whoever wants to know.
-#![expect(clippy::disallowed_methods, reason = "the meter reads its sensors on a thread of its own, which naps")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the meter reads its sensors on a thread of its own, which naps"
+)]
 
 mod repeats;
 mod sampler;
