@@ -218,11 +218,11 @@ fn temperatures(device: &Device) -> Vec<ZoneReport> {
 }
 
 fn throttled(device: &Device) -> Vec<String> {
-    let fits = |patterns: &[&str], kind: &str| patterns.iter().any(|p| crate::board::matches_kind(p, kind));
-    let facts = device.facts;
-    let counts = |kind: &str| fits(facts.throttling_cooling, kind) && !fits(facts.harmless_cooling, kind);
     let is_active = |path: &str| device.root.number::<u64>(&format!("{path}/cur_state")).is_ok_and(|n| n > 0);
-    let active = device.cooling.iter().filter(|cooling| counts(&cooling.kind) && is_active(&cooling.path));
+    let active = device
+        .cooling
+        .iter()
+        .filter(|cooling| device.facts.throttles(&cooling.kind) && is_active(&cooling.path));
     active.map(|cooling| cooling.kind.clone()).collect()
 }
 

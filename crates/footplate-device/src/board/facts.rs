@@ -1,5 +1,7 @@
 //! What is known of a board whatever its release: identity, modules, the rule of its total, what counts as throttling.
 
+use crate::tree::fits;
+
 use super::release::Release;
 
 /// Everything that is known of one board.
@@ -141,6 +143,12 @@ pub enum TotalRule {
 }
 
 impl BoardFacts {
+    /// Whether a cooling device of this type means that the machine lowered its clocks by itself.
+    pub fn throttles(&self, kind: &str) -> bool {
+        let fits = |patterns: &[&str]| patterns.iter().any(|pattern| fits(pattern, kind));
+        fits(self.throttling_cooling) && !fits(self.harmless_cooling)
+    }
+
     /// A release by its name; the newest for `None`.
     pub fn release(&self, id: Option<&str>) -> Option<&'static Release> {
         let releases: &'static [Release] = self.releases;
