@@ -74,9 +74,9 @@ pub struct WouldDo {
 }
 
 /// Settings whose objectives differ by less serve it alike.
-pub(crate) const ALIKE: f64 = 0.005;
+pub(crate) const TIE: f64 = 0.005;
 /// By how much the second quantity must be less to decide between settings that are alike.
-pub(crate) const SECOND_LEAST: f64 = 0.03;
+pub(crate) const TIE_BREAKER_LEAST: f64 = 0.03;
 
 /// Candidates that exceed a limit by no more than this share above the least are as close to it.
 const CLOSE: f64 = 0.01;
@@ -100,10 +100,10 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
         }
         breaking.push((index, goal.excess(&candidate.prediction)));
     }
-    let second = |choice: &Choice| goal.second_of(&candidates[choice.index].prediction).map(|e| e.value);
+    let second = |choice: &Choice| goal.tie_breaker_of(&candidates[choice.index].prediction).map(|e| e.value);
     let thrifty = |best: Choice| {
-        let most = second(&best)? * (1.0 - SECOND_LEAST);
-        let alike = holding.iter().filter(|c| c.objective.value <= best.objective.value * (1.0 + ALIKE));
+        let most = second(&best)? * (1.0 - TIE_BREAKER_LEAST);
+        let alike = holding.iter().filter(|c| c.objective.value <= best.objective.value * (1.0 + TIE));
         let better = alike.filter_map(|c| Some((second(c).filter(|s| *s <= most)?, *c)));
         better.min_by(|a, b| a.0.total_cmp(&b.0)).map(|found| found.1)
     };

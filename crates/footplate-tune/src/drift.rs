@@ -8,7 +8,7 @@ use crate::profiler::{POWER_ERRORS, ProfileRecord};
 
 /// Looks whether a running job still does what was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Watch {
+pub struct DriftCheck {
     expected: Prediction,
     power_max_w: Option<f64>,
 }
@@ -58,7 +58,7 @@ const DRIFT_LEAST: f64 = 0.05;
 /// A power limit that is exceeded by less than this share is held, as far as sensors can tell.
 const LIMIT_SLACK: f64 = 0.01;
 
-impl Watch {
+impl DriftCheck {
     /// Expects what was predicted or measured for the choice.
     pub fn new(expected: Prediction) -> Self {
         Self { expected, power_max_w: None }
@@ -127,7 +127,7 @@ const LOOKS: u32 = 2;
 /// agree than the one before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Replanner {
-    watch: Watch,
+    check: DriftCheck,
     last: Verdict,
     agreeing: u32,
     replans: u32,
@@ -137,13 +137,13 @@ pub struct Replanner {
 impl Replanner {
     /// Watches a job of which this is expected.
     pub fn new(expected: Prediction, power_max_w: Option<f64>) -> Self {
-        let watch = Watch::new(expected).with_power_max(power_max_w);
-        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
+        let check = DriftCheck::new(expected).with_power_max(power_max_w);
+        Self { check, last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
     }
 
     /// A look at a window of the running job.
     pub fn look(&mut self, step_s: f64, power_w: Option<f64>, throttled: bool) -> Action {
-        let verdict = self.watch.look(step_s, power_w, throttled);
+        let verdict = self.check.look(step_s, power_w, throttled);
         if verdict == Verdict::AsPredicted {
             (self.last, self.agreeing) = (verdict, 0);
             return Action::CarryOn;
@@ -162,8 +162,8 @@ impl Replanner {
     /// The same after a new plan was made: this is expected from now on.
     #[must_use]
     pub fn replanned(self, expected: Prediction) -> Self {
-        let watch = Watch { expected, ..self.watch };
-        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: self.replans + 1, told: self.told }
+        let check = DriftCheck { expected, ..self.check };
+        Self { check, last: Verdict::AsPredicted, agreeing: 0, replans: self.replans + 1, told: self.told }
     }
 
     /// New plans so far.
@@ -173,7 +173,7 @@ impl Replanner {
 }
 
 /// How unsure a record becomes, by how much the quantity has moved since.
-const DOUBT: f64 = 0.3;
+const SPREAD_PER_SHIFT: f64 = 0.3;
 
 /// What was measured before a job changed, as far as it can still be believed: the quantity that has moved is taken
 /// to have moved by the same factor everywhere, and less surely so. What was measured while it throttled is left out.
@@ -183,7 +183,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
         match verdict {
             Verdict::Time(factor) => {
                 record.step_s *= factor;
-                let doubt = DOUBT * factor.ln().abs() * record.step_s;
+                let doubt = SPREAD_PER_SHIFT * factor.ln().abs() * record.step_s;
                 record.step_error_s = (record.step_error_s * factor).hypot(doubt);
                 // Whether it waits for data more or less than before is not known.
                 record.stall_share = None;
@@ -191,7 +191,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
             Verdict::Power(factor) => {
                 if let Reading::Value(power) = &mut record.power {
                     power.mean_w *= factor;
-                    let doubt = POWER_ERRORS * DOUBT * factor.ln().abs() * power.mean_w;
+                    let doubt = POWER_ERRORS * SPREAD_PER_SHIFT * factor.ln().abs() * power.mean_w;
                     power.error_w = (power.error_w * factor).hypot(doubt);
                 }
             }

@@ -1,13 +1,12 @@
 //! What measuring one setting gives, and how a measurement is bounded.
 
-use footplate_core::ports::{Applied, ControlError, WorkError};
+use footplate_core::ports::{ControlError, WorkError};
 use footplate_core::{PowerMode, Reading};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::predict::Measurement;
 use crate::setting::Setting;
-use crate::window::{OUTLIER, WindowStats};
 
 /// Bounds of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,39 +80,6 @@ pub struct ProfileRecord {
 }
 
 impl ProfileRecord {
-    /// The record of a measurement that began at `begin_ns` and ended at `t_ns`.
-    pub(crate) fn new(
-        setting: Setting,
-        applied: Applied,
-        stats: WindowStats,
-        (begin_ns, t_ns): (u64, u64),
-    ) -> Self {
-        let mut warnings = applied.warnings;
-        if applied.got != applied.asked {
-            warnings.push(format!("asked for {}, got {}", applied.asked, applied.got));
-        }
-        if stats.counted < stats.steps {
-            let count = stats.steps - stats.counted;
-            warnings.push(format!("{count} of {} steps took over {OUTLIER} medians: left out", stats.steps));
-        }
-        Self {
-            setting,
-            got: applied.got,
-            steps: u32::try_from(stats.counted).unwrap_or(u32::MAX),
-            step_s: stats.step_s,
-            step_error_s: stats.step_error_s,
-            stall_share: stats.stall_share,
-            items: stats.items,
-            power: stats.power,
-            temperature_c: stats.temperature_c,
-            throttled: stats.throttled,
-            warnings,
-            simulated: stats.simulated,
-            t_ns,
-            duration_ns: t_ns.saturating_sub(begin_ns),
-        }
-    }
-
     /// Whether it tells of the setting that was asked for: the mode was taken and held.
     pub fn is_sound(&self) -> bool {
         self.got == self.setting.mode && self.throttled.is_empty()

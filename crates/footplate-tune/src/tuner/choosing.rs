@@ -140,7 +140,7 @@ impl Choosing {
         price_time(&mut self.search, &record);
         if self.admission.admit(&mut self.search, &record, &mut self.words) {
             let measurement = record.measurement();
-            if counts { self.search.record(measurement) } else { self.search.record_given(measurement) }
+            if counts { self.search.record(measurement) } else { self.search.record_uncounted(measurement) }
         }
         self.records.push(record);
     }
@@ -256,7 +256,7 @@ impl Choosing {
         if self.admission.admit(&mut self.search, &record, &mut self.words) {
             match purpose {
                 Purpose::Search => self.search.record(record.measurement()),
-                Purpose::Verify => self.search.record_given(record.measurement()),
+                Purpose::Verify => self.search.record_uncounted(record.measurement()),
             }
         }
         self.records.push(*record);
@@ -352,8 +352,8 @@ impl Choosing {
         }
         let outlook = self.search.outlook();
         let search = &self.search;
-        let next = search.doubtful(&outlook).or_else(|| search.unchecked(&outlook));
-        match next.or_else(|| search.thriftier(&outlook)) {
+        let next = search.worth_second_look(&outlook).or_else(|| search.worth_check(&outlook));
+        match next.or_else(|| search.lower_power_tie(&outlook)) {
             Some(setting) if !self.time_is_up(moment) => {
                 self.stage = Stage::SecondLooks { ended, made: made + 1, looked_at: Some(setting) };
                 Decision::Measure(setting, Purpose::Verify)

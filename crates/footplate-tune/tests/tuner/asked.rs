@@ -158,6 +158,7 @@ fn a_loop_without_ports_is_tuned_trained_and_planned_anew() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test of a tuner on a thread of its own")]
 fn a_tuner_on_another_thread_makes_the_same_choices() {
     let mut near = OwnLoop { ages_at_ns: AGES_NS, ..OwnLoop::new(STEPS) };
     near.follow(&mut tuner(), |_, _| {}).unwrap();
