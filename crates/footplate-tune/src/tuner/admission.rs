@@ -143,3 +143,130 @@ pub(super) fn price_time(search: &mut Search, record: &ProfileRecord) {
         search.set_goal(Goal { objective, ..goal });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::SearchOptions;
+    use crate::profiler::MeanPower;
+    use footplate_core::{Hertz, PowerMode};
+
+    const GOAL: Goal = Goal {
+        objective: Objective::Time,
+        limits: Limits {
+            power_w: Some(9.0),
+            time_s: None,
+            energy_j: None,
+            slowdown: None,
+            temperature_c: Some(60.0),
+        },
+        confidence: 0.9,
+    };
+
+    fn mode(cores: u32, mhz: u64) -> PowerMode {
+        PowerMode { cpu_cores: Some(cores), gpu_hz: Some(Hertz(mhz * 1_000_000)), ..PowerMode::default() }
+    }
+
+    /// Two counts of cores by four clocks.
+    fn space() -> Vec<Setting> {
+        [1, 2].iter().flat_map(|c| [100, 200, 300, 400].map(|mhz| Setting::of(mode(*c, mhz)))).collect()
+    }
+
+    fn record(asked: PowerMode, got: PowerMode) -> ProfileRecord {
+        ProfileRecord {
+            setting: Setting::of(asked),
+            got,
+            steps: 6,
+            step_s: 0.1,
+            step_error_s: 0.001,
+            stall_share: None,
+            items: 8.0,
+            power: Reading::Value(MeanPower { mean_w: 8.0, error_w: 0.1, coverage: 1.0 }),
+            temperature_c: Reading::Value(50.0),
+            throttled: Vec::new(),
+            warnings: Vec::new(),
+            simulated: true,
+            t_ns: 1,
+            duration_ns: 1,
+        }
+    }
+
+    /// Admits each record in turn; the indices that are left out afterwards, and what was said.
+    fn admit(records: &[ProfileRecord]) -> (Vec<bool>, Vec<usize>, Vec<String>, Search) {
+        let mut search = Search::new(space(), GOAL, SearchOptions::default());
+        let (mut admission, mut words) = (Admission::new(&GOAL), Vec::new());
+        let admitted = records.iter().map(|r| admission.admit(&mut search, r, &mut words)).collect();
+        let out = (0..search.space().len()).filter(|i| search.is_forbidden(*i)).collect();
+        (admitted, out, words, search)
+    }
+
+    #[test]
+    fn a_sound_record_is_learned_from_and_its_warnings_are_told() {
+        let warned = ProfileRecord { warnings: vec!["odd".into()], ..record(mode(1, 100), mode(1, 100)) };
+        let (admitted, out, words, _) = admit(&[warned]);
+        assert_eq!((admitted, out), (vec![true], Vec::new()));
+        assert!(words.len() == 1 && words[0].ends_with(": odd"), "{words:?}");
+    }
+
+    #[test]
+    fn a_knob_that_stays_twice_takes_its_side_of_the_space_along() {
+        let once = record(mode(1, 400), mode(1, 200));
+        let twice = record(mode(2, 300), mode(2, 200));
+        let (admitted, out, ..) = admit(std::slice::from_ref(&once));
+        assert_eq!((admitted, out), (vec![false], vec![3]));
+        let (_, out, words, _) = admit(&[once.clone(), twice]);
+        assert_eq!(out, [2, 3, 6, 7], "all clocks above 200 MHz");
+        assert!(words.iter().any(|w| w.contains("the GPU clock stays at 200000000")), "{words:?}");
+        // Another value, or the other side, is another matter.
+        let other = record(mode(2, 100), mode(2, 200));
+        assert_eq!(admit(&[once, other]).1, [3, 4]);
+    }
+
+    #[test]
+    fn what_throttles_takes_all_that_is_larger_along_and_caps_the_power() {
+        let hot =
+            ProfileRecord { throttled: vec!["cooling state 2".into()], ..record(mode(1, 300), mode(1, 300)) };
+        let (admitted, out, words, search) = admit(&[hot]);
+        assert_eq!((admitted, out), (vec![false], vec![2, 3, 6, 7]));
+        assert!(words[0].contains("the machine throttled (cooling state 2)"), "{words:?}");
+        let cap = search.goal().limits.power_w.unwrap();
+        assert!((cap - 8.0 * 0.97).abs() < 1e-12, "{cap}");
+    }
+
+    #[test]
+    fn what_is_too_hot_is_learned_from_and_left_out_all_the_same() {
+        let hot = ProfileRecord { temperature_c: Reading::Value(60.5), ..record(mode(2, 400), mode(2, 400)) };
+        let (admitted, out, words, search) = admit(&[hot]);
+        assert_eq!((admitted, out), (vec![true], vec![7]));
+        assert!(words[0].contains("60.5 °C is above the limit of 60.0 °C"), "{words:?}");
+        assert!(search.goal().limits.power_w < Some(9.0));
+        let unknown = ProfileRecord { temperature_c: Reading::Absent, ..record(mode(2, 400), mode(2, 400)) };
+        assert!(admit(&[unknown]).1.is_empty());
+    }
+
+    #[test]
+    fn power_is_asked_for_where_the_goal_needs_it() {
+        let dead =
+            ProfileRecord { power: Reading::unreadable("errno 5"), ..record(mode(1, 100), mode(1, 100)) };
+        let none = ProfileRecord { power: Reading::Absent, ..dead.clone() };
+        let reason = |record| match need_power(&GOAL, record) {
+            Err(TuneError::NoPower { reason }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&dead), "errno 5");
+        assert!(reason(&none).contains("no sensor"));
+        let timed = Goal { limits: Limits::default(), ..GOAL };
+        assert_eq!(need_power(&timed, &dead), Ok(()));
+    }
+
+    #[test]
+    fn zeus_prices_time_at_the_first_power_that_is_seen() {
+        let zeus =
+            |largest_power_w| Goal { objective: Objective::Zeus { eta: 0.5, largest_power_w }, ..GOAL };
+        for (given, priced) in [(0.0, 8.0), (20.0, 20.0)] {
+            let mut search = Search::new(space(), zeus(given), SearchOptions::default());
+            price_time(&mut search, &record(mode(1, 100), mode(1, 100)));
+            assert_eq!(search.goal().objective, zeus(priced).objective);
+        }
+    }
+}
