@@ -23,7 +23,7 @@ pub enum Verdict {
     Time(f64),
     /// Power is higher or lower than predicted, by this factor.
     Power(f64),
-    /// The machine throttles.
+    /// The machine lowered its clocks by itself.
     Throttled,
 }
 
@@ -37,7 +37,7 @@ impl Verdict {
         }
     }
 
-    /// In words.
+    /// The verdict as the user reads it, such as "a step takes 30 % more than predicted".
     pub fn text(&self) -> String {
         let percent = |factor: f64| {
             let word = if factor > 1.0 { "more" } else { "less" };
@@ -94,7 +94,7 @@ impl DriftCheck {
 /// What is to be done after a look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
-    /// Nothing.
+    /// Nothing: the job is as predicted, or too few looks agree that it is not.
     CarryOn,
     /// A new plan from what is known.
     Replan(Verdict),

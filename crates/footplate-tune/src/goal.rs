@@ -14,7 +14,7 @@ pub enum Objective {
     Time,
     /// Energy of a unit of work.
     Energy,
-    /// Mean power.
+    /// Mean power of the whole board, in watts.
     Power,
     /// Zeus' mixture (You et al. 2023): η × energy + (1 − η) × `largest_power_w` × time, in joules.
     Zeus {
@@ -60,9 +60,9 @@ impl Limits {
 /// An objective under limits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
-    /// What is minimised.
+    /// The quantity that is made as small as possible.
     pub objective: Objective,
-    /// What must hold.
+    /// Upper limits that must hold.
     pub limits: Limits,
     /// With what probability all limits must hold, 0.5 to below 1.
     pub confidence: f64,
@@ -74,9 +74,9 @@ pub enum GoalError {
     /// A limit that is not a positive number.
     #[error("the limit on {what} must be a number above 0, not {value}")]
     Limit {
-        /// Which.
+        /// Name of the limited quantity.
         what: &'static str,
-        /// What was given.
+        /// The value that was given.
         value: f64,
     },
     /// A confidence that is no probability above one half.
@@ -88,7 +88,7 @@ pub enum GoalError {
 }
 
 impl Goal {
-    /// Checks the numbers.
+    /// The goal itself, if all its numbers are in their ranges.
     pub fn checked(self) -> Result<Self, GoalError> {
         let limits = &self.limits;
         let positive = |v: f64| v.is_finite() && v > 0.0;

@@ -38,7 +38,7 @@ impl Default for ProfileOptions {
 /// A mean of what one measurement's sensors saw, with the half width of its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeanPower {
-    /// Watts.
+    /// Energy by covered time, in watts.
     pub mean_w: f64,
     /// Half the width of the interval that holds the true mean.
     pub error_w: f64,
@@ -53,7 +53,7 @@ pub struct ProfileRecord {
     pub setting: Setting,
     /// The mode that was read back.
     pub got: PowerMode,
-    /// Steps that count.
+    /// Number of steps that the figures are of.
     pub steps: u32,
     /// Their mean duration in seconds.
     pub step_s: f64,
@@ -105,9 +105,9 @@ pub enum ProfileError {
     /// It cannot be set; others may.
     #[error("{setting} cannot be set: {source}")]
     Mode {
-        /// Which.
+        /// The setting that was asked for.
         setting: Box<Setting>,
-        /// Why.
+        /// What the controls said.
         source: ControlError,
     },
     /// Nothing can be set any more.

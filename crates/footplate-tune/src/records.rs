@@ -15,13 +15,13 @@ use crate::setting::{Knobs, Setting};
 pub struct KeptProfile {
     /// The machine: its board and release.
     pub machine: String,
-    /// The job.
+    /// The job: network, batch, data and device, as the port `Workload` names it.
     pub workload: String,
     /// The goal of the tune that measured it, in words: an interrupted tune finds its own records by it.
     pub goal: String,
     /// Whether it verified a choice.
     pub verifies: bool,
-    /// What was measured.
+    /// The measurement itself.
     pub profile: ProfileRecord,
 }
 

@@ -11,7 +11,7 @@ pub use self::table::{NoiseFloor, Truth, TruthError, noise_floor, truths};
 use self::bench::{Bench, Errors, Regrets};
 use crate::setting::{Knob, Knobs, Setting};
 
-/// What is evaluated.
+/// How many settings are measured, how often, and what choices made from them must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Counts of settings that are measured.
@@ -31,7 +31,7 @@ pub struct Options {
 pub struct Other<'a> {
     /// What it is called.
     pub name: &'a str,
-    /// Its settings.
+    /// Its settings with their measurements.
     pub table: &'a [Truth],
     /// Whether it was measured on the same machine: its settings are points of the same space.
     pub same_machine: bool,
@@ -61,7 +61,7 @@ impl Default for Options {
 pub enum Metric {
     /// Time of a unit of work.
     Time,
-    /// Mean power.
+    /// Mean power of the whole board, in watts.
     Power,
     /// Energy of a unit of work.
     Energy,

@@ -11,9 +11,9 @@ use crate::setting::Setting;
 /// A table's settings with all repeats that were measured of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Truth {
-    /// Which.
+    /// The knobs of the row.
     pub setting: Setting,
-    /// One or more.
+    /// Its measurements, at least one.
     pub repeats: Vec<Measurement>,
 }
 
@@ -44,7 +44,7 @@ pub enum TruthError {
     BatchSize {
         /// Line of the table, from 1.
         line: u64,
-        /// What stands there.
+        /// The value in the table.
         size: f64,
     },
 }
@@ -116,4 +116,64 @@ pub fn noise_floor(table: &[Truth]) -> Option<NoiseFloor> {
         power_pct: deviation(&|m| m.power_w),
         energy_pct: deviation(&Measurement::energy_j),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Truth>, TruthError> {
+        truths(&ProfileTable::parse(text).unwrap(), "net")
+    }
+
+    #[test]
+    fn rows_with_the_same_knobs_are_repeats_and_other_workloads_are_left_out() {
+        let table = "workload,gpu_hz,batch_size,time_s,power_w,energy_j\n\
+                     net,1e9,8,0.5,10,\n\
+                     net,1e9,8,0.7,,7.7\n\
+                     other,1e9,8,9,9,\n\
+                     net,1e9,16,1.0,10,\n";
+        let truths = read(table).unwrap();
+        assert_eq!(truths.iter().map(|t| t.repeats.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(truths[1].setting.batch_size, Some(16));
+        // Power is energy by time where it is not measured, and the means of time and energy give that of power.
+        assert!((truths[0].repeats[1].power_w.unwrap() - 11.0).abs() < 1e-9);
+        let mean = truths[0].mean();
+        assert!((mean.time_s.unwrap() - 0.6).abs() < 1e-12);
+        assert!((mean.power_w.unwrap() - 6.35 / 0.6).abs() < 1e-9, "{mean:?}");
+    }
+
+    #[test]
+    fn an_epochs_time_stands_for_a_missing_one() {
+        let truths =
+            read("workload,gpu_hz,time_per_epoch_s,energy_j\nnet,1e9,50,100\nnet,2e9,0,100\n").unwrap();
+        let repeat = truths[0].repeats[0];
+        assert_eq!((repeat.time_s, repeat.power_w), (Some(50.0), Some(2.0)));
+        assert_eq!((truths[1].repeats[0].time_s, truths[1].repeats[0].power_w), (None, None));
+    }
+
+    #[test]
+    fn a_batch_that_is_no_count_is_refused_with_its_line() {
+        for (batch, text) in [
+            ("2.5", "line 2: batch size 2.5 is no count"),
+            ("0", "line 2: batch size 0 is no count"),
+            ("-4", "line 2: batch size -4 is no count"),
+        ] {
+            let error = read(&format!("workload,time_s,batch_size\nnet,1,{batch}\n")).unwrap_err();
+            assert_eq!(error.to_string(), text);
+        }
+        let error = read("workload,time_s,batch_size\nnet,1,many\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("many"), "{error}");
+    }
+
+    #[test]
+    fn the_noise_floor_is_what_repeats_differ_by() {
+        let once = read("workload,gpu_hz,time_s\nnet,1e9,1\nnet,2e9,1\n").unwrap();
+        assert_eq!(noise_floor(&once), None);
+        let twice = read("workload,gpu_hz,time_s\nnet,1e9,1\nnet,1e9,1.25\nnet,2e9,7\n").unwrap();
+        let floor = noise_floor(&twice).unwrap();
+        // 25 % of 1 and 20 % of 1.25: each against the other.
+        assert!((floor.time_pct.unwrap() - 22.5).abs() < 1e-9, "{floor:?}");
+        assert_eq!((floor.settings, floor.power_pct, floor.energy_pct), (1, None, None));
+    }
 }

@@ -31,12 +31,12 @@ impl Default for SearchOptions {
     }
 }
 
-/// What a search wants.
+/// The next step of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Next {
-    /// Measure this setting.
+    /// This setting is to be measured.
     Profile(Setting),
-    /// Nothing more.
+    /// The search is over.
     Done(Stop),
 }
 
@@ -144,12 +144,12 @@ impl Search {
         self.goal = goal;
     }
 
-    /// The goal.
+    /// The goal as it stands: a search may tighten its limits.
     pub fn goal(&self) -> &Goal {
         &self.goal
     }
 
-    /// All settings.
+    /// All settings that can be chosen.
     pub fn space(&self) -> &[Setting] {
         &self.space
     }

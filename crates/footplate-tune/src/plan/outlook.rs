@@ -11,7 +11,7 @@ use crate::setting::Setting;
 /// What is known at one moment of a search.
 #[derive(Clone, Debug)]
 pub struct Outlook {
-    /// The fitted model.
+    /// The model, fitted to all measurements.
     pub predictor: Predictor,
     /// Every setting of the space in its order; measured ones with their measured figures.
     pub candidates: Vec<Candidate>,
@@ -29,7 +29,7 @@ impl Search {
         Predictor::fit_with(&self.knobs, &self.measured, &self.sources)
     }
 
-    /// Fits and predicts.
+    /// Fits the model to all measurements and predicts every setting.
     pub fn outlook(&self) -> Outlook {
         let predictor = self.predictor();
         let predictions = predictor.predict(&self.space);
