@@ -4,9 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use footplate_core::framed::{self, LineError};
 use footplate_core::profile_table::ProfileTable;
 use footplate_tune::evaluate::{self, Truth};
-use footplate_tune::records::{self, KeptProfile};
+use footplate_tune::records::KeptProfile;
 
 use crate::failure::{Failure, Kind};
 
@@ -18,7 +19,7 @@ pub(crate) fn table(path: &Path) -> Result<ProfileTable, Failure> {
 
 /// The settings of one workload of a table, each with its repeats, in the order of the table.
 pub(crate) fn truths(path: &Path, table: &ProfileTable, workload: &str) -> Result<Vec<Truth>, Failure> {
-    evaluate::truths(table, workload).map_err(|problem| bad(path, &problem))
+    evaluate::truths(table, workload).map_err(|problem| bad(path, &problem.to_string()))
 }
 
 fn bad(path: &Path, problem: &str) -> Failure {
@@ -46,8 +47,8 @@ impl ProfileStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Failure::io("read", &path, &error)),
         };
-        let decoded = records::decode_all(&bytes);
-        let newer = |e: &records::RecordError| matches!(e, records::RecordError::Version { .. });
+        let decoded = framed::decode_all::<KeptProfile>(&bytes);
+        let newer = |e: &LineError| matches!(e, LineError::Version { .. });
         if let Some((line, error)) = decoded.damaged.iter().find(|(_, e)| newer(e)) {
             let message = format!("{}: line {line}: {error}", path.display());
             return Err(Failure::new(Kind::Data, message));
@@ -67,12 +68,12 @@ impl ProfileStore {
             Ok(file)
         };
         let file = open().map_err(|e| Failure::io("write", &path, &e))?;
-        Ok((Self { path, file }, decoded.profiles, damaged))
+        Ok((Self { path, file }, decoded.records, damaged))
     }
 
     /// Appends a profile; it is on disk when this returns.
     pub(crate) fn append(&mut self, kept: &KeptProfile) -> Result<(), String> {
-        let line = records::encode(kept).map_err(|e| e.to_string())?;
+        let line = framed::encode(kept).map_err(|e| e.to_string())?;
         let write = |file: &mut File| file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
         write(&mut self.file).map_err(|e| format!("{}: {e}", self.path.display()))
     }
