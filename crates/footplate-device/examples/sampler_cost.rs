@@ -3,7 +3,12 @@
 //!
 //! Reading a plain file costs the same system call as reading sysfs; what a driver spends on the bus of a real
 //! board is a wait and not in here.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a tool for developers"
+)]
 
 use std::fs;
 use std::path::Path;

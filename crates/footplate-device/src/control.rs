@@ -5,7 +5,6 @@ use footplate_core::ports::{Applied, ControlError, PowerControl};
 use footplate_core::power_mode::{ModeSpace, Preset};
 use footplate_core::{Hertz, PowerMode};
 
-use crate::board::matches_kind;
 use crate::discover::{Device, MHZ};
 use crate::guard::Guard;
 use crate::knob::{Hold, ModeTarget, Snapshot, Write, clock, cpu, emc, gpu, limit, plan};
@@ -63,7 +62,7 @@ impl Control {
         self
     }
 
-    /// The device.
+    /// The device whose controls these are.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -210,8 +209,7 @@ impl Control {
 
     /// Why a limit is lower than asked: a cooling device that is active, or another user of the kernel's limits.
     fn cause(&self) -> String {
-        let throttles =
-            |kind: &str| self.device.facts.throttling_cooling.iter().any(|p| matches_kind(p, kind));
+        let throttles = |kind: &str| self.device.facts.throttles(kind);
         let active = self.device.cooling.iter().filter(|cooling| throttles(&cooling.kind)).find(|cooling| {
             let state = self.device.root.number::<u64>(&format!("{}/cur_state", cooling.path));
             state.is_ok_and(|state| state > 0)

@@ -8,7 +8,7 @@ use footplate_core::ports::ControlError;
 /// A node of the machine that could not be read or written, or that makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// The system refused.
+    /// The system refused to read, write or list a node.
     #[error("cannot {action} {path}: {}", told(.source))]
     Node {
         /// `read`, `write VALUE to`, `list`.
@@ -18,10 +18,10 @@ pub enum DeviceError {
         /// What the system said.
         source: io::Error,
     },
-    /// A node holds what nobody expects there.
+    /// A node holds something unexpected.
     #[error("{path} holds {found:?} instead of {expected}")]
     Content {
-        /// The node.
+        /// The node, as seen from the root.
         path: String,
         /// The beginning of what it holds.
         found: String,
@@ -31,7 +31,7 @@ pub enum DeviceError {
     /// A captured tree's text is not one.
     #[error("{file}, line {line}: {problem}")]
     Capture {
-        /// The file.
+        /// The file or archive of the capture.
         file: String,
         /// Its line, from 1.
         line: usize,
@@ -41,7 +41,7 @@ pub enum DeviceError {
     /// Another living process has the controls.
     #[error("the controls are held by process {owner} ({path})")]
     Held {
-        /// The lock's file.
+        /// The lock's file, in the folder of the journal.
         path: String,
         /// The process that holds it.
         owner: String,

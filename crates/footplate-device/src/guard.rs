@@ -2,6 +2,7 @@
 //!
 //! A lock file with its owner's process id keeps a second process from the controls. The kernel gives the lock
 //! up when its owner dies, however it dies; the journal stays and tells what is to be put back (docs/journal.md).
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the journal is no control file")]
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -28,7 +29,7 @@ const JOURNAL_BYTES_MAX: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
-    /// The format's version.
+    /// The format's version, 1 (docs/journal.md).
     pub version: u32,
     /// The process that made the change.
     pub owner_pid: u32,

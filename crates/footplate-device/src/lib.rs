@@ -6,6 +6,15 @@
 //! Begin with [`Machine`], which has everything that a tuner needs in one. Below it, [`Device`] says what there is,
 //! [`Control`] sets modes and puts them back, [`Meter`] measures power, and [`Guard`] keeps the journal of what was set
 //! before. [`SimBoard`] is a whole board without the hardware.
+//!
+//! | to know | look at |
+//! |---|---|
+//! | which board this is, and what it has | [`discover`], [`board`] for its facts, [`report`] and [`state_now`] for its present state |
+//! | which writes a mode takes | [`knob`], [`wanted`] for clocks that are about right, [`preset`] and [`nvpmodel`] for the vendor's modes |
+//! | how modes are set and put back | [`control`], [`guard`] |
+//! | what it draws, and whether it throttles | [`meter`], [`rail`] |
+//! | what would stop or slow a run | [`doctor`] |
+//! | how a machine is recorded and simulated | [`capture`], [`memory_tree`], [`sim`] |
 
 pub mod board;
 pub mod capture;

@@ -24,7 +24,6 @@ const TABLE_CHIP_C: f64 = 50.0;
 /// A clock that several threads read.
 pub type SharedClock = Arc<dyn Clock + Send + Sync>;
 
-/// Who sets modes.
 enum Controls {
     Board(Box<Control>),
     Table(SurfaceControl),
@@ -89,9 +88,9 @@ pub struct Machine {
 
 /// A machine's ports, borrowed together.
 pub struct Ports<'a> {
-    /// Sets modes.
+    /// Sets modes, reads them back and puts back what was set.
     pub control: &'a mut (dyn PowerControl + Send),
-    /// Measures power.
+    /// Measures power, energy and temperature over windows of the clock.
     pub meter: &'a mut (dyn PowerMeter + Send),
     /// The clock that the meter reads.
     pub clock: &'a (dyn Clock + Send + Sync),
@@ -99,7 +98,7 @@ pub struct Ports<'a> {
 
 /// A table of measurements that stands in for a machine.
 pub struct TableSource<'a> {
-    /// Its rows.
+    /// The rows, each a measurement of a job in a mode.
     pub table: ProfileTable,
     /// What the table is called, such as the path of its file.
     pub name: &'a str,
@@ -253,12 +252,12 @@ impl Machine {
         Ports { control: self.controls.port(), meter: self.meter.as_mut(), clock: self.clock.as_ref() }
     }
 
-    /// The controls.
+    /// What sets modes; the same as in [`Machine::ports`].
     pub fn control(&mut self) -> &mut (dyn PowerControl + Send) {
         self.controls.port()
     }
 
-    /// The meter.
+    /// What measures power; the same as in [`Machine::ports`].
     pub fn meter(&mut self) -> &mut (dyn PowerMeter + Send) {
         self.meter.as_mut()
     }
@@ -268,7 +267,7 @@ impl Machine {
         self.shared_meter.clone()
     }
 
-    /// The clock.
+    /// The clock that the meter reads, for other threads too.
     pub fn clock(&self) -> SharedClock {
         self.clock.clone()
     }
@@ -313,6 +312,7 @@ impl Machine {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests look into folders, start a clock and use a thread")]
 mod tests {
     use super::*;
     use crate::knob::Snapshot;

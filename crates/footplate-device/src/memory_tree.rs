@@ -40,22 +40,22 @@ pub enum Reader {
     AsCaptured,
 }
 
-/// One node.
+/// A node of a tree in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A file with its content and permission bits.
     File {
-        /// Its content.
+        /// Its content, with the newline at its end if it has one.
         bytes: Vec<u8>,
         /// Permission bits, such as 0o444.
         mode: u32,
     },
     /// A file that gives an error when it is read.
     Failing {
-        /// The error's number.
+        /// The error's number as Linux has it, such as 13 for EACCES.
         errno: i32,
     },
-    /// A symbolic link.
+    /// A symbolic link, with its target as it stands there.
     Link(String),
     /// A folder that is there though nothing below it is listed.
     Folder,
@@ -265,6 +265,7 @@ fn parse_line(line: &str) -> Result<(String, Node), &'static str> {
 }
 
 /// The text of a capture's archive.
+#[expect(clippy::disallowed_types, reason = "a capture is a file of the user's, and no control file")]
 pub(crate) fn text_of_archive(path: &Path) -> Result<String, DeviceError> {
     let failed = |problem: String| DeviceError::Other(format!("{}: {problem}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;

@@ -31,7 +31,7 @@ pub enum GpuError {
 pub(crate) trait GpuSensor: Send {
     /// Energy since the driver was loaded, in millijoules.
     fn energy_mj(&mut self) -> Result<u64, GpuError>;
-    /// Power, in milliwatts.
+    /// The power that it draws now, in milliwatts.
     fn power_mw(&mut self) -> Result<u64, GpuError>;
     /// Share of the time that it was busy, 0 to 1.
     fn usage(&mut self) -> Result<f64, GpuError>;

@@ -20,7 +20,7 @@ pub(crate) const FOLDER: &str = "/nvml";
 pub(crate) const LIMIT: &str = "power_limit_mw";
 /// The least limit that the board takes.
 pub(crate) const LIMIT_MIN: &str = "power_limit_min_mw";
-/// The largest.
+/// The largest limit that the board takes.
 pub(crate) const LIMIT_MAX: &str = "power_limit_max_mw";
 /// A GPU's application clock of its graphics domain in MHz; written by root.
 pub(crate) const CLOCK: &str = "graphics_clock_mhz";

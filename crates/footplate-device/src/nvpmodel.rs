@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 /// Lines that a configuration may have; stock ones have a few hundred.
 const LINES_MAX: usize = 100_000;
 
-/// A configuration.
+/// A whole configuration file of nvpmodel, with every byte that it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conf {
     /// Every line as it stands, with its end.
     lines: Vec<String>,
     /// The parameters by name.
     pub params: Vec<Param>,
-    /// The modes.
+    /// The modes, in the order of the file.
     pub modes: Vec<PowerModel>,
     /// The default of `PM_CONFIG`: a number or a name.
     pub default: Option<String>,
@@ -34,9 +34,9 @@ pub enum ParamType {
 /// A parameter: names for paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {
-    /// Its name.
+    /// Its name, by which settings refer to it.
     pub name: String,
-    /// Its type.
+    /// What its arguments are, and how a value is applied.
     pub kind: ParamType,
     /// Its arguments: a name and what follows it (a path; for hwmon a folder, `hwmon` and a file).
     pub arguments: Vec<(String, Vec<String>)>,
@@ -57,16 +57,16 @@ pub struct Setting {
     pub param: String,
     /// The argument; empty with a path.
     pub argument: String,
-    /// The value.
+    /// The value as it stands there; for clocks -1 is the highest.
     pub value: String,
 }
 
-/// A mode.
+/// A power mode: a `POWER_MODEL` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PowerModel {
-    /// Its number.
+    /// Its number, which differs between boards for the same name.
     pub id: i64,
-    /// Its name.
+    /// Its name, without white space.
     pub name: String,
     /// Its settings, in order.
     pub settings: Vec<Setting>,
@@ -90,7 +90,7 @@ enum Section {
 }
 
 impl Conf {
-    /// Parses a configuration.
+    /// Parses the text of a configuration; the first line that is wrong ends it.
     pub fn parse(text: &str) -> Result<Self, ConfError> {
         let mut conf = Self::default();
         let mut section = Section::None;
@@ -197,7 +197,7 @@ impl Conf {
         self.params.iter().find(|param| param.name == name)
     }
 
-    /// The default mode.
+    /// The mode that `PM_CONFIG` names by number or by name; `None` if there is no such mode.
     pub fn default_mode(&self) -> Option<&PowerModel> {
         let default = self.default.as_deref()?;
         let by_id = default.parse::<i64>().ok().and_then(|id| self.modes.iter().find(|mode| mode.id == id));

@@ -161,10 +161,78 @@ mod tests {
         assert_eq!(L4t::parse("# R (release), REVISION: 1"), None);
     }
 
+    /// Texts as kernels of these boards and of PCs print them.
+    #[test]
+    fn what_kernels_print_is_read() {
+        for (text, cpus) in [
+            ("0-7,16-23\n", (0..8).chain(16..24).collect::<Vec<u32>>()),
+            ("0\n", vec![0]),
+            ("\n", vec![]),
+            ("5,1,1-3\n", vec![1, 2, 3, 5]),
+            (" 0-1 \n", vec![0, 1]),
+        ] {
+            assert_eq!(cpu_list(text), Some(cpus), "{text:?}");
+        }
+        for bad in ["0-", "-", "0:3", "0-3-5", "4294967296", "0x1", "all"] {
+            assert_eq!(cpu_list(bad), None, "{bad}");
+        }
+        assert_eq!(show_cpu_list(&[]), "");
+        assert_eq!(numbers("76800000 153600000\0"), Some(vec![76_800_000, 153_600_000]));
+        assert_eq!(numbers(""), Some(vec![]));
+        assert_eq!(numbers("-1"), None);
+        assert_eq!(numbers("18446744073709551616"), None, "more than 64 bits");
+    }
+
+    #[test]
+    fn the_emc_s_table_is_read_in_both_of_its_units() {
+        let khz = "FREQ       VOLT\n   0     204000   575000\n   1    3199000   700000\n";
+        assert_eq!(emc_dvfs(khz), [204_000_000, 3_199_000_000]);
+        assert_eq!(emc_dvfs("0, 204000000, 575\n"), [204_000_000], "Hz, with commas");
+        assert_eq!(emc_dvfs("one two three\n\n0 0 0\n"), [0_u64; 0], "no clock is zero");
+        let names = ["204000", "3199000", "665600", "..", "", "-5"].map(str::to_owned);
+        assert_eq!(emc_folders(&names), [204_000_000, 665_600_000, 3_199_000_000]);
+    }
+
+    #[test]
+    fn release_lines_of_every_generation_are_read() {
+        for (text, shown, jetpack) in [
+            (
+                "# R28 (release), REVISION: 2.1, GCID: 11272647, BOARD: t186ref, EABI: aarch64",
+                "R28.2.1",
+                Some(3),
+            ),
+            (
+                "# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref, EABI: aarch64\n",
+                "R35.4.1",
+                Some(5),
+            ),
+            (
+                "# R36 (release), REVISION: 4.7, GCID: 0, BOARD: generic, EABI: aarch64\nmore\n",
+                "R36.4.7",
+                Some(6),
+            ),
+            ("# R38 (release), REVISION: 2.0, GCID: 0", "R38.2.0", Some(7)),
+            ("# R40 (release), REVISION: 0.0", "R40.0.0", None),
+        ] {
+            let l4t = L4t::parse(text).unwrap();
+            assert_eq!((l4t.to_string().as_str(), l4t.jetpack()), (shown, jetpack));
+        }
+        for bad in
+            ["", "#", "# Rx (release), REVISION: 1.0", "# R32 (release)", "R32 (release), REVISION: 1.0"]
+        {
+            assert_eq!(L4t::parse(bad), None, "{bad}");
+        }
+    }
+
     #[test]
     fn other_small_formats() {
         assert_eq!(nul_list(b"nvidia,quill\0nvidia,tegra186\0"), ["nvidia,quill", "nvidia,tegra186"]);
         assert_eq!(meminfo("MemTotal:    4059292 kB\n", "MemTotal"), Some(4_059_292 * 1024));
         assert_eq!(meminfo("MemTotal: many\n", "MemTotal"), None);
+        assert_eq!(meminfo("MemTotalX: 1 kB\nMemTotal:\t2 kB\n", "MemTotal"), Some(2048), "the whole name");
+        assert_eq!(meminfo("MemTotal: 1 MB\n", "MemTotal"), None);
+        assert_eq!(meminfo("MemTotal: 18446744073709551615 kB\n", "MemTotal"), None, "it does not wrap");
+        assert_eq!(nul_list(b"\0\0 a \0"), ["a"]);
+        assert_eq!(nul_list(b""), [""; 0]);
     }
 }

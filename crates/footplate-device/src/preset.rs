@@ -15,12 +15,12 @@ const CONF: &str = "/etc/nvpmodel.conf";
 /// What nvpmodel last set, as far as it knows.
 const STATUS: &str = "/var/lib/nvpmodel/status";
 
-/// A preset.
+/// A preset of the vendor, read as a mode of this device's knobs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NamedMode {
     /// Its number in this configuration; numbers differ between boards, names do not.
     pub id: i64,
-    /// Its name.
+    /// Its name in the configuration, such as `MAXN`.
     pub name: String,
     /// Whether it is the default.
     pub default: bool,
@@ -45,7 +45,7 @@ pub struct NamedMode {
 pub struct Presets {
     /// The configuration, where there is one.
     pub conf: Option<Conf>,
-    /// Its modes.
+    /// The presets, in the order of the configuration.
     pub modes: Vec<NamedMode>,
     /// The name of the mode that nvpmodel says is active.
     pub active: Option<String>,
@@ -207,9 +207,9 @@ fn typed(device: &Device, conf: &Conf, model: &PowerModel, default: bool) -> Nam
 /// A mask that differs from what the hardware has: the mode needs a reboot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RebootNeeded {
-    /// The mask's node.
+    /// The node of the mask, such as `…/tpc_pg_mask`.
     pub path: String,
-    /// What it holds.
+    /// What the node holds now.
     pub present: u64,
     /// What the mode has.
     pub wanted: u64,

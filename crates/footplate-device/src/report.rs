@@ -12,11 +12,11 @@ use crate::preset::Presets;
 /// What there is and how it stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The board's name.
+    /// The board's name in words.
     pub board: String,
     /// Its name in commands.
     pub board_id: String,
-    /// The module.
+    /// The module's name in words, where it is known.
     pub module: Option<String>,
     /// The system on chip.
     pub soc: Option<String>,
@@ -26,23 +26,23 @@ pub struct Report {
     pub l4t: Option<String>,
     /// The JetPack of that release.
     pub jetpack: Option<u32>,
-    /// The kernel.
+    /// The kernel's release, such as `4.9.253-tegra`.
     pub kernel: Option<String>,
     /// Memory that Linux sees.
     pub memory_bytes: Option<Bytes>,
-    /// Knobs.
+    /// The knobs that the machine has, settable or not.
     pub knobs: Vec<KnobReport>,
-    /// Rails.
+    /// Where power can be read.
     pub rails: Vec<RailSource>,
     /// What makes up the total.
     pub total: Option<Total>,
-    /// Temperatures.
+    /// The thermal zones with their present temperatures.
     pub temperatures: Vec<ZoneReport>,
     /// Cooling devices that mean throttling and are active.
     pub throttled: Vec<String>,
     /// Counters of over-current events that are not zero.
     pub over_current: Vec<(String, u64)>,
-    /// The active preset.
+    /// The preset that nvpmodel says is active.
     pub preset: Option<String>,
     /// Names of all presets.
     pub presets: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Report {
     pub simulated: bool,
 }
 
-/// A knob.
+/// A knob with its table and its present value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KnobReport {
     /// `cpu_cores`, `cpu_hz`, `gpu_hz` or `emc_hz`.
@@ -65,7 +65,7 @@ pub struct KnobReport {
     pub table: Vec<u64>,
     /// Its present value: cores on, the upper limit of a clock, the EMC's clock.
     pub present: Reading<u64>,
-    /// The clock now.
+    /// The clock that it runs at now, below its limit.
     pub current_hz: Reading<Hertz>,
     /// Whether this user can write it.
     pub writable: bool,
@@ -76,9 +76,9 @@ pub struct KnobReport {
 /// A thermal zone now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ZoneReport {
-    /// Its name.
+    /// The zone's type.
     pub name: String,
-    /// Its temperature.
+    /// Its temperature; an engine that is off is unreadable.
     pub celsius: Reading<Celsius>,
     /// Degrees up to the software's throttling.
     pub to_throttling: Option<f64>,
@@ -218,11 +218,11 @@ fn temperatures(device: &Device) -> Vec<ZoneReport> {
 }
 
 fn throttled(device: &Device) -> Vec<String> {
-    let fits = |patterns: &[&str], kind: &str| patterns.iter().any(|p| crate::board::matches_kind(p, kind));
-    let facts = device.facts;
-    let counts = |kind: &str| fits(facts.throttling_cooling, kind) && !fits(facts.harmless_cooling, kind);
     let is_active = |path: &str| device.root.number::<u64>(&format!("{path}/cur_state")).is_ok_and(|n| n > 0);
-    let active = device.cooling.iter().filter(|cooling| counts(&cooling.kind) && is_active(&cooling.path));
+    let active = device
+        .cooling
+        .iter()
+        .filter(|cooling| device.facts.throttles(&cooling.kind) && is_active(&cooling.path));
     active.map(|cooling| cooling.kind.clone()).collect()
 }
 

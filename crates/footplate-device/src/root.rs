@@ -1,4 +1,5 @@
 //! The one gate to a machine's control files: the running system, a captured tree or a simulated board.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the one gate to control files")]
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,9 +19,9 @@ const NODE_BYTES_MAX: u64 = 1 << 20;
 /// Where a tree comes from. Figures from anything but the system are labelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The running machine.
+    /// The machine that this process runs on.
     System,
-    /// A captured tree.
+    /// A captured tree, by the path that was opened.
     Capture(PathBuf),
     /// A simulated board, by its name.
     Simulated(String),
@@ -40,7 +41,7 @@ impl fmt::Debug for Root {
 }
 
 impl Root {
-    /// The running machine.
+    /// The machine that this process runs on, with its discrete GPUs below `/nvml`.
     pub fn system() -> Self {
         let folder = Arc::new(Folder { base: PathBuf::from("/") });
         Self { tree: Arc::new(WithGpus { inner: folder }), source: Source::System }
@@ -65,7 +66,7 @@ impl Root {
         Ok(Self { tree: Arc::new(tree), source })
     }
 
-    /// A simulated board.
+    /// The files of a simulated board, by the board's name.
     pub fn simulated(board: &str, tree: Arc<dyn Tree>) -> Self {
         Self { tree, source: Source::Simulated(board.to_owned()) }
     }
@@ -75,7 +76,7 @@ impl Root {
         Self { tree, source }
     }
 
-    /// The tree behind.
+    /// The tree that all paths go to.
     pub fn tree(&self) -> &Arc<dyn Tree> {
         &self.tree
     }
@@ -108,7 +109,7 @@ impl Root {
         text.trim().parse().map_err(|_| content(path, &text, "a number"))
     }
 
-    /// Writes a node.
+    /// Writes a node that exists, with one write.
     pub fn write(&self, path: &str, value: &str) -> Result<(), DeviceError> {
         self.tree.write(path, value).map_err(|e| node(&format!("write {value} to"), path, e))
     }
@@ -171,7 +172,7 @@ fn cannot_open(path: &Path, source: io::Error) -> DeviceError {
     node("open", &path.display().to_string(), source)
 }
 
-/// A node that holds what nobody expects there.
+/// The error of a node that holds something unexpected.
 pub(crate) fn content(path: &str, found: &str, expected: &'static str) -> DeviceError {
     DeviceError::Content { path: path.to_owned(), found: found.chars().take(40).collect(), expected }
 }

@@ -7,7 +7,7 @@ use crate::discover::{Device, Problem};
 use crate::knob::{Hold, ModeTarget, Snapshot, plan};
 use crate::perform::first_refusal;
 
-/// A discrete GPU may serve others too: nobody sets it without this word.
+/// Why a discrete GPU is not set: it may serve others too, so the user has to allow it.
 pub(crate) const NEEDS_WORD: &str = "the GPU is set only with --allow-gpu-settings";
 
 /// What can be chosen on a machine.

@@ -40,11 +40,11 @@ pub struct WantedMode {
 /// A clock that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockKnob {
-    /// The CPU's.
+    /// The clock of the CPU's cores, in all clusters.
     Cpu,
-    /// The GPU's.
+    /// The clock of the chip's own GPU, or of discrete ones.
     Gpu,
-    /// The memory controller's.
+    /// The clock of the memory controller (EMC).
     Emc,
 }
 
@@ -78,13 +78,13 @@ pub enum WantedError {
     /// The clock has no table here.
     #[error("the {knob}'s clock cannot be set on this machine")]
     NoClock {
-        /// Whose clock.
+        /// Whose clock was asked for.
         knob: ClockKnob,
     },
     /// No entry of the table is within 2 % of what was asked for.
     #[error("the {knob} has no clock near {asked}")]
     NoneNear {
-        /// Whose clock.
+        /// Whose clock was asked for.
         knob: ClockKnob,
         /// What was asked for.
         asked: Hertz,

@@ -1,6 +1,11 @@
 //! Discovery and write plans on the trees of many boards, against what a person looked over.
 //! After a wanted change run once with `FOOTPLATE_UPDATE_GOLDEN=1` and read the difference.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests make the files that are looked at"
+)]
 
 use std::fmt::Write;
 use std::fs;

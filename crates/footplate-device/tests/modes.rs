@@ -1,5 +1,6 @@
 //! Plans on simulated kernels: random pairs of modes, deaths at random writes, and what a crash leaves behind.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "tests make the files that are looked at")]
 
 use std::io;
 use std::path::Path;

@@ -2,6 +2,7 @@
 //! `forward MODEL CLASSES WEIGHTS.safetensors INPUT.f32 SHAPE LOGITS.f32 [WEIGHTS_OUT.safetensors]`.
 //! Inputs and logits are raw little-endian f32 (tokens: whole numbers as f32).
 #![expect(clippy::unwrap_used, reason = "a tool for developers ends at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "a tool for developers reads its arguments and files")]
 
 use std::fs;
 use std::path::Path;

@@ -58,7 +58,7 @@ impl fmt::Display for DeviceChoice {
 #[derive(Clone, Debug)]
 pub struct ChosenDevice {
     pub(crate) device: Device,
-    /// `cpu` or `vulkan`.
+    /// `cpu` or `vulkan`, as `--device` takes it.
     pub name: &'static str,
     /// Why it was chosen, for the user.
     pub reason: String,
@@ -72,7 +72,7 @@ pub struct ChosenDevice {
 }
 
 impl ChosenDevice {
-    /// The cpu device.
+    /// Burn's backend `flex`, which every machine has. `reason` is shown to the user.
     pub fn cpu(reason: &str) -> Self {
         Self {
             device: Device::flex(),

@@ -31,11 +31,11 @@ const EPOCH_STEPS_MIN: usize = 4;
 
 /// A job that is to be diagnosed.
 pub struct Subject {
-    /// Its settings.
+    /// All settings of the job.
     pub settings: TrainSettings,
-    /// Its data.
+    /// The data set that it trains on.
     pub dataset: Arc<Dataset>,
-    /// Where it computes.
+    /// The device that it trains on.
     pub device: ChosenDevice,
     /// Cores that this process may use.
     pub cores: usize,
@@ -98,9 +98,9 @@ pub struct Measured {
     pub prep_indexed: Option<Rate>,
     /// Seconds of a sample to the device, for f32 and u8.
     pub upload: Option<[f64; 2]>,
-    /// Reading.
+    /// Reading; `None` where the data is in the process's memory.
     pub storage: Option<Storage>,
-    /// The real run.
+    /// The real run, with the real pipeline.
     pub trial: Trial,
     /// Cores that this process got when it asked for all of them, before and after the real run.
     pub cores_got: Vec<f64>,
@@ -117,7 +117,7 @@ impl Measured {
 /// What a change was predicted to give, and what it gave.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Applied {
-    /// What was changed.
+    /// The one setting that was changed for it.
     #[serde(flatten)]
     pub change: Change,
     /// Items per second that were predicted.
@@ -130,10 +130,10 @@ pub struct Applied {
     pub unchanged_per_s: Option<f64>,
 }
 
-/// What was found.
+/// What limits a job, and what would help.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// All measurements.
+    /// All that was measured on the way.
     pub measured: Measured,
     /// Where samples come from.
     pub source: Source,

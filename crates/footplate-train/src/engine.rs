@@ -22,11 +22,11 @@ mod train_loop;
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// How it ended.
+    /// How it ended, if it did not fail.
     pub ending: Ending,
     /// Steps made over the whole run, those of earlier processes included.
     pub steps: u64,
-    /// The best validation.
+    /// The best validation so far; `None` without any.
     pub best: Option<Best>,
     /// Samples that were left out because they are damaged or unreadable.
     pub bad_samples: u64,
@@ -108,7 +108,7 @@ impl Session {
         &self.this.job
     }
 
-    /// Steps that remain.
+    /// Steps that remain of the whole run.
     pub fn steps_left(&self) -> u64 {
         self.this.steps_total.saturating_sub(self.this.job.progress.steps)
     }

@@ -33,15 +33,15 @@ pub enum TrainError {
     /// A language model, and no text was named.
     #[error("{model} needs a text to train on")]
     NeedsText {
-        /// The model's name.
+        /// The model's name in the registry.
         model: &'static str,
     },
     /// A path that has no absolute form.
     #[error("cannot use {}: {source}", path.display())]
     Path {
-        /// As given.
+        /// The path as it was given.
         path: PathBuf,
-        /// The system's answer.
+        /// Why the system refused.
         source: std::io::Error,
     },
     /// The embedded data set was asked for, and there is no folder to keep it in.
@@ -56,9 +56,9 @@ pub enum TrainError {
     /// The model needs another kind of data.
     #[error("model `{model}` is trained on {needs}, and the data is {found}")]
     WrongData {
-        /// The model's name.
+        /// The model's name in the registry.
         model: String,
-        /// What it takes.
+        /// The kind of data that it takes: images, or text.
         needs: &'static str,
         /// What it was given.
         found: String,
@@ -66,29 +66,29 @@ pub enum TrainError {
     /// The device cannot be had.
     #[error("device `{device}`: {reason}")]
     Device {
-        /// Its name.
+        /// The name as `--device` takes it.
         device: String,
-        /// Why not.
+        /// Why it cannot be used here.
         reason: String,
     },
     /// The device worked, and then it did not any more.
     #[error("device `{device}` failed: {reason}")]
     DeviceFailed {
-        /// Its name.
+        /// The name as `--device` takes it.
         device: String,
-        /// What it said.
+        /// The words of the driver or of Burn, without a backtrace.
         reason: String,
     },
     /// The device's own memory is full.
     #[error("batch size {batch_size} does not fit the memory of device `{device}`: {reason}")]
     DeviceMemory {
-        /// The device's name.
+        /// The name as `--device` takes it.
         device: String,
         /// The batch size that was tried.
         batch_size: usize,
         /// The largest that fits, where it is known.
         largest_batch: Option<usize>,
-        /// What it said.
+        /// The words of the driver or of Burn, without a backtrace.
         reason: String,
     },
     /// The plan exceeds what is available.
@@ -96,9 +96,9 @@ pub enum TrainError {
     Memory {
         /// The batch size asked for.
         batch_size: usize,
-        /// The plan's total.
+        /// The sum of the memory plan.
         needed: Bytes,
-        /// What there is.
+        /// What the system still gives, or `--memory-max`.
         available: Bytes,
         /// The largest batch size that fits; 0: not even one sample.
         largest_batch: usize,
@@ -108,16 +108,16 @@ pub enum TrainError {
     Diverged {
         /// Infinite or not a number.
         loss: f32,
-        /// From 0.
+        /// Number of the step, from 0.
         step: u64,
     },
-    /// The data.
+    /// Data that cannot be opened or read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A checkpoint.
+    /// A checkpoint that cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A weights file.
+    /// A weights file that cannot be written or read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A checkpoint's arrays do not fit the model.
@@ -128,7 +128,7 @@ pub enum TrainError {
     DataChanged {
         /// What the checkpoint says.
         expected: String,
-        /// What was opened.
+        /// The fingerprint of the data that was opened, in hexadecimal.
         found: String,
     },
     /// No checkpoint of the run can be used.

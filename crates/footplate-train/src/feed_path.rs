@@ -51,7 +51,7 @@ impl fmt::Display for FeedChoice {
 /// Whose memory a device computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceMemory {
-    /// The process's own.
+    /// The process's own: what the decoders write is the tensor.
     Process,
     /// One that the processor and a GPU share, and that both can address at once.
     #[cfg_attr(
@@ -72,11 +72,11 @@ pub(crate) enum DeviceMemory {
 /// The way of a minibatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedPath {
-    /// See [`FeedChoice::View`].
+    /// The decoders' buffer is the tensor ([`FeedChoice::View`]).
     View,
-    /// See [`FeedChoice::Mapped`].
+    /// The GPU reads what the decoders wrote ([`FeedChoice::Mapped`]).
     Mapped,
-    /// See [`FeedChoice::Staged`].
+    /// The GPU reads a copy in its own memory ([`FeedChoice::Staged`]).
     Staged,
 }
 
@@ -91,7 +91,7 @@ impl FeedPath {
     }
 }
 
-/// Decides.
+/// The path for a choice and a memory, or why the choice cannot be had there.
 pub(crate) fn decide(choice: FeedChoice, memory: DeviceMemory) -> Result<FeedPath, TrainError> {
     let refuse = |reason: &str| {
         Err(TrainError::Setting { setting: "feed", value: choice.to_string(), reason: reason.to_owned() })

@@ -77,7 +77,7 @@ impl Job {
         Ok(job)
     }
 
-    /// The run's settings.
+    /// All settings of the job.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
     }

@@ -35,23 +35,23 @@ pub enum KernelsError {
     /// The file cannot be read, or is no bundle.
     #[error("{}: {reason}", path.display())]
     File {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it, in words.
         reason: String,
     },
     /// Nothing can be written there.
     #[error("{}: {reason}", path.display())]
     Write {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be written, in words.
         reason: String,
     },
     /// Its choices were made for something else.
     #[error("{}: made on `{found}`, and this device is `{expected}`", path.display())]
     OtherDevice {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
         /// What it was made on.
         found: String,
@@ -80,17 +80,18 @@ pub fn keep_in(folder: &Path) {
 pub struct Kept {
     /// The device and driver, as the file is named.
     pub device: String,
-    /// The file.
+    /// The file that holds the choices.
     pub path: PathBuf,
     /// Whether it is there. Where it cannot be written, choices are kept for the process only.
     pub written: bool,
-    /// Choices among candidates.
+    /// Kernels that were chosen by measuring candidates.
     pub choices: u64,
     /// Kernels in compiled form.
     pub compiled: u64,
 }
 
 /// What is kept for the device that is open.
+#[expect(clippy::disallowed_methods, reason = "tells whether the file is there")]
 pub fn kept() -> Kept {
     let count = |namespace: &str| -> u64 {
         let all = environment::namespaces().into_iter();
@@ -186,6 +187,8 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests write what is no bundle")]
+
     use super::*;
     use crate::testing::TestClock;
 

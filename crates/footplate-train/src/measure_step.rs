@@ -54,7 +54,7 @@ impl Watch {
         Duration::from_nanos(self.clock.now_ns())
     }
 
-    /// Time since `then`.
+    /// Time on the clock since `then`.
     pub(crate) fn since(&self, then: Duration) -> Duration {
         self.now().saturating_sub(then)
     }
@@ -208,9 +208,9 @@ pub fn upload_s_each(
 /// What a real run showed, its warm-up left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trial {
-    /// Steps that count.
+    /// Steps that count: those after the warm-up.
     pub steps: u64,
-    /// Samples in them.
+    /// Samples in the steps that count.
     pub items: u64,
     /// How long they took.
     pub wall_s: f64,
@@ -247,6 +247,7 @@ pub fn trial(
     let enough = Arc::new(AtomicBool::new(watch.is_stopped()));
     let (sink, records) = RecordSink::bounded();
     let context = RunContext { store: None, sink, clock: watch.clock.clone(), stop: enough.clone() };
+    #[expect(clippy::disallowed_methods, reason = "listens while the loop runs")]
     thread::scope(|scope| {
         let listener = scope.spawn(move || listen(&records, lead, time, watch, &enough));
         let result = engine::run(job, context);
@@ -258,7 +259,7 @@ pub fn trial(
 /// What comes before the steps that count, as a cache's first epoch does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lead {
-    /// Steps.
+    /// Steps that do not count.
     pub steps: usize,
     /// The longest that they may take; then the trial ends without figures.
     pub time: Duration,

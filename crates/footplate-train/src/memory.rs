@@ -45,7 +45,7 @@ pub struct MemoryPlan {
     pub parameters: u64,
     /// One gradient for each parameter, and the sum of those where they are accumulated.
     pub gradients: u64,
-    /// The optimizer's memory.
+    /// The optimizer's state: momentum, or the two means of AdamW.
     pub optimizer: u64,
     /// Activations kept for the backward pass, and the engine's workspace.
     pub activations: u64,
@@ -56,7 +56,7 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The sum.
+    /// The sum of all parts.
     pub fn total(&self) -> Bytes {
         let parts = [
             self.program,

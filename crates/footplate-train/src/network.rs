@@ -38,7 +38,7 @@ pub trait Forward: Module + Send + 'static {
 }
 
 impl NetInput {
-    /// The images.
+    /// The images; panics on text, see [`Forward::forward`].
     pub(crate) fn images(self) -> Tensor<4> {
         match self {
             Self::Images(images) => images,
@@ -46,7 +46,7 @@ impl NetInput {
         }
     }
 
-    /// The characters.
+    /// The characters; panics on images, see [`Forward::forward`].
     pub(crate) fn tokens(self) -> Tensor<2, Int> {
         match self {
             Self::Tokens(tokens) => tokens,
@@ -58,9 +58,9 @@ impl NetInput {
 /// Whether an array is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamKind {
-    /// By gradients.
+    /// It is trained by gradients.
     Parameter,
-    /// A running statistic.
+    /// A running statistic of a normalisation layer: it moves without gradients.
     Buffer,
 }
 
@@ -73,7 +73,7 @@ pub struct NamedTensor {
     pub kind: ParamKind,
     /// A dense layer's weight is `[in, out]` here and `[out, in]` in PyTorch.
     pub transposed: bool,
-    /// Its values.
+    /// Its values and shape.
     pub data: TensorData,
 }
 
@@ -83,15 +83,15 @@ pub enum ParamError {
     /// The network has it, and what is loaded has not.
     #[error("`{path}` is missing")]
     Missing {
-        /// Which.
+        /// The path of the array.
         path: String,
     },
     /// It is of another shape.
     #[error("`{path}` is {found:?}, and the model needs {expected:?}")]
     Shape {
-        /// Which.
+        /// The path of the array.
         path: String,
-        /// The network's.
+        /// The network's shape.
         expected: Vec<usize>,
         /// That of what is loaded.
         found: Vec<usize>,
@@ -99,7 +99,7 @@ pub enum ParamError {
     /// What is loaded has it, and the network has not.
     #[error("`{path}` is not a part of the model")]
     Unknown {
-        /// Which.
+        /// The path of the array.
         path: String,
     },
 }

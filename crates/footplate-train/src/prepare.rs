@@ -74,13 +74,13 @@ pub fn entry(request: &JobRequest) -> Result<&'static ModelEntry, TrainError> {
 pub struct OpenJob {
     /// What was asked for.
     pub request: JobRequest,
-    /// The model.
+    /// The registry's entry of the model.
     pub entry: &'static ModelEntry,
     /// Where the data is: an absolute path.
     pub data: PathBuf,
     /// Share of the data for validation where the data set has no split of its own, 0 to below 1.
     pub validation_fraction: f64,
-    /// The data.
+    /// The data set that was opened.
     pub dataset: Arc<Dataset>,
 }
 
@@ -164,11 +164,11 @@ pub fn open_device(request: &JobRequest, host: &Host) -> Result<ChosenDevice, Tr
 
 /// A job of which everything is decided, and nothing built yet.
 pub struct JobPlan {
-    /// What was opened.
+    /// The request, its model and its data set.
     pub open: OpenJob,
-    /// All settings.
+    /// All settings: nothing is left to a default.
     pub settings: TrainSettings,
-    /// Where it computes.
+    /// The device that it computes on.
     pub device: ChosenDevice,
     /// What it will need of memory.
     pub memory: MemoryPlan,
@@ -196,9 +196,8 @@ pub struct JobPlan {
 ///     fn reset_peak(&self) {}
 /// }
 ///
-/// # let folder = std::env::temp_dir().join("footplate-doc-prepare");
-/// # std::fs::create_dir_all(&folder)?;
-/// let text = folder.join("rhyme.txt");
+/// let folder = tempfile::tempdir()?;
+/// let text = folder.path().join("rhyme.txt");
 /// std::fs::write(&text, "she sells sea shells by the sea shore. ".repeat(20))?;
 /// let request = JobRequest {
 ///     model: Some("lstm".to_owned()),
@@ -216,7 +215,6 @@ pub struct JobPlan {
 /// assert_eq!((plan.settings.epochs, plan.settings.lstm.hidden), (3, 8));
 /// let run = plan.build(&mut |_| {})?;
 /// assert!(run.job().parameter_count() > 1000);
-/// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -258,7 +256,7 @@ pub fn prepare(
 }
 
 impl JobPlan {
-    /// Builds the network.
+    /// Builds the network on the device, with random parameters or the weights that were asked for.
     pub fn build(self, tell: &mut Tell<'_>) -> Result<PreparedRun, TrainError> {
         tell(Preparing::Model);
         let dataset = self.open.dataset;
@@ -278,9 +276,9 @@ pub struct ResumeRequest {
     pub format: Option<String>,
     /// Share of the data for validation where the data set has no split of its own, 0 to below 1.
     pub validation_fraction: f64,
-    /// Where it computes.
+    /// The device that it computes on.
     pub device: DeviceChoice,
-    /// All settings.
+    /// All settings: nothing is left to a default.
     pub settings: TrainSettings,
     /// The folder of its checkpoints.
     pub checkpoints: PathBuf,

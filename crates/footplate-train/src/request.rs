@@ -235,7 +235,7 @@ impl FromStr for BatchSize {
 pub enum CacheChoice {
     /// In memory, if the page cache cannot hold the data set.
     Auto,
-    /// As said.
+    /// Of this kind and size.
     Fixed(CacheSettings),
 }
 

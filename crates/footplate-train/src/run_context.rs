@@ -14,7 +14,7 @@ use crate::checkpoint::CheckpointStore;
 pub struct RunContext {
     /// Where checkpoints go. `None` for a trial: nothing is written, and nothing is validated.
     pub store: Option<CheckpointStore>,
-    /// Where records go.
+    /// Where the records of steps, epochs and checkpoints go.
     pub sink: RecordSink,
     /// The clock of records and steps.
     pub clock: Arc<dyn Clock + Send + Sync>,

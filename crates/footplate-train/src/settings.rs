@@ -82,7 +82,7 @@ impl TrainSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Single precision.
+    /// Single precision, 32 bits.
     #[default]
     F32,
     /// Half precision, with scaled gradients.
@@ -162,7 +162,7 @@ impl fmt::Display for OptimizerKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct OptimizerSettings {
-    /// Which rule.
+    /// The rule: SGD or AdamW.
     pub kind: OptimizerKind,
     /// SGD's momentum, 0 to below 1. Not used by AdamW.
     pub momentum: f64,
@@ -192,7 +192,7 @@ pub struct ScheduleSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// It stays.
+    /// It stays as it is.
     Constant,
     /// It drops by a factor every few epochs.
     Step,

@@ -1,4 +1,5 @@
 //! Helpers of this crate's tests.
+#![expect(clippy::disallowed_methods, reason = "tests write the texts that they train on")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Weights in PyTorch's layout, as safetensors (format: <https://huggingface.co/docs/safetensors>).
+#![expect(clippy::disallowed_methods, reason = "reads weights files")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,20 +23,20 @@ const BATCH_COUNT: &str = "num_batches_tracked";
 /// Why weights could not be read or written.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The system refused.
+    /// The file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// On what.
+        /// The weights file.
         path: PathBuf,
-        /// The system's answer.
+        /// Why the system refused.
         source: io::Error,
     },
     /// It is not a safetensors file.
     #[error("{}: not a safetensors file: {reason}", path.display())]
     NotSafetensors {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -43,37 +44,37 @@ pub enum WeightsError {
     /// It is what `torch.save` writes.
     #[error("{} is a PyTorch pickle, not safetensors", path.display())]
     Pickle {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
     },
     /// The model has an array that the file has not.
     #[error("{}: no array `{key}`, which the model needs; is the file of another model?", path.display())]
     Missing {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
     },
     /// An array of the file has another shape.
     #[error("{}: `{key}` is {found:?}, and the model needs {expected:?}", path.display())]
     Shape {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
-        /// The model's.
+        /// The model's shape, in PyTorch's layout.
         expected: Vec<usize>,
-        /// The file's.
+        /// The file's shape.
         found: Vec<usize>,
     },
     /// An array holds something other than floating-point numbers.
     #[error("{}: `{key}` holds {found}, not floating-point numbers", path.display())]
     Type {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
-        /// What it holds.
+        /// The type of number that it holds.
         found: String,
     },
     /// A checkpoint of a model that this program does not have, or that does not fit it.
@@ -113,7 +114,7 @@ pub struct LoadReport {
 /// A last layer that was not taken from the weights file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplacedHead {
-    /// The file's classes.
+    /// Classes that the last layer of the file tells apart.
     pub file_classes: usize,
     /// The model's, which are those of the data.
     pub own_classes: usize,

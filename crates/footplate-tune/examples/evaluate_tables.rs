@@ -1,5 +1,6 @@
 //! `footplate evaluate` for many tables at once, one line for each row: `evaluate_tables PROFILES SEEDS FILE.csv…`
 //! (`PROFILES` such as `12,50`; a name after a colon takes only that workload). For `benches/README.md`.
+#![expect(clippy::disallowed_methods, reason = "it reads its arguments and tables")]
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
 use std::error::Error;

@@ -1,4 +1,5 @@
 //! How long fitting and predicting take for a board of 30,000 modes: a measurement for `benches/README.md`.
+#![expect(clippy::disallowed_methods, reason = "it takes the time")]
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! What 24 known settings of one job help to predict another, one line for each row: `transfer_tables PROFILES SEEDS
 //! TARGET.csv[:WORKLOAD] SOURCE.csv[:WORKLOAD]`. For `benches/README.md`.
+#![expect(clippy::disallowed_methods, reason = "it reads its arguments and tables")]
 #![expect(clippy::print_stdout, reason = "a measurement prints its result")]
 
 use std::error::Error;

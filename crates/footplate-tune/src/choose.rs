@@ -9,7 +9,7 @@ use crate::setting::Setting;
 /// One setting with all that is known of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Which.
+    /// The knobs' values.
     pub setting: Setting,
     /// What is predicted, or for a measured setting what was measured.
     pub prediction: Prediction,
@@ -45,7 +45,7 @@ impl Candidate {
 pub struct Choice {
     /// Its place among the candidates.
     pub index: usize,
-    /// The objective there.
+    /// The objective there, in the unit that [`unit`] names.
     pub objective: Estimate,
     /// Probability that all limits hold there.
     pub probability: f64,
@@ -65,7 +65,7 @@ pub struct Infeasible {
 /// Budgets that would do; `None` for what was not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WouldDo {
-    /// Watts.
+    /// Mean power, in watts.
     pub power_w: Option<f64>,
     /// Seconds for a unit of work.
     pub time_s: Option<f64>,
@@ -74,14 +74,14 @@ pub struct WouldDo {
 }
 
 /// Settings whose objectives differ by less serve it alike.
-pub(crate) const ALIKE: f64 = 0.005;
+pub(crate) const TIE: f64 = 0.005;
 /// By how much the second quantity must be less to decide between settings that are alike.
-pub(crate) const SECOND_LEAST: f64 = 0.03;
+pub(crate) const TIE_BREAKER_LEAST: f64 = 0.03;
 
 /// Candidates that exceed a limit by no more than this share above the least are as close to it.
 const CLOSE: f64 = 0.01;
 
-/// Candidates are chosen between by their objective; one that needs another's limits broken never wins. Of those that are
+/// Chooses by the objective among the candidates that hold all limits. Of those that are
 /// alike the one that is clearly better in the second quantity is taken: a job that waits for its data is as fast at a
 /// lower GPU clock.
 pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasible> {
@@ -100,10 +100,10 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
         }
         breaking.push((index, goal.excess(&candidate.prediction)));
     }
-    let second = |choice: &Choice| goal.second_of(&candidates[choice.index].prediction).map(|e| e.value);
+    let second = |choice: &Choice| goal.tie_breaker_of(&candidates[choice.index].prediction).map(|e| e.value);
     let thrifty = |best: Choice| {
-        let most = second(&best)? * (1.0 - SECOND_LEAST);
-        let alike = holding.iter().filter(|c| c.objective.value <= best.objective.value * (1.0 + ALIKE));
+        let most = second(&best)? * (1.0 - TIE_BREAKER_LEAST);
+        let alike = holding.iter().filter(|c| c.objective.value <= best.objective.value * (1.0 + TIE));
         let better = alike.filter_map(|c| Some((second(c).filter(|s| *s <= most)?, *c)));
         better.min_by(|a, b| a.0.total_cmp(&b.0)).map(|found| found.1)
     };
@@ -217,6 +217,23 @@ mod tests {
         assert_eq!(choose(&under(20.0), &[candidates[0], candidates[2]]).unwrap().index, 0);
         let slower = candidate(1.02, 8.0, 0.0);
         assert_eq!(choose(&under(20.0), &[candidates[0], slower]).unwrap().index, 0);
+    }
+
+    #[test]
+    fn a_candidate_is_told_with_its_figures_and_where_they_are_from() {
+        let known = Candidate { measured: true, ..candidate(0.0125, 9.876, 0.0) };
+        assert_eq!(known.brief(), "no knobs: 12.50 ms a step, 9.88 W (measured)");
+        let unknown = Candidate { prediction: Prediction::default(), measured: false, ..known };
+        assert_eq!(unknown.brief(), "no knobs: - a step, - (estimate)");
+        for (seconds, text) in [
+            (0.5, "500.00 ms"),
+            (1.0, "1.00 s"),
+            (119.994, "119.99 s"),
+            (120.0, "2.0 min"),
+            (9000.0, "2.5 h"),
+        ] {
+            assert_eq!(duration_text(seconds), text);
+        }
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::profiler::{POWER_ERRORS, ProfileRecord};
 
 /// Looks whether a running job still does what was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Watch {
+pub struct DriftCheck {
     expected: Prediction,
     power_max_w: Option<f64>,
 }
@@ -23,7 +23,7 @@ pub enum Verdict {
     Time(f64),
     /// Power is higher or lower than predicted, by this factor.
     Power(f64),
-    /// The machine throttles.
+    /// The machine lowered its clocks by itself.
     Throttled,
 }
 
@@ -37,7 +37,7 @@ impl Verdict {
         }
     }
 
-    /// In words.
+    /// The verdict as the user reads it, such as "a step takes 30 % more than predicted".
     pub fn text(&self) -> String {
         let percent = |factor: f64| {
             let word = if factor > 1.0 { "more" } else { "less" };
@@ -58,7 +58,7 @@ const DRIFT_LEAST: f64 = 0.05;
 /// A power limit that is exceeded by less than this share is held, as far as sensors can tell.
 const LIMIT_SLACK: f64 = 0.01;
 
-impl Watch {
+impl DriftCheck {
     /// Expects what was predicted or measured for the choice.
     pub fn new(expected: Prediction) -> Self {
         Self { expected, power_max_w: None }
@@ -94,7 +94,7 @@ impl Watch {
 /// What is to be done after a look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
-    /// Nothing.
+    /// Nothing: the job is as predicted, or too few looks agree that it is not.
     CarryOn,
     /// A new plan from what is known.
     Replan(Verdict),
@@ -127,7 +127,7 @@ const LOOKS: u32 = 2;
 /// agree than the one before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Replanner {
-    watch: Watch,
+    check: DriftCheck,
     last: Verdict,
     agreeing: u32,
     replans: u32,
@@ -137,13 +137,13 @@ pub struct Replanner {
 impl Replanner {
     /// Watches a job of which this is expected.
     pub fn new(expected: Prediction, power_max_w: Option<f64>) -> Self {
-        let watch = Watch::new(expected).with_power_max(power_max_w);
-        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
+        let check = DriftCheck::new(expected).with_power_max(power_max_w);
+        Self { check, last: Verdict::AsPredicted, agreeing: 0, replans: 0, told: false }
     }
 
     /// A look at a window of the running job.
     pub fn look(&mut self, step_s: f64, power_w: Option<f64>, throttled: bool) -> Action {
-        let verdict = self.watch.look(step_s, power_w, throttled);
+        let verdict = self.check.look(step_s, power_w, throttled);
         if verdict == Verdict::AsPredicted {
             (self.last, self.agreeing) = (verdict, 0);
             return Action::CarryOn;
@@ -162,8 +162,8 @@ impl Replanner {
     /// The same after a new plan was made: this is expected from now on.
     #[must_use]
     pub fn replanned(self, expected: Prediction) -> Self {
-        let watch = Watch { expected, ..self.watch };
-        Self { watch, last: Verdict::AsPredicted, agreeing: 0, replans: self.replans + 1, told: self.told }
+        let check = DriftCheck { expected, ..self.check };
+        Self { check, last: Verdict::AsPredicted, agreeing: 0, replans: self.replans + 1, told: self.told }
     }
 
     /// New plans so far.
@@ -173,7 +173,7 @@ impl Replanner {
 }
 
 /// How unsure a record becomes, by how much the quantity has moved since.
-const DOUBT: f64 = 0.3;
+const SPREAD_PER_SHIFT: f64 = 0.3;
 
 /// What was measured before a job changed, as far as it can still be believed: the quantity that has moved is taken
 /// to have moved by the same factor everywhere, and less surely so. What was measured while it throttled is left out.
@@ -183,7 +183,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
         match verdict {
             Verdict::Time(factor) => {
                 record.step_s *= factor;
-                let doubt = DOUBT * factor.ln().abs() * record.step_s;
+                let doubt = SPREAD_PER_SHIFT * factor.ln().abs() * record.step_s;
                 record.step_error_s = (record.step_error_s * factor).hypot(doubt);
                 // Whether it waits for data more or less than before is not known.
                 record.stall_share = None;
@@ -191,7 +191,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
             Verdict::Power(factor) => {
                 if let Reading::Value(power) = &mut record.power {
                     power.mean_w *= factor;
-                    let doubt = POWER_ERRORS * DOUBT * factor.ln().abs() * power.mean_w;
+                    let doubt = POWER_ERRORS * SPREAD_PER_SHIFT * factor.ln().abs() * power.mean_w;
                     power.error_w = (power.error_w * factor).hypot(doubt);
                 }
             }
@@ -204,6 +204,7 @@ pub fn still_known(records: &[ProfileRecord], verdict: &Verdict) -> Vec<ProfileR
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profiler::MeanPower;
     use proptest::prelude::*;
 
     fn expected() -> Prediction {
@@ -252,7 +253,99 @@ mod tests {
         assert_eq!((plans, tells), (REPLANS_MAX, 1));
     }
 
+    #[test]
+    fn a_look_tells_which_quantity_moved_and_by_how_much() {
+        let check = DriftCheck::new(expected());
+        let limited = check.with_power_max(Some(10.1));
+        for (check, step_s, power_w, throttled, verdict) in [
+            (check, 1.04, Some(10.4), false, Verdict::AsPredicted),
+            (check, 1.06, Some(10.0), false, Verdict::Time(1.06)),
+            (check, 0.5, None, false, Verdict::Time(0.5)),
+            (check, 1.0, Some(8.0), false, Verdict::Power(0.8)),
+            // Power is looked at first; throttling before all.
+            (check, 2.0, Some(20.0), false, Verdict::Power(2.0)),
+            (check, 1.0, Some(10.0), true, Verdict::Throttled),
+            (limited, 1.0, Some(10.2), false, Verdict::AsPredicted),
+            (limited, 1.0, Some(10.3), false, Verdict::Power(1.03)),
+            (limited, 1.0, None, false, Verdict::AsPredicted),
+        ] {
+            match (check.look(step_s, power_w, throttled), verdict) {
+                (Verdict::Time(seen), Verdict::Time(told)) | (Verdict::Power(seen), Verdict::Power(told)) => {
+                    assert!((seen - told).abs() < 1e-12, "{seen} for {told}");
+                }
+                (seen, told) => assert_eq!(seen, told, "{step_s} s, {power_w:?}"),
+            }
+        }
+        // Nothing was known: nothing has moved.
+        assert_eq!(DriftCheck::new(Prediction::default()).look(9.0, Some(9.0), false), Verdict::AsPredicted);
+    }
+
+    #[test]
+    fn verdicts_are_told_in_percent() {
+        for (verdict, text) in [
+            (Verdict::Time(1.304), "a step takes 30 % more than predicted"),
+            (Verdict::Power(0.8), "the power is 20 % less than predicted"),
+            (Verdict::Throttled, "the machine throttles"),
+            (Verdict::AsPredicted, "as predicted"),
+        ] {
+            assert_eq!(verdict.text(), text);
+        }
+    }
+
+    fn record(cores: u32, throttled: &[&str]) -> ProfileRecord {
+        use footplate_core::PowerMode;
+        let mode = PowerMode { cpu_cores: Some(cores), ..PowerMode::default() };
+        ProfileRecord {
+            setting: crate::Setting::of(mode),
+            got: mode,
+            steps: 6,
+            step_s: 0.2,
+            step_error_s: 0.002,
+            stall_share: Some(0.3),
+            items: 8.0,
+            power: Reading::Value(MeanPower { mean_w: 8.0, error_w: 0.24, coverage: 1.0 }),
+            temperature_c: Reading::Absent,
+            throttled: throttled.iter().map(|&t| t.to_owned()).collect(),
+            warnings: Vec::new(),
+            simulated: true,
+            t_ns: 1,
+            duration_ns: 1,
+        }
+    }
+
+    #[test]
+    fn what_has_moved_is_believed_by_less_and_the_rest_as_before() {
+        let before = [record(1, &[]), record(2, &["hot"])];
+        let [slower] = still_known(&before, &Verdict::Time(1.5)).try_into().unwrap();
+        assert!((slower.step_s - 0.3).abs() < 1e-12);
+        // The error grows with the time, and by 0.3 of the logarithm of the factor.
+        let error = (0.003f64).hypot(0.3 * 1.5f64.ln() * 0.3);
+        assert!((slower.step_error_s - error).abs() < 1e-12, "{}", slower.step_error_s);
+        assert_eq!((slower.stall_share, &slower.power), (None, &before[0].power));
+
+        let [hungrier] = still_known(&before, &Verdict::Power(1.25)).try_into().unwrap();
+        assert_eq!((hungrier.step_s, hungrier.stall_share), (0.2, Some(0.3)));
+        let power = hungrier.power.value().unwrap();
+        assert!((power.mean_w - 10.0).abs() < 1e-12 && power.error_w > 0.3, "{power:?}");
+
+        assert_eq!(still_known(&before, &Verdict::Throttled), before[..1]);
+    }
+
     proptest! {
+        #[test]
+        fn a_record_of_a_changed_job_is_never_surer_than_before(factor in 0.2f64..5.0) {
+            let before = record(1, &[]);
+            let relative = |r: &ProfileRecord| {
+                let measurement = r.measurement();
+                (measurement.time_error, measurement.power_error)
+            };
+            for verdict in [Verdict::Time(factor), Verdict::Power(factor)] {
+                let after = &still_known(std::slice::from_ref(&before), &verdict)[0];
+                prop_assert!(relative(after).0 >= relative(&before).0 - 1e-12);
+                prop_assert!(relative(after).1 >= relative(&before).1 - 1e-12);
+            }
+        }
+
         #[test]
         fn plans_are_bounded_whatever_is_seen(
             looks in proptest::collection::vec((0.1f64..10.0, 1.0f64..100.0, proptest::bool::ANY), 0..300),

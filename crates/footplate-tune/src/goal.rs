@@ -14,7 +14,7 @@ pub enum Objective {
     Time,
     /// Energy of a unit of work.
     Energy,
-    /// Mean power.
+    /// Mean power of the whole board, in watts.
     Power,
     /// Zeus' mixture (You et al. 2023): η × energy + (1 − η) × `largest_power_w` × time, in joules.
     Zeus {
@@ -60,9 +60,9 @@ impl Limits {
 /// An objective under limits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
-    /// What is minimised.
+    /// The quantity that is made as small as possible.
     pub objective: Objective,
-    /// What must hold.
+    /// Upper limits that must hold.
     pub limits: Limits,
     /// With what probability all limits must hold, 0.5 to below 1.
     pub confidence: f64,
@@ -74,9 +74,9 @@ pub enum GoalError {
     /// A limit that is not a positive number.
     #[error("the limit on {what} must be a number above 0, not {value}")]
     Limit {
-        /// Which.
+        /// Name of the limited quantity.
         what: &'static str,
-        /// What was given.
+        /// The value that was given.
         value: f64,
     },
     /// A confidence that is no probability above one half.
@@ -88,7 +88,7 @@ pub enum GoalError {
 }
 
 impl Goal {
-    /// Checks the numbers.
+    /// The goal itself, if all its numbers are in their ranges.
     pub fn checked(self) -> Result<Self, GoalError> {
         let limits = &self.limits;
         let positive = |v: f64| v.is_finite() && v > 0.0;
@@ -140,7 +140,7 @@ impl Goal {
     }
 
     /// What decides between settings that serve the objective alike; `None` if a prediction lacks it, or nothing does.
-    pub fn second_of(&self, prediction: &Prediction) -> Option<Estimate> {
+    pub fn tie_breaker_of(&self, prediction: &Prediction) -> Option<Estimate> {
         match self.objective {
             Objective::Time => prediction.power_w,
             Objective::Energy | Objective::Power => prediction.time_s,
@@ -183,5 +183,115 @@ fn holds(estimate: Option<Estimate>, limit: f64) -> f64 {
         normal::cdf(distance / estimate.log_sd)
     } else {
         f64::from(u8::from(distance >= 0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NO_LIMITS: Limits =
+        Limits { power_w: None, time_s: None, energy_j: None, slowdown: None, temperature_c: None };
+
+    fn goal(objective: Objective, limits: Limits) -> Goal {
+        Goal { objective, limits, confidence: 0.9 }
+    }
+
+    fn prediction(time: f64, power: f64, log_sd: f64) -> Prediction {
+        let estimate = |value| Some(Estimate { value, log_sd });
+        Prediction { time_s: estimate(time), power_w: estimate(power), energy_j: estimate(time * power) }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let with = |limits: Limits| goal(Objective::Time, limits).checked();
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            for (limits, what) in [
+                (Limits { power_w: Some(bad), ..NO_LIMITS }, "power"),
+                (Limits { time_s: Some(bad), ..NO_LIMITS }, "time"),
+                (Limits { energy_j: Some(bad), ..NO_LIMITS }, "energy"),
+                (Limits { temperature_c: Some(bad), ..NO_LIMITS }, "temperature"),
+            ] {
+                let text = with(limits).unwrap_err().to_string();
+                assert_eq!(text, format!("the limit on {what} must be a number above 0, not {bad}"));
+            }
+        }
+        assert!(with(Limits { slowdown: Some(-0.1), ..NO_LIMITS }).is_err());
+        assert!(with(Limits { slowdown: Some(0.0), ..NO_LIMITS }).is_ok());
+        for (confidence, good) in [(0.49, false), (0.5, true), (0.999, true), (1.0, false), (f64::NAN, false)]
+        {
+            let checked = Goal { confidence, ..goal(Objective::Time, NO_LIMITS) }.checked();
+            assert_eq!(checked.is_ok(), good, "{confidence}");
+        }
+        for (eta, good) in [(0.0, true), (1.0, true), (1.1, false), (f64::NAN, false)] {
+            let objective = Objective::Zeus { eta, largest_power_w: 10.0 };
+            assert_eq!(goal(objective, NO_LIMITS).checked().is_ok(), good, "{eta}");
+        }
+    }
+
+    #[test]
+    fn power_is_needed_for_all_but_a_time_under_limits_of_time() {
+        let timed = Limits { time_s: Some(1.0), slowdown: Some(0.1), temperature_c: Some(60.0), ..NO_LIMITS };
+        assert!(!goal(Objective::Time, timed).needs_power());
+        for needs in [
+            goal(Objective::Energy, NO_LIMITS),
+            goal(Objective::Power, NO_LIMITS),
+            goal(Objective::Zeus { eta: 0.0, largest_power_w: 0.0 }, NO_LIMITS),
+            goal(Objective::Time, Limits { power_w: Some(9.0), ..NO_LIMITS }),
+            goal(Objective::Time, Limits { energy_j: Some(9.0), ..NO_LIMITS }),
+        ] {
+            assert!(needs.needs_power(), "{needs:?}");
+        }
+    }
+
+    #[test]
+    fn zeus_goes_from_time_at_the_largest_power_to_energy() {
+        let figures = prediction(2.0, 5.0, 0.1);
+        for (eta, value) in [(0.0, 2.0 * 20.0), (1.0, 10.0), (0.5, 25.0)] {
+            let objective = Objective::Zeus { eta, largest_power_w: 20.0 };
+            let estimate = goal(objective, NO_LIMITS).objective_of(&figures).unwrap();
+            assert!((estimate.value - value).abs() < 1e-12 && (estimate.log_sd - 0.1).abs() < 1e-12);
+        }
+        let no_power = Prediction { power_w: None, energy_j: None, ..figures };
+        let zeus = goal(Objective::Zeus { eta: 0.5, largest_power_w: 20.0 }, NO_LIMITS);
+        assert_eq!(zeus.objective_of(&no_power), None);
+        assert_eq!(goal(Objective::Time, NO_LIMITS).tie_breaker_of(&no_power), None);
+    }
+
+    #[test]
+    fn a_slowdown_is_a_time_once_the_fastest_is_known() {
+        let slow = Limits { slowdown: Some(0.1), ..NO_LIMITS };
+        assert_eq!(slow.with_fastest(Some(2.0)).time_s, Some(2.2));
+        assert_eq!(slow.with_fastest(None).time_s, None);
+        let both = Limits { time_s: Some(2.1), ..slow };
+        assert_eq!(both.with_fastest(Some(2.0)).time_s, Some(2.1));
+        assert_eq!(both.with_fastest(Some(1.0)).time_s, Some(1.1));
+        assert!(NO_LIMITS.is_empty() && !slow.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_quantity_holds_no_limit() {
+        let limited = goal(Objective::Time, Limits { power_w: Some(9.0), ..NO_LIMITS });
+        let unknown = Prediction { power_w: None, ..prediction(1.0, 5.0, 0.0) };
+        assert_eq!((limited.probability(&unknown), limited.excess(&unknown)), (0.0, f64::INFINITY));
+        let exact = prediction(1.0, 9.0, 0.0);
+        assert_eq!((limited.probability(&exact), limited.excess(&exact)), (1.0, 1.0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_looser_limit_is_held_at_least_as_probably(
+            power in 1.0f64..50.0, log_sd in 0.0f64..0.5, limit in 1.0f64..50.0, more in 0.0f64..20.0,
+        ) {
+            let within = |power_w| goal(Objective::Time, Limits { power_w: Some(power_w), ..NO_LIMITS });
+            let (tight, loose) = (within(limit), within(limit + more));
+            let figures = prediction(1.0, power, log_sd);
+            prop_assert!(loose.probability(&figures) >= tight.probability(&figures));
+            prop_assert!(loose.excess(&figures) <= tight.excess(&figures));
+            // The median holds a limit exactly if it is as probable as not.
+            let holds = tight.probability(&figures) >= 0.5;
+            prop_assert!(holds == (power <= limit) || (power / limit - 1.0).abs() < 1e-6);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The standard normal distribution.
 
-/// Density.
+/// Density at `x`.
 pub(crate) fn density(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }

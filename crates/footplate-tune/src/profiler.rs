@@ -1,13 +1,12 @@
 //! What measuring one setting gives, and how a measurement is bounded.
 
-use footplate_core::ports::{Applied, ControlError, WorkError};
+use footplate_core::ports::{ControlError, WorkError};
 use footplate_core::{PowerMode, Reading};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::predict::Measurement;
 use crate::setting::Setting;
-use crate::window::{OUTLIER, WindowStats};
 
 /// Bounds of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ impl Default for ProfileOptions {
 /// A mean of what one measurement's sensors saw, with the half width of its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeanPower {
-    /// Watts.
+    /// Energy by covered time, in watts.
     pub mean_w: f64,
     /// Half the width of the interval that holds the true mean.
     pub error_w: f64,
@@ -54,7 +53,7 @@ pub struct ProfileRecord {
     pub setting: Setting,
     /// The mode that was read back.
     pub got: PowerMode,
-    /// Steps that count.
+    /// Number of steps that the figures are of.
     pub steps: u32,
     /// Their mean duration in seconds.
     pub step_s: f64,
@@ -81,39 +80,6 @@ pub struct ProfileRecord {
 }
 
 impl ProfileRecord {
-    /// The record of a measurement that began at `begin_ns` and ended at `t_ns`.
-    pub(crate) fn new(
-        setting: Setting,
-        applied: Applied,
-        stats: WindowStats,
-        (begin_ns, t_ns): (u64, u64),
-    ) -> Self {
-        let mut warnings = applied.warnings;
-        if applied.got != applied.asked {
-            warnings.push(format!("asked for {}, got {}", applied.asked, applied.got));
-        }
-        if stats.counted < stats.steps {
-            let count = stats.steps - stats.counted;
-            warnings.push(format!("{count} of {} steps took over {OUTLIER} medians: left out", stats.steps));
-        }
-        Self {
-            setting,
-            got: applied.got,
-            steps: u32::try_from(stats.counted).unwrap_or(u32::MAX),
-            step_s: stats.step_s,
-            step_error_s: stats.step_error_s,
-            stall_share: stats.stall_share,
-            items: stats.items,
-            power: stats.power,
-            temperature_c: stats.temperature_c,
-            throttled: stats.throttled,
-            warnings,
-            simulated: stats.simulated,
-            t_ns,
-            duration_ns: t_ns.saturating_sub(begin_ns),
-        }
-    }
-
     /// Whether it tells of the setting that was asked for: the mode was taken and held.
     pub fn is_sound(&self) -> bool {
         self.got == self.setting.mode && self.throttled.is_empty()
@@ -139,9 +105,9 @@ pub enum ProfileError {
     /// It cannot be set; others may.
     #[error("{setting} cannot be set: {source}")]
     Mode {
-        /// Which.
+        /// The setting that was asked for.
         setting: Box<Setting>,
-        /// Why.
+        /// What the controls said.
         source: ControlError,
     },
     /// Nothing can be set any more.

@@ -1,33 +1,33 @@
-//! The text format of kept profiles: one record a line, each with a version and a checksum, as in a run log.
-//!
-//! A line is `{"v":1,"crc32":"0123abcd","record":{…}}` and a newline; the checksum is the CRC-32 (IEEE 802.3) of
-//! the bytes of the record's JSON. `docs/profile-records.md` describes the fields.
+//! What a file of kept profiles holds, one record in each line of [`footplate_core::framed`], and what records of other
+//! jobs tell. `docs/profile-records.md` describes the fields.
 
 use std::collections::BTreeMap;
 
+use footplate_core::framed::Framed;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::predict::{Measurement, Source};
 use crate::profiler::ProfileRecord;
 use crate::setting::{Knobs, Setting};
-
-/// The version that this program writes.
-pub const VERSION: u32 = 1;
 
 /// One kept profile: what was measured, where, and for what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptProfile {
     /// The machine: its board and release.
     pub machine: String,
-    /// The job.
+    /// The job: network, batch, data and device, as the port `Workload` names it.
     pub workload: String,
     /// The goal of the tune that measured it, in words: an interrupted tune finds its own records by it.
     pub goal: String,
     /// Whether it verified a choice.
     pub verifies: bool,
-    /// What was measured.
+    /// The measurement itself.
     pub profile: ProfileRecord,
+}
+
+impl Framed for KeptProfile {
+    const FORMAT: &'static str = "file of profiles";
+    const VERSION: u32 = 1;
 }
 
 impl KeptProfile {
@@ -58,83 +58,12 @@ pub fn sources(kept: &[KeptProfile], machine: &str, workload: &str, knobs: &Knob
     jobs.into_iter().filter_map(source).collect()
 }
 
-/// Why a line is not a kept profile.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RecordError {
-    /// It does not have the form of a line of this format.
-    #[error("not a line of a file of profiles")]
-    Malformed,
-    /// A newer program wrote it.
-    #[error("profiles of version {found}; this program reads up to {VERSION}")]
-    Version {
-        /// The line's version.
-        found: u32,
-    },
-    /// The bytes are not the ones that were written.
-    #[error("the checksum does not match")]
-    Checksum,
-    /// The checksum is right and the record is not one of ours.
-    #[error("unknown record: {0}")]
-    Record(String),
-}
-
-/// A profile as one line, with its newline.
-pub fn encode(kept: &KeptProfile) -> Result<String, RecordError> {
-    let body = serde_json::to_string(kept).map_err(|e| RecordError::Record(e.to_string()))?;
-    let crc = crc32fast::hash(body.as_bytes());
-    Ok(format!("{{\"v\":{VERSION},\"crc32\":\"{crc:08x}\",\"record\":{body}}}\n"))
-}
-
-/// The profile in a line (with or without its newline).
-pub fn decode(line: &str) -> Result<KeptProfile, RecordError> {
-    let line = line.strip_suffix('\n').unwrap_or(line);
-    let (version, rest) =
-        line.strip_prefix("{\"v\":").and_then(|rest| rest.split_once(',')).ok_or(RecordError::Malformed)?;
-    let found: u32 = version.parse().map_err(|_| RecordError::Malformed)?;
-    if !(1..=VERSION).contains(&found) {
-        return Err(RecordError::Version { found });
-    }
-    let rest = rest.strip_prefix("\"crc32\":\"").ok_or(RecordError::Malformed)?;
-    let (crc, rest) = rest.split_once("\",\"record\":").ok_or(RecordError::Malformed)?;
-    let body = rest.strip_suffix('}').ok_or(RecordError::Malformed)?;
-    if u32::from_str_radix(crc, 16) != Ok(crc32fast::hash(body.as_bytes())) {
-        return Err(RecordError::Checksum);
-    }
-    serde_json::from_str(body).map_err(|e| RecordError::Record(e.to_string()))
-}
-
-/// What could be read of a file.
-#[derive(Debug, Default, PartialEq)]
-pub struct Decoded {
-    /// The good profiles, in order.
-    pub profiles: Vec<KeptProfile>,
-    /// Damaged lines with their number from 1. A torn last line is not among them.
-    pub damaged: Vec<(usize, RecordError)>,
-    /// Bytes up to the end of the last whole line: where an appender must go on.
-    pub whole_bytes: u64,
-}
-
-/// Reads a whole file. A last line without its newline was cut off while being written: it is left out.
-pub fn decode_all(bytes: &[u8]) -> Decoded {
-    let mut decoded = Decoded::default();
-    for (number, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-        if line.last() != Some(&b'\n') {
-            break;
-        }
-        decoded.whole_bytes += line.len() as u64;
-        match std::str::from_utf8(line).map_err(|_| RecordError::Malformed).and_then(decode) {
-            Ok(profile) => decoded.profiles.push(profile),
-            Err(error) => decoded.damaged.push((number + 1, error)),
-        }
-    }
-    decoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::profiler::MeanPower;
     use crate::setting::Setting;
+    use footplate_core::framed::{LineError, decode, decode_all, encode};
     use footplate_core::{Hertz, PowerMode, Reading};
     use proptest::prelude::*;
 
@@ -205,12 +134,15 @@ mod tests {
     fn a_newer_version_is_named_and_a_torn_tail_left_out() {
         let line = encode(&kept()).unwrap();
         let newer = line.replace("{\"v\":1", "{\"v\":9");
-        assert_eq!(decode(&newer), Err(RecordError::Version { found: 9 }));
+        assert_eq!(
+            decode::<KeptProfile>(&newer),
+            Err(LineError::Version { format: "file of profiles", found: 9, newest: 1 })
+        );
         let mut file = line.repeat(2).into_bytes();
         let whole = file.len() as u64;
         file.extend_from_slice(&line.as_bytes()[..40]);
-        let decoded = decode_all(&file);
-        assert_eq!((decoded.profiles.len(), decoded.whole_bytes, decoded.damaged.len()), (2, whole, 0));
+        let decoded = decode_all::<KeptProfile>(&file);
+        assert_eq!((decoded.records.len(), decoded.whole_bytes, decoded.damaged.len()), (2, whole, 0));
     }
 
     proptest! {
@@ -220,9 +152,9 @@ mod tests {
             let mut file = line.repeat(3).into_bytes();
             let at = at % file.len();
             file[at] ^= 1 << bit;
-            let decoded = decode_all(&file);
-            prop_assert!(!decoded.profiles.is_empty());
-            prop_assert!(decoded.profiles.iter().all(|p| *p == kept()));
+            let decoded = decode_all::<KeptProfile>(&file);
+            prop_assert!(!decoded.records.is_empty());
+            prop_assert!(decoded.records.iter().all(|p| *p == kept()));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Random numbers from a seed that was given: the same seed, the same plan.
+//! Draws from a seed that was given: the same seed, the same plan.
 
 use footplate_core::random::{GAMMA, SplitMix64};
 
-/// A splitmix64 generator with a stream of its own for each seed.
+/// Draws of samples, by [`SplitMix64`].
 #[derive(Clone, Debug)]
 pub struct Rng(SplitMix64);
 
@@ -17,9 +17,9 @@ impl Rng {
         self.0.next_u64()
     }
 
-    /// A number below `bound`, which must not be 0.
+    /// A number below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     /// `count` different numbers below `bound`, in random order; all of them if there are fewer.

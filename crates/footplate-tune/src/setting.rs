@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Setting {
-    /// The machine's knobs.
+    /// Clocks, cores and power limit; what is `None` is no knob.
     pub mode: PowerMode,
     /// Samples in a minibatch, where that is a knob.
     pub batch_size: Option<u64>,
@@ -40,19 +40,19 @@ impl fmt::Display for Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Knob {
-    /// CPU cores online.
+    /// CPU cores that are online, a count.
     Cores,
-    /// CPU clock.
+    /// Limit of the CPU clock, in hertz.
     CpuClock,
-    /// GPU clock.
+    /// Limit of the GPU clock, in hertz.
     GpuClock,
-    /// Memory clock.
+    /// Limit of the memory clock, in hertz.
     EmcClock,
     /// A discrete GPU's power limit.
     PowerLimit,
     /// Samples in a minibatch.
     BatchSize,
-    /// Loader's workers.
+    /// Threads of the loader that decode samples, a count.
     Workers,
 }
 
@@ -193,5 +193,37 @@ mod tests {
         let knobs = Knobs::of(&[mode(2, 100), mode(1, 400), Setting::default()]);
         assert_eq!(knobs.varying().count(), 0);
         assert_eq!(Knobs::of(&[]).varying().count(), 0);
+    }
+
+    #[test]
+    fn a_setting_is_told_by_the_knobs_that_it_has() {
+        let (bare, full) =
+            (Setting::default(), Setting { workers: Some(1), batch_size: Some(16), ..mode(2, 300_000_000) });
+        assert_eq!(
+            (bare.to_string(), Setting { workers: Some(3), ..bare }.to_string()),
+            ("no knobs".into(), "3 workers".into())
+        );
+        let text = full.to_string();
+        assert!(text.starts_with(&full.mode.to_string()) && text.ends_with(", batch 16, 1 worker"), "{text}");
+    }
+
+    #[test]
+    fn each_knob_reads_its_own_field() {
+        let all = Setting {
+            mode: PowerMode {
+                cpu_cores: Some(4),
+                cpu_hz: Some(Hertz(5)),
+                gpu_hz: Some(Hertz(6)),
+                emc_hz: Some(Hertz(7)),
+                gpu_power_limit_mw: Some(8),
+            },
+            batch_size: Some(9),
+            workers: Some(10),
+        };
+        assert_eq!(
+            Knob::ALL.map(|knob| knob.value(&all)),
+            [4, 5, 6, 7, 8, 9, 10].map(|v| Some(f64::from(v)))
+        );
+        assert_eq!(Knob::ALL.map(|knob| knob.value(&Setting::default())), [None; 7]);
     }
 }

@@ -1,5 +1,7 @@
 //! What is known of a board whatever its release: identity, modules, the rule of its total, what counts as throttling.
 
+use crate::tree::fits;
+
 use super::release::Release;
 
 /// Everything that is known of one board.
@@ -36,17 +38,17 @@ pub struct BoardFacts {
 /// A system on chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Soc {
-    /// Tegra X1.
+    /// Tegra X1, of the TX1 and the Nano.
     T210,
-    /// Tegra X2.
+    /// Tegra X2, of the TX2.
     T186,
-    /// Xavier.
+    /// Xavier, of the Xavier NX and the AGX Xavier.
     T194,
-    /// Orin.
+    /// Orin, of the Orin Nano, the Orin NX and the AGX Orin.
     T234,
-    /// Thor.
+    /// Thor, of the AGX Thor.
     T264,
-    /// Not a Tegra.
+    /// A machine without a Tegra.
     Other,
 }
 
@@ -75,7 +77,7 @@ pub struct Module {
     pub memory_gb: u64,
     /// CPUs of each frequency domain (cpufreq policy); a policy is named after its first CPU.
     pub clusters: &'static [&'static [u32]],
-    /// The GPU.
+    /// The GPU's units as the module is sold.
     pub gpu: Gpu,
     /// The highest GPU clock, in Hz.
     pub gpu_max_hz: u64,
@@ -90,9 +92,9 @@ pub struct Module {
 pub struct Gpu {
     /// Its generation, such as `Ampere`.
     pub architecture: &'static str,
-    /// CUDA cores.
+    /// CUDA cores, all together.
     pub cores: u64,
-    /// Tensor cores.
+    /// Tensor cores; 0: it has none.
     pub tensor_cores: u64,
     /// Texture processing clusters; 0: not known.
     pub tpcs: u64,
@@ -136,11 +138,17 @@ pub enum TotalRule {
     Rail(&'static [&'static str]),
     /// The sum of all of these; one missing: no total.
     Sum(&'static [&'static str]),
-    /// Nothing measures it.
+    /// No rail measures the whole board.
     None,
 }
 
 impl BoardFacts {
+    /// Whether a cooling device of this type means that the machine lowered its clocks by itself.
+    pub fn throttles(&self, kind: &str) -> bool {
+        let fits = |patterns: &[&str]| patterns.iter().any(|pattern| fits(pattern, kind));
+        fits(self.throttling_cooling) && !fits(self.harmless_cooling)
+    }
+
     /// A release by its name; the newest for `None`.
     pub fn release(&self, id: Option<&str>) -> Option<&'static Release> {
         let releases: &'static [Release] = self.releases;

@@ -3,13 +3,13 @@
 /// The kernel of a release: what a write means depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kernel {
-    /// 4.4 of R28.
+    /// Linux 4.4, of R28.
     K4_4,
-    /// 4.9 of R32.
+    /// Linux 4.9, of R32.
     K4_9,
     /// 5.10 of R34 and R35.
     K5_10,
-    /// 5.15 of R36.
+    /// Linux 5.15, of R36.
     K5_15,
     /// 6.8 of R38 and R39.
     K6_8,
@@ -33,9 +33,9 @@ pub struct Release {
     pub l4t: u32,
     /// The revision, such as `7.2`.
     pub revision: &'static str,
-    /// The kernel.
+    /// The kernel that the release comes with.
     pub kernel: Kernel,
-    /// `/proc/device-tree/model`.
+    /// What `/proc/device-tree/model` says.
     pub model: &'static str,
     /// `/proc/device-tree/compatible`, in its order.
     pub compatible: &'static [&'static str],
@@ -49,13 +49,13 @@ pub struct Release {
     pub gpu: GpuPaths,
     /// How the EMC is controlled.
     pub emc: EmcPaths,
-    /// Power sensors.
+    /// The chips that measure power.
     pub sensors: &'static [SensorChip],
     /// Thermal zones by type, with their trips.
     pub zones: &'static [Zone],
     /// Types of the cooling devices that exist.
     pub cooling: &'static [&'static str],
-    /// Over-current events.
+    /// How events of over-current are counted.
     pub over_current: OverCurrent,
     /// nvpmodel's configuration; empty: not known.
     pub stock_modes: &'static [StockMode],
@@ -115,7 +115,7 @@ pub enum EmcPaths {
 /// Where a cap on the EMC is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmcCap {
-    /// The node.
+    /// The node that takes a clock in Hz.
     pub path: &'static str,
     /// What means no cap.
     pub uncapped: &'static str,
@@ -161,10 +161,10 @@ pub enum SensorKind {
     Ina238,
 }
 
-/// One sensor chip.
+/// One chip that measures power, of one to three channels.
 #[derive(Debug, PartialEq)]
 pub struct SensorChip {
-    /// Its driver.
+    /// The driver behind which it is read.
     pub kind: SensorKind,
     /// Bus and address as in the driver's folder, such as `1-0040`.
     pub bus_address: &'static str,
@@ -187,10 +187,10 @@ pub struct Channel {
     pub bus_mv: u32,
 }
 
-/// A thermal zone.
+/// A thermal zone with its trips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone {
-    /// Its type.
+    /// The zone's type, such as `CPU-therm`.
     pub name: &'static str,
     /// Software throttling starts here, in millidegrees; 0: no such trip.
     pub passive_mc: i32,
@@ -216,7 +216,7 @@ pub enum Odd {
 /// Counters of over-current events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverCurrent {
-    /// None.
+    /// The release counts none.
     None,
     /// `ocK_irq_cnt`, K from 1 to 6.
     IrqCount,
@@ -227,13 +227,13 @@ pub enum OverCurrent {
 /// A mode of the vendor's configuration. `None` in a limit: uncapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockMode {
-    /// Its number.
+    /// Its number in the configuration.
     pub id: u32,
-    /// Its name.
+    /// Its name in the configuration, such as `MAXN`.
     pub name: &'static str,
     /// Whether it is the default.
     pub default: bool,
-    /// Cores online.
+    /// The cores that are on, ascending.
     pub cores: &'static [u32],
     /// CPU limits in kHz.
     pub cpu_khz: (u64, Option<u64>),
@@ -241,8 +241,8 @@ pub struct StockMode {
     pub gpu_hz: (u64, Option<u64>),
     /// EMC cap in Hz.
     pub emc_hz: Option<u64>,
-    /// `TPC_PG_MASK`.
+    /// Mask of gated TPCs (`TPC_PG_MASK`); `None`: the mode does not say.
     pub tpc_mask: Option<u32>,
-    /// `FBP_PG_MASK`.
+    /// Mask of gated FBPs (`FBP_PG_MASK`); `None`: the mode does not say.
     pub fbp_mask: Option<u32>,
 }

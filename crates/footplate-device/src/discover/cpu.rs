@@ -9,21 +9,21 @@ use super::{Problem, note};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
-/// The CPU's knobs.
+/// The cores that can be switched, and the clocks of the CPU.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CpuKnob {
     /// CPUs that are there, in the order in which they come online.
     pub order: Vec<u32>,
     /// Those whose `online` file exists; the others are always on.
     pub switchable: Vec<u32>,
-    /// Frequency domains.
+    /// Frequency domains, by the number of their first CPU.
     pub policies: Vec<Policy>,
 }
 
-/// A frequency domain.
+/// A frequency domain: CPUs that share a clock (a cpufreq policy).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Its folder.
+    /// Its folder, with `scaling_min_freq` and `scaling_max_freq`.
     pub path: String,
     /// Its CPUs, on and off.
     pub cpus: Vec<u32>,

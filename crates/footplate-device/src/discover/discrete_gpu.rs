@@ -14,7 +14,7 @@ pub struct GpuLimit {
     pub path: String,
     /// The least that it takes.
     pub min_mw: u64,
-    /// The most.
+    /// The most that it takes.
     pub max_mw: u64,
 }
 

@@ -12,7 +12,7 @@ use super::{Identity, Problem, hertz_of};
 /// How the memory controller's clock is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmcControl {
-    /// T210: `clk/override.emc`.
+    /// T210: by `clk/override.emc` in debugfs.
     ClkOverride,
     /// T186 and T194: `bpmp/debug/clk/emc`.
     Bpmp,
@@ -54,7 +54,7 @@ impl EmcKnob {
         }
     }
 
-    /// The present clock.
+    /// The clock that it runs at now.
     pub fn present(&self, root: &Root) -> Reading<Hertz> {
         hertz_of(root, &self.rate_path(), 1)
     }

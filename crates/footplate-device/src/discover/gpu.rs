@@ -9,7 +9,7 @@ use super::Problem;
 /// What keeps a GPU powered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PowerSwitch {
-    /// The node.
+    /// The node, `railgate_enable` or `power/control`.
     pub path: String,
     /// What keeps it on.
     pub on: &'static str,
@@ -22,16 +22,16 @@ pub struct PowerSwitch {
 pub struct Mask {
     /// Its file's name, such as `tpc_pg_mask`.
     pub name: String,
-    /// The node.
+    /// The node, in the folder of the GPU's device.
     pub path: String,
 }
 
 /// The GPU of the chip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuKnob {
-    /// Its devfreq folder.
+    /// Its devfreq folder, with `min_freq` and `max_freq`.
     pub path: String,
-    /// Its device's folder.
+    /// The folder of its device, with `load` and its masks.
     pub device: String,
     /// Its clocks in Hz, ascending.
     pub table_hz: Vec<u64>,

@@ -12,9 +12,9 @@ use super::{Problem, note};
 /// A thermal zone. Numbers of zones change with each boot: its type is its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThermalZone {
-    /// Its type.
+    /// Its type, such as `CPU-therm`.
     pub name: String,
-    /// Its folder.
+    /// Its folder, with `temp` and its trips.
     pub path: String,
     /// The lowest trip at which software throttles.
     pub passive: Option<Celsius>,
@@ -45,10 +45,10 @@ pub(crate) fn celsius(millidegrees: i64) -> Option<Celsius> {
     (millidegrees > -100_000).then(|| Celsius(millidegrees as f64 / 1e3))
 }
 
-/// A cooling device.
+/// A device that the thermal framework can switch on, such as a fan or a limit of clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CoolingDevice {
-    /// Its type.
+    /// Its type, which says whether it means throttling on this board.
     pub kind: String,
     /// Its folder, with `cur_state`.
     pub path: String,
@@ -59,7 +59,7 @@ pub struct CoolingDevice {
 pub struct Counter {
     /// Its name, such as `oc1`.
     pub name: String,
-    /// Its file.
+    /// The file that holds the count.
     pub path: String,
 }
 

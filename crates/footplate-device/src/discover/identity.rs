@@ -19,11 +19,11 @@ use super::{Problem, note};
 pub struct Identity {
     /// `/proc/device-tree/model`, or the product's name on a PC.
     pub model: Reading<String>,
-    /// `/proc/device-tree/compatible`.
+    /// The entries of `/proc/device-tree/compatible`, the most specific first.
     pub compatible: Vec<String>,
     /// The release of L4T.
     pub l4t: Option<L4t>,
-    /// The kernel's release.
+    /// The kernel's release, such as `5.15.148-tegra`.
     pub kernel: Reading<String>,
     /// Memory that Linux sees.
     pub memory: Reading<Bytes>,
@@ -76,11 +76,11 @@ fn old_machine(root: &Root) -> Option<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageKind {
-    /// An SD card.
+    /// An SD card (`mmcblk` of type SD).
     Sd,
-    /// Soldered flash.
+    /// Soldered flash (`mmcblk` of another type).
     Emmc,
-    /// An NVMe disk.
+    /// A disk behind NVMe.
     Nvme,
     /// A disk that turns.
     Rotational,
@@ -93,11 +93,12 @@ pub enum StorageKind {
 pub struct Storage {
     /// The disk, such as `mmcblk0`.
     pub disk: String,
-    /// Its kind.
+    /// What the disk is made of.
     pub kind: StorageKind,
 }
 
 /// The storage of a folder of the running system.
+#[expect(clippy::disallowed_methods, reason = "the folder is one of the user's, and no control file")]
 pub fn storage_of_folder(root: &Root, folder: &Path) -> Reading<Storage> {
     match std::fs::metadata(folder) {
         Ok(metadata) => {

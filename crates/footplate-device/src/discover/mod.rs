@@ -32,9 +32,9 @@ pub use rails::{RailKind, RailSource};
 /// Something that is missing or odd, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// What is affected.
+    /// What is affected, such as `GPU clock`.
     pub what: String,
-    /// Why.
+    /// Why, in a sentence for the user.
     pub cause: String,
 }
 
@@ -56,7 +56,7 @@ pub struct Total {
 /// A machine as it was found.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// Its control files.
+    /// The gate to its control files.
     pub root: Root,
     /// Facts of its board; those of the generic machine if it is none that is known.
     pub facts: &'static BoardFacts,
@@ -64,9 +64,9 @@ pub struct Device {
     pub module: Option<&'static Module>,
     /// What it says it is.
     pub identity: Identity,
-    /// The CPU's knobs.
+    /// Cores that can be switched, and the clocks of the CPU.
     pub cpu: CpuKnob,
-    /// The GPU's knobs.
+    /// The chip's own GPU; `None`: it has none that can be set.
     pub gpu: Option<GpuKnob>,
     /// The memory controller's knobs.
     pub emc: Option<EmcKnob>,
@@ -80,9 +80,9 @@ pub struct Device {
     pub rails: Vec<RailSource>,
     /// What makes up the total; `None`: nothing does.
     pub total: Option<Total>,
-    /// Thermal zones.
+    /// Thermal zones, with their trips.
     pub zones: Vec<ThermalZone>,
-    /// Cooling devices.
+    /// Cooling devices, whether they mean throttling or not.
     pub cooling: Vec<CoolingDevice>,
     /// Counters of over-current events.
     pub over_current: Vec<Counter>,

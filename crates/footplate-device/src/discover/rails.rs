@@ -32,7 +32,7 @@ pub enum RailKind {
 /// One rail: which files give its power.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RailSource {
-    /// Its label.
+    /// The rail's label, such as `VDD_IN`.
     pub label: String,
     /// How it is read.
     pub kind: RailKind,
@@ -40,13 +40,13 @@ pub struct RailSource {
     pub folder: String,
     /// The channel as the files number it; 0 where there is only one.
     pub channel: u32,
-    /// Voltage.
+    /// The file of its voltage, in mV (µV for a battery).
     pub volts: Option<String>,
-    /// Current.
+    /// The file of its current, in mA (µA for a battery).
     pub amps: Option<String>,
-    /// Power.
+    /// The file of its power, in the unit of its kind.
     pub watts: Option<String>,
-    /// Energy counter.
+    /// The file of its energy counter, in µJ.
     pub energy: Option<String>,
 }
 

@@ -16,7 +16,7 @@ use crate::discover::Device;
 pub enum Level {
     /// As it should be.
     Ok,
-    /// Good to know.
+    /// Good to know: nothing needs to be done.
     Note,
     /// It will cost speed, or may cost the run.
     Warning,
@@ -31,9 +31,9 @@ pub struct Finding {
     pub check: &'static str,
     /// How bad it is.
     pub level: Level,
-    /// What was found.
+    /// What was found, as a sentence for the user.
     pub message: String,
-    /// What helps.
+    /// What the user can do about it.
     pub repair: Option<String>,
 }
 

@@ -1,13 +1,16 @@
+#![expect(clippy::disallowed_methods, reason = "tests make the files that are looked at")]
+
 use std::fs;
 use std::path::Path;
 
 use footplate_core::Bytes;
+use footplate_core::ports::Clock;
 
 use super::*;
 use crate::guard::Journal;
 use crate::knob::Snapshot;
 use crate::root::Root;
-use crate::sim::{SimBoard, SimOptions};
+use crate::sim::{Activity, Fault, SimBoard, SimOptions};
 
 /// A machine with these files, with the kernel's text.
 fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Device) {
@@ -193,6 +196,88 @@ fn a_stale_journal_and_a_full_disk_are_told() {
     let levels =
         [level(50 << 30, false), level(1 << 30, false), level(1 << 20, false), level(50 << 30, true)];
     assert_eq!(levels, [Level::Ok, Level::Warning, Level::Problem, Level::Problem]);
+}
+
+fn level_of(board: &SimBoard, check: &str) -> Vec<(Level, String)> {
+    let findings = examine(&Device::discover(board.root()), Outside::default());
+    findings.into_iter().filter(|f| f.check == check).map(|f| (f.level, f.message)).collect()
+}
+
+#[test]
+fn heat_is_judged_by_its_distance_to_throttling() {
+    let at = |air_c: f64| {
+        let board = SimBoard::new("nano", SimOptions { air_c, ..SimOptions::default() }).unwrap();
+        level_of(&board, "heat").remove(0)
+    };
+    let (level, message) = at(20.0);
+    assert_eq!(level, Level::Ok, "{message}");
+    let (level, message) = at(82.0);
+    assert_eq!((level, message.contains("below throttling")), (Level::Warning, true), "{message}");
+    let board = SimBoard::new("nano", SimOptions { air_c: 92.0, ..SimOptions::default() }).unwrap();
+    board.set_activity(Activity { cpu: 1.0, gpu: 1.0, memory: 1.0 });
+    board.clock().wait_ns(600_000_000_000);
+    let (level, message) = level_of(&board, "heat").remove(0);
+    assert_eq!((level, message.contains("has lowered its clocks")), (Level::Warning, true), "{message}");
+    // Temperatures without a trip say nothing of throttling, and no temperature is no finding.
+    let zone = [
+        ("/sys/class/thermal/thermal_zone0/type", "acpitz\n"),
+        ("/sys/class/thermal/thermal_zone0/temp", "48000\n"),
+    ];
+    assert_eq!(one(&zone, "heat").0, Level::Note);
+    assert!(found(&[], "heat").is_empty());
+}
+
+#[test]
+fn a_preset_that_holds_clocks_down_is_told_with_the_fastest() {
+    let conf = "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=5W >\n< PM_CONFIG DEFAULT=0 >\n";
+    let told = |status: &'static str| {
+        one(&[("/etc/nvpmodel.conf", conf), ("/var/lib/nvpmodel/status", status)], "power mode")
+    };
+    assert_eq!(told("pmode:0000\n"), (Level::Ok, "MAXN".to_owned()));
+    let (level, message) = told("pmode:0001\n");
+    assert_eq!((level, message.contains("MAXN is the fastest")), (Level::Note, true), "{message}");
+    let (level, message) = told("pmode:0007\n");
+    assert_eq!((level, message.contains("does not say which of MAXN, 5W")), (Level::Note, true), "{message}");
+    let slow = conf.replace("MAXN", "15W");
+    let only = [("/etc/nvpmodel.conf", slow.as_str()), ("/var/lib/nvpmodel/status", "pmode:0001\n")];
+    assert_eq!(one(&only, "power mode"), (Level::Ok, "5W".to_owned()), "no unlimited one to name");
+    assert!(found(&[], "power mode").is_empty(), "a PC has no presets, which is no finding");
+    let broken = [("/etc/nvpmodel.conf", "nonsense\n")];
+    assert!(found(&broken, "power mode").is_empty(), "nor has one with a file of that name");
+}
+
+#[test]
+fn rails_that_cannot_be_read_are_named_with_the_first_reason() {
+    let board = SimBoard::new("tx2", SimOptions::default()).unwrap();
+    let path = Device::discover(board.root()).rails[1].watts.clone().unwrap();
+    board.inject(Fault::ReadFails { path, errno: 5 });
+    let findings = level_of(&board, "sensors");
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let (level, message) = &findings[0];
+    assert_eq!(*level, Level::Warning);
+    assert!(message.starts_with("power of ") && message.contains("cannot be read"), "{message}");
+    // A PC without sensors is as it is; one whose rails measure a part only is told so.
+    assert_eq!(one(&[], "sensors").0, Level::Note);
+    let part = [
+        ("/sys/class/powercap/intel-rapl:0/name", "package-0\n"),
+        ("/sys/class/powercap/intel-rapl:0/energy_uj", "5\n"),
+    ];
+    let notes = found(&part, "sensors");
+    assert!(
+        notes.iter().any(|(level, text)| *level == Level::Note && text.contains("whole board")),
+        "{notes:?}"
+    );
+    let bare = [("/proc/device-tree/compatible", "nvidia,p3450-0000\0nvidia,jetson-nano\0nvidia,tegra210\0")];
+    assert_eq!(one(&bare, "sensors").0, Level::Warning, "a Jetson has sensors");
+}
+
+#[test]
+fn who_may_set_everything_is_told_that_nothing_is_out_of_reach() {
+    for name in SimBoard::names() {
+        let board = SimBoard::new(name, SimOptions::default()).unwrap();
+        let expected = vec![(Level::Ok, "nothing is out of reach".to_owned())];
+        assert_eq!(level_of(&board, "permissions"), expected, "{name}");
+    }
 }
 
 /// A board that is as it was delivered has no problem, and each of its findings below `ok` but the notes a repair.

@@ -11,7 +11,7 @@ pub enum EmcTarget {
     Lock(u64),
     /// Not above this clock, in Hz.
     Cap(u64),
-    /// As the kernel likes.
+    /// Neither locked nor capped: the kernel's governors choose.
     Free,
 }
 

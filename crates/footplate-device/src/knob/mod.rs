@@ -19,12 +19,12 @@ use footplate_core::PowerMode;
 use crate::discover::Device;
 use crate::root::Root;
 
-/// One write.
+/// A value that is to be written to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
-    /// The node.
+    /// The node, as seen from the root.
     pub path: String,
-    /// The value.
+    /// The value as text, without a newline.
     pub value: String,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Display for Write {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Snapshot {
-    /// Values by path.
+    /// The texts of the nodes by their paths.
     pub values: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,7 @@ impl Snapshot {
         Self { values: paths.into_iter().filter_map(value).collect() }
     }
 
-    /// A node's value.
+    /// A node's text; `None`: it was not read.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.values.get(path).map(String::as_str)
     }
@@ -74,9 +74,9 @@ impl Snapshot {
 /// A range of clocks, in the unit of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The lower limit.
+    /// The lower limit, not above `max`.
     pub min: u64,
-    /// The upper limit.
+    /// The upper limit, not below `min`.
     pub max: u64,
 }
 
@@ -99,7 +99,7 @@ pub struct ModeTarget {
     pub cpu_khz: Option<Range>,
     /// GPU limits in Hz.
     pub gpu_hz: Option<Range>,
-    /// The EMC's clock.
+    /// The memory controller's clock: locked, capped or free.
     pub emc: Option<emc::EmcTarget>,
     /// Power limit of discrete GPUs in milliwatts.
     pub gpu_limit_mw: Option<u64>,

@@ -1,8 +1,7 @@
 //! The meter: reads the rails on a thread of its own, on the clock of whoever wants to know.
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the meter reads its sensors on a thread of its own, which naps between them"
+    reason = "the meter reads its sensors on a thread of its own, which naps"
 )]
 
 mod repeats;

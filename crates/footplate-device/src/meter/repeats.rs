@@ -6,13 +6,13 @@ use footplate_core::stats;
 /// Mean and spread of one figure over repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The mean.
+    /// Their arithmetic mean.
     pub mean: f64,
     /// The standard deviation of the sample (n - 1); `None` for a single value.
     pub sd: Option<f64>,
-    /// The smallest value.
+    /// The smallest of the values.
     pub min: f64,
-    /// The largest value.
+    /// The largest of the values.
     pub max: f64,
 }
 

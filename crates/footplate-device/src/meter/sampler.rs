@@ -203,14 +203,10 @@ impl Sampler {
         };
         let rails: Vec<(String, Reading<Watts>)> =
             self.rails.iter().map(|rail| (rail.source.label.clone(), power(rail))).collect();
-        let mut total = Reading::Value(Watts(0.0));
-        for index in &self.total {
-            total = match (total, &rails[*index].1) {
-                (Reading::Value(sum), Reading::Value(watts)) => Reading::Value(Watts(sum.0 + watts.0)),
-                (Reading::Value(_), other) => other.clone(),
-                (failed, _) => failed,
-            };
-        }
+        let add = |total: Reading<Watts>, index: &usize| {
+            total.and_then(|sum| rails[*index].1.clone().map(|watts| Watts(sum.0 + watts.0)))
+        };
+        let total = self.total.iter().fold(Reading::Value(Watts(0.0)), add);
         Some(PowerRecord {
             t_ns: now_ns,
             span_ns: now_ns - since,

@@ -37,7 +37,7 @@ struct Block {
     energy: Option<WindowEnergy>,
 }
 
-/// A rail's samples.
+/// The samples of one rail, and what became of old ones.
 #[derive(Debug)]
 pub(super) struct Series {
     model: RailModel,

@@ -19,7 +19,7 @@ pub use timing::{Timing, timing};
 /// What a rail gives: power, or a count of energy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RailValue {
-    /// Watts.
+    /// Power at this moment, in watts.
     Power(f64),
     /// Counts of the counter's unit.
     Count(u64),
@@ -28,9 +28,9 @@ pub enum RailValue {
 /// How the energy of a rail is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RailModel {
-    /// From power samples.
+    /// By integrating samples of power.
     Power(SensorModel),
-    /// From a counter.
+    /// By the difference of two counts.
     Counter(CounterModel),
 }
 
@@ -62,7 +62,7 @@ enum RailFiles {
     Power(Box<dyn Probe>, f64),
     /// Voltage and current, their product in this many watts a unit.
     Product(Box<dyn Probe>, Box<dyn Probe>, f64),
-    /// A counter.
+    /// A counter of energy in one file.
     Count(Box<dyn Probe>),
     /// A GPU, and whether its counter is read.
     Gpu(Box<dyn GpuSensor>, bool),
@@ -113,7 +113,7 @@ impl RailReader {
         Ok(Self { files, status, limit_w: limit_w.unwrap_or(PLAUSIBLE_W), text: String::new() })
     }
 
-    /// Reads it once.
+    /// Reads the sensor once: its power now, or its count.
     pub fn read(&mut self) -> Result<RailValue, RailError> {
         if let Some(status) = &mut self.status {
             status.read(&mut self.text)?;

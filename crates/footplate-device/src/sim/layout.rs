@@ -18,7 +18,7 @@ const FIRST_HWMON: usize = 2;
 /// A node whose content is made when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LiveNode {
-    /// A control file.
+    /// A control file with the kernel's rules behind it.
     KernelFile(KernelFile),
     /// A rail's reading: chip, channel, file.
     Rail(usize, usize, RailFile),
@@ -28,11 +28,11 @@ pub(super) enum LiveNode {
     Cooling(usize),
     /// A counter of over-current events.
     OverCurrent(u32),
-    /// `/proc/stat`.
+    /// `/proc/stat`: busy and idle time of the cores.
     Stat,
 }
 
-/// A board's nodes.
+/// The nodes of a board, and those of them whose content is made when they are read.
 pub(super) struct Layout {
     pub(super) tree: MemoryTree,
     pub(super) live: BTreeMap<String, LiveNode>,

@@ -48,7 +48,7 @@ pub struct SimOptions {
     pub time_noise: f64,
     /// Whether the chip warms up and throttles; without it leakage is that of 50 °C.
     pub heat: bool,
-    /// The air's temperature.
+    /// The air's temperature, in °C.
     pub air_c: f64,
 }
 
@@ -69,42 +69,42 @@ pub enum Fault {
     },
     /// A write seems to work and changes nothing.
     DoesNotStick {
-        /// The node.
+        /// The node, by its path; links are followed.
         path: String,
     },
     /// A sensor shows its last value for ever; `since_ns` and `watts` are filled in when it is injected.
     SensorStalls {
-        /// The node.
+        /// The node, by its path; links are followed.
         path: String,
-        /// From when.
+        /// From when on, in nanoseconds of the board's clock.
         since_ns: u64,
-        /// What it showed.
+        /// The power that it goes on to show, in watts.
         watts: f64,
     },
     /// A sensor shows a multiple of what is there.
     SensorJumps {
-        /// The node.
+        /// The node, by its path; links are followed.
         path: String,
-        /// The multiple.
+        /// How many times what is there.
         factor: f64,
-        /// Until when.
+        /// Until when, in nanoseconds of the board's clock.
         until_ns: u64,
     },
     /// A node's read gives this error number from now on.
     ReadFails {
-        /// The node.
+        /// The node, by its path; links are followed.
         path: String,
-        /// The error's number.
+        /// The error's number as Linux has it, such as 13 for EACCES.
         errno: i32,
     },
     /// A node is gone.
     Vanishes {
-        /// The node.
+        /// The node, by its path; all below it goes too.
         path: String,
     },
     /// A core that was switched off does not come back.
     CoreStaysOff {
-        /// The core.
+        /// The core's number.
         cpu: u32,
     },
 }
@@ -189,12 +189,12 @@ impl SimBoard {
         &self.inner.name
     }
 
-    /// Its files.
+    /// Its files, as a machine's gate to discovery, control and meter.
     pub fn root(&self) -> Root {
         Root::simulated(&self.inner.name, Arc::new(SimTree { board: self.clone() }))
     }
 
-    /// Its clock.
+    /// The clock by which its time passes.
     pub fn clock(&self) -> SimClock {
         SimClock { board: self.clone() }
     }
@@ -219,7 +219,7 @@ impl SimBoard {
         Watts(self.state().mean_total_w(from_ns, to_ns))
     }
 
-    /// The chip's temperature.
+    /// The chip's temperature now.
     pub fn temperature(&self) -> Celsius {
         Celsius(self.state().temperature_c())
     }

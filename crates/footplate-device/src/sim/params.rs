@@ -8,20 +8,19 @@
 /// Watts of the parts that a board's power is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct PowerParts {
-    /// CPU clusters.
+    /// CPU clusters, all of them.
     pub cpu: f64,
-    /// GPU.
+    /// The GPU with its caches.
     pub gpu: f64,
     /// The rest of the chip: memory controller, fabric, always-on parts.
     pub soc: f64,
-    /// Memory chips.
+    /// Memory chips, beside the controller.
     pub memory: f64,
     /// Regulators, carrier parts on the rail, what never changes.
     pub base: f64,
 }
 
 impl PowerParts {
-    /// The sum.
     pub(super) fn total(&self) -> f64 {
         self.cpu + self.gpu + self.soc + self.memory + self.base
     }
@@ -36,7 +35,7 @@ impl PowerParts {
     }
 }
 
-/// A board's physics.
+/// What the formulas of time, power and heat need to know of a board.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Physics {
     /// Work in one CPU cycle, by that of a Cortex-A78AE.
@@ -79,7 +78,6 @@ const COMMON: Physics = Physics {
     over_current_w: f64::INFINITY,
 };
 
-/// The boards.
 const BOARDS: [(&str, Physics); 9] = [
     // [ts] idle: VDD_IN 2.5 W, VDD_CPU 0.08, VDD_GPU 0.02. Public image-classification runs: 1.0 to 16.4 W.
     (

@@ -9,7 +9,6 @@ use super::params::{Physics, PowerParts};
 /// Clocks and what is powered, as the hardware has them at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Clocks {
-    /// Cores online.
     pub cores: u32,
     /// All cores of the board.
     pub cores_all: u32,
@@ -17,13 +16,13 @@ pub(super) struct Clocks {
     pub cpu_hz: f64,
     /// The highest CPU clock.
     pub cpu_max_hz: f64,
-    /// GPU clock.
+    /// The GPU's clock while it is powered.
     pub gpu_hz: f64,
     /// The highest GPU clock.
     pub gpu_max_hz: f64,
     /// Share of the GPU's units that are not gated.
     pub gpu_units: f64,
-    /// EMC clock.
+    /// The clock of the memory controller.
     pub emc_hz: f64,
     /// The highest EMC clock.
     pub emc_max_hz: f64,
@@ -171,8 +170,11 @@ pub(super) fn steady(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::params;
     use super::*;
+    use crate::board::BOARDS;
 
     fn tx2(gpu_hz: f64, emc_hz: f64) -> Clocks {
         Clocks {
@@ -193,7 +195,6 @@ mod tests {
     const VGG: Work =
         Work { load_cycles: 1e6, launch_cycles: 1e6, flops: 3.9e10, bytes: 3.0e9, loaders: None };
 
-    /// The public VGG19 measurement of a TX2: the model is near it at the corners.
     #[test]
     fn loader_threads_beyond_the_cores_do_not_help_and_without_any_loading_is_stall() {
         let physics = params::physics("tx2").unwrap();
@@ -211,6 +212,7 @@ mod tests {
         );
     }
 
+    /// The public VGG19 measurement of a TX2: the model is near it at the corners.
     #[test]
     fn the_tx2_is_near_a_public_measurement() {
         let physics = params::physics("tx2").unwrap();
@@ -265,6 +267,85 @@ mod tests {
             let (_, power) = steady(&clocks, &Activity::default(), 25.0, &physics);
             let ratio = power.total() / watts;
             assert!((0.75..1.25).contains(&ratio), "{board}: {:.2} W against {watts} W", power.total());
+        }
+    }
+
+    fn share() -> impl Strategy<Value = f64> {
+        0.05f64..1.0
+    }
+
+    /// Any board at any clocks, with any of its units.
+    fn at(cpu: f64, gpu: f64, emc: f64) -> Clocks {
+        let full = tx2(1.3005e9, 1.866e9);
+        Clocks { cpu_hz: full.cpu_hz * cpu, gpu_hz: full.gpu_hz * gpu, emc_hz: full.emc_hz * emc, ..full }
+    }
+
+    proptest! {
+        /// No clock that is raised makes a step longer, on any board, and the time is never nothing.
+        #[test]
+        fn a_step_is_not_longer_at_a_higher_clock(
+            board in 0usize..BOARDS.len(),
+            low in (share(), share(), share()),
+            raise in (1.0f64..3.0, 1.0f64..3.0, 1.0f64..3.0),
+            load_cycles in 0.0f64..1e10,
+            flops in 1e6f64..1e12,
+            bytes in 1e3f64..1e11,
+        ) {
+            let physics = params::physics(BOARDS[board].id).unwrap();
+            let work = Work { load_cycles, launch_cycles: 1e6, flops, bytes, loaders: None };
+            let slow = step(&work, &at(low.0, low.1, low.2), &PEAK, &physics);
+            let fast = at(low.0 * raise.0, low.1 * raise.1, low.2 * raise.2);
+            let fast = step(&work, &fast, &PEAK, &physics);
+            prop_assert!(fast.time_s > 0.0 && fast.time_s <= slow.time_s * (1.0 + 1e-9));
+            prop_assert!(fast.stall_s >= 0.0 && fast.stall_s < fast.time_s);
+            for activity in [fast.activity.cpu, fast.activity.gpu, fast.activity.memory] {
+                prop_assert!((0.0..=1.0).contains(&activity));
+            }
+        }
+
+        /// At the same activity no clock that is raised, and no degree, lowers any part of the power.
+        #[test]
+        fn power_grows_with_each_clock_and_with_heat(
+            board in 0usize..BOARDS.len(),
+            low in (share(), share(), share()),
+            raise in (1.0f64..2.0, 1.0f64..2.0, 1.0f64..2.0),
+            busy in (0.0f64..1.0, 0.0f64..1.0, 0.0f64..1.0),
+            chip_c in 20.0f64..90.0,
+            warmer in 0.0f64..15.0,
+        ) {
+            let physics = params::physics(BOARDS[board].id).unwrap();
+            let activity = Activity { cpu: busy.0, gpu: busy.1, memory: busy.2 };
+            let of = |clocks: &Clocks, c: f64| power(clocks, &activity, c, &physics);
+            let slow = at(low.0, low.1, low.2);
+            let fast = at((low.0 * raise.0).min(1.0), (low.1 * raise.1).min(1.0), (low.2 * raise.2).min(1.0));
+            let (below, above) = (of(&slow, chip_c), of(&fast, chip_c + warmer));
+            for (a, b) in [
+                (below.cpu, above.cpu),
+                (below.gpu, above.gpu),
+                (below.soc, above.soc),
+                (below.memory, above.memory),
+                (below.base, above.base),
+            ] {
+                prop_assert!(a >= 0.0 && b >= a - 1e-12, "{below:?} {above:?}");
+            }
+            let off = Clocks { gpu_off: true, ..slow };
+            prop_assert!(of(&off, chip_c).gpu == 0.0 && of(&off, chip_c).total() <= below.total());
+        }
+
+        /// It does not matter into how many pieces a stretch of time is cut, nor from where the end is reached.
+        #[test]
+        fn temperature_is_the_same_in_one_step_or_two_and_never_beyond_its_end(
+            start_c in -20.0f64..110.0,
+            power_w in 0.0f64..120.0,
+            first_s in 0.0f64..1e4,
+            second_s in 0.0f64..1e4,
+        ) {
+            let physics = params::physics("agx-orin").unwrap();
+            let after = |c: f64, s: f64| temperature(c, power_w, s, 25.0, &physics);
+            let (whole, halves) = (after(start_c, first_s + second_s), after(after(start_c, first_s), second_s));
+            prop_assert!((whole - halves).abs() < 1e-6);
+            let end = 25.0 + power_w * physics.heat_k_per_w;
+            prop_assert!(whole >= start_c.min(end) - 1e-9 && whole <= start_c.max(end) + 1e-9);
         }
     }
 

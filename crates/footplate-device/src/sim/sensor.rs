@@ -17,9 +17,9 @@ const INA238_STEP_UW: f64 = 5_000.0;
 pub(super) enum RailFile {
     /// mW of the iio driver: mV times mA, cut off.
     IioPower,
-    /// mA.
+    /// The current in mA.
     Current,
-    /// mV.
+    /// The voltage in mV.
     Voltage,
     /// `mV mA` from one conversion.
     Both,
@@ -27,12 +27,12 @@ pub(super) enum RailFile {
     Microwatts,
 }
 
-/// A channel's shunt.
+/// A channel's shunt in milliohms, that of the facts or the assumed one.
 pub(super) fn shunt_mohm(channel: &Channel) -> f64 {
     if channel.shunt_mohm == 0 { SHUNT_ASSUMED_MOHM } else { f64::from(channel.shunt_mohm) }
 }
 
-/// A channel's voltage.
+/// A channel's voltage in millivolts, that of the facts or the assumed one.
 fn bus_mv(channel: &Channel) -> f64 {
     if channel.bus_mv == 0 { BUS_ASSUMED_MV } else { f64::from(channel.bus_mv) }
 }

@@ -35,7 +35,7 @@ struct Stretch {
     parts: PowerParts,
 }
 
-/// A simulated board.
+/// Everything of a simulated board that changes while its time passes.
 #[derive(Debug)]
 pub(super) struct BoardState {
     release: &'static Release,

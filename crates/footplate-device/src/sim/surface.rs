@@ -44,7 +44,7 @@ struct Entry {
 /// What one unit of a table's work truly takes in a mode: the means over the mode's repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrueCost {
-    /// The mode.
+    /// The mode of these figures.
     pub mode: PowerMode,
     /// Mean of the times, in seconds.
     pub time_s: f64,
@@ -148,7 +148,7 @@ impl Surface {
         SurfaceMeter { shared: self.shared.clone() }
     }
 
-    /// The table's clock.
+    /// The clock that steps and waits move.
     pub fn clock(&self) -> SurfaceClock {
         SurfaceClock { shared: self.shared.clone() }
     }
@@ -294,7 +294,7 @@ impl Clock for SurfaceClock {
     }
 }
 
-/// The table's job.
+/// A job whose steps take what the table says of the present mode.
 pub struct SurfaceWorkload {
     shared: Arc<Mutex<ReplayState>>,
     name: String,

@@ -17,7 +17,7 @@ const LAUNCH_CYCLES: f64 = 6e4;
 /// What a job asks of a machine in one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadProfile {
-    /// Its name.
+    /// Its name, under which profiles are filed.
     pub name: String,
     /// Samples in a step.
     pub items: u32,

@@ -1,6 +1,5 @@
 //! Evidence that the machine lowered its clocks by itself: what counts as such on which board.
 
-use crate::board;
 use crate::discover::Device;
 use crate::nvml::{self, GpuSensor};
 use crate::tree::Probe;
@@ -30,10 +29,7 @@ impl ThrottleWatch {
     /// Opens what counts on this machine. What cannot be read is left out: it is no evidence of anything.
     pub(crate) fn new(device: &Device) -> Self {
         let root = &device.root;
-        let fits = |patterns: &[&str], kind: &str| patterns.iter().any(|p| board::matches_kind(p, kind));
-        let facts = device.facts;
-        let counts = |kind: &str| fits(facts.throttling_cooling, kind) && !fits(facts.harmless_cooling, kind);
-        let cooling = device.cooling.iter().filter(|c| counts(&c.kind));
+        let cooling = device.cooling.iter().filter(|c| device.facts.throttles(&c.kind));
         let cooling =
             cooling.filter_map(|c| Some((c.kind.clone(), root.open(&format!("{}/cur_state", c.path)).ok()?)));
         let counters = device.over_current.iter();

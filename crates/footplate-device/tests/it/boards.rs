@@ -182,6 +182,7 @@ fn a_cooling_device_means_throttling_or_nothing_and_never_both() {
             let throttles = fits(board.throttling_cooling, kind);
             let harmless = fits(board.harmless_cooling, kind);
             assert!(throttles != harmless, "{name}: {kind} (throttles {throttles}, harmless {harmless})");
+            assert_eq!(board.throttles(kind), throttles, "{name}: {kind}");
         }
     }
     // A PC's fan is no throttling, its processor's states are.

@@ -1,4 +1,5 @@
 //! A folder of checkpoints.
+#![expect(clippy::disallowed_methods, reason = "keeps checkpoints in files")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,9 @@ pub struct CheckpointStore {
 /// A checkpoint that could not be used.
 #[derive(Debug)]
 pub struct Rejected {
-    /// Its file.
+    /// The file that was rejected.
     pub path: PathBuf,
-    /// Why.
+    /// Why it cannot be read.
     pub error: CheckpointError,
 }
 

@@ -1,4 +1,5 @@
 //! Writes checkpoints on a thread of its own while training goes on.
+#![expect(clippy::disallowed_types, reason = "writes on a thread of its own")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +124,8 @@ fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: &dyn C
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests take folders away")]
+
     use std::fs;
     use std::path::Path;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests write data and damage")]
+
 use std::fs;
 
 use footplate_data::measure_rates::Cold;

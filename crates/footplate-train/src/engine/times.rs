@@ -14,7 +14,7 @@ pub(super) struct StepTimes {
     pub(super) transfer: u64,
     pub(super) compute: u64,
     pub(super) copied_bytes: u64,
-    /// Of each minibatch.
+    /// The first kernel's time of each minibatch, on a GPU.
     pub(super) ingests: Vec<IngestTime>,
 }
 

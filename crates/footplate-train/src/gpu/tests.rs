@@ -1,6 +1,11 @@
 //! The GPU's path on whatever Vulkan device there is: Mesa's lavapipe, which computes on the processor, will do.
 //!
 //! Without one these tests pass and say so; with `FOOTPLATE_REQUIRE_VULKAN` set, as in CI, they fail.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the GPU's tests write images and start a child"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests write data and damage")]
+
 use std::sync::atomic::Ordering;
 
 use footplate_core::Record;

@@ -21,7 +21,7 @@ pub(crate) enum Form {
         /// The most workers by the most cores; `None`: not both vary.
         workers_by_cores: Option<f64>,
     },
-    /// Mean watts.
+    /// Mean power, in watts.
     Power {
         /// The largest power limit by the scale.
         limit_by_scale: f64,

@@ -12,7 +12,7 @@ use crate::setting::{Knob, Knobs, Setting};
 /// What was measured at one setting: per unit of work (a step, a picture, an epoch: the same for all).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Where.
+    /// The setting that was measured.
     pub setting: Setting,
     /// Time of a unit of work, in seconds.
     pub time_s: Option<f64>,
@@ -36,7 +36,7 @@ impl Measurement {
 /// A predicted quantity: its logarithm is taken to be normal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The median.
+    /// The median, in the unit of the quantity.
     pub value: f64,
     /// Standard deviation of the logarithm: about the relative error.
     pub log_sd: f64,
@@ -66,7 +66,7 @@ pub const Z90: f64 = 1.644_853_6;
 pub struct Prediction {
     /// Seconds for a unit of work.
     pub time_s: Option<Estimate>,
-    /// Mean watts.
+    /// Mean power, in watts.
     pub power_w: Option<Estimate>,
     /// Joules for a unit of work.
     pub energy_j: Option<Estimate>,
@@ -80,7 +80,34 @@ impl Prediction {
     }
 }
 
-/// A fitted model of one job on one machine.
+/// A fitted model of one job on one machine: predicts time, power and energy of every setting from a few measured ones.
+///
+/// ```
+/// use footplate_core::{Hertz, PowerMode};
+/// use footplate_tune::predict::{Measurement, Predictor};
+/// use footplate_tune::{Knobs, Setting};
+///
+/// // Nine GPU clocks; steps take 0.02 s and 0.08 s / GHz, at 2 W and 8 W for each GHz.
+/// let setting = |i: u64| {
+///     Setting::of(PowerMode { gpu_hz: Some(Hertz(i * 100_000_000)), ..PowerMode::default() })
+/// };
+/// let truth = |i: u64| (0.02 + 0.08 / (0.1 * i as f64), 2.0 + 0.8 * i as f64);
+/// let measured = [2, 5, 10].map(|i| Measurement {
+///     setting: setting(i),
+///     time_s: Some(truth(i).0),
+///     power_w: Some(truth(i).1),
+///     time_error: 0.005,
+///     power_error: 0.01,
+///     stall_share: None,
+/// });
+/// let space: Vec<Setting> = (2..=10).map(setting).collect();
+/// let predictor = Predictor::fit(&Knobs::of(&space), &measured);
+/// for (i, prediction) in (2..=10).zip(predictor.predict(&space)) {
+///     let (time, power) = (prediction.time_s.unwrap().value, prediction.power_w.unwrap().value);
+///     assert!((time / truth(i).0 - 1.0).abs() < 0.1, "{time} s");
+///     assert!((power / truth(i).1 - 1.0).abs() < 0.1, "{power} W");
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Predictor {
     knobs: Knobs,
@@ -159,7 +186,7 @@ impl Predictor {
         }
     }
 
-    /// Predicts each setting.
+    /// Predictions of the settings, in their order.
     pub fn predict(&self, settings: &[Setting]) -> Vec<Prediction> {
         let mut inputs: Vec<Input> = settings.iter().map(|setting| input(&self.knobs, setting)).collect();
         self.add_hints(Kind::Time, &mut inputs);
@@ -293,4 +320,107 @@ fn stalls(inputs: &[Input], measured: &[Measurement]) -> Vec<Sample> {
 fn scale(samples: &[Sample]) -> f64 {
     let whole = samples.iter().filter(|s| s.input.part == Part::Whole);
     stats::quantile(&whole.map(|s| s.log_value).collect::<Vec<f64>>(), 0.5).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use footplate_core::{Hertz, PowerMode};
+    use proptest::prelude::*;
+
+    fn setting(i: u64) -> Setting {
+        Setting::of(PowerMode { gpu_hz: Some(Hertz(i * 100_000_000)), ..PowerMode::default() })
+    }
+
+    fn space() -> Vec<Setting> {
+        (2..=10).map(setting).collect()
+    }
+
+    fn measured(i: u64, error: f64) -> Measurement {
+        let ghz = 0.1 * i as f64;
+        Measurement {
+            setting: setting(i),
+            time_s: Some(0.02 + 0.08 / ghz),
+            power_w: Some(2.0 + 8.0 * ghz),
+            time_error: error,
+            power_error: error,
+            stall_share: None,
+        }
+    }
+
+    fn fit(clocks: &[u64], error: f64) -> Predictor {
+        let measured: Vec<Measurement> = clocks.iter().map(|i| measured(*i, error)).collect();
+        Predictor::fit(&Knobs::of(&space()), &measured)
+    }
+
+    #[test]
+    fn without_measurements_nothing_is_predicted() {
+        let predictor = fit(&[], 0.0);
+        assert_eq!(predictor.predict(&space()), vec![Prediction::default(); 9]);
+        assert_eq!((predictor.noise(), predictor.helped_by()), ((None, None), [None, None]));
+        assert_eq!(predictor.gain(&space(), &space()), vec![0.0; 9]);
+    }
+
+    #[test]
+    fn a_quantity_that_is_no_positive_number_counts_as_not_measured() {
+        for bad in [0.0, -3.0, f64::NAN, f64::INFINITY] {
+            let all = [4, 8].map(|i| Measurement { power_w: Some(bad), ..measured(i, 0.01) });
+            let predictor = Predictor::fit(&Knobs::of(&space()), &all);
+            let prediction = predictor.predict(&space())[0];
+            assert!(prediction.time_s.is_some() && prediction.power_w.is_none(), "{bad}: {prediction:?}");
+            assert_eq!(prediction.energy_j, None);
+        }
+    }
+
+    #[test]
+    fn energy_is_power_times_time_with_both_errors() {
+        for prediction in fit(&[2, 6, 10], 0.01).predict(&space()) {
+            let (time, power) = (prediction.time_s.unwrap(), prediction.power_w.unwrap());
+            let energy = prediction.energy_j.unwrap();
+            assert!((energy.value / (time.value * power.value) - 1.0).abs() < 1e-9);
+            assert!((energy.log_sd - time.log_sd.hypot(power.log_sd)).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_measurement_tells_most_where_nothing_is_known() {
+        let gains = fit(&[9, 10], 0.01).gain(&[setting(2), setting(10)], &space());
+        assert!(gains[0] > gains[1] && gains[1] >= 0.0, "{gains:?}");
+    }
+
+    #[test]
+    fn intervals_and_quantiles_are_of_the_logarithm() {
+        let estimate = Estimate { value: 2.0, log_sd: 0.1 };
+        let (low, high) = estimate.interval90();
+        assert!((low * high - 4.0).abs() < 1e-12 && (high / low - (0.2 * Z90).exp()).abs() < 1e-12);
+        assert_eq!(estimate.quantile(0.0), 2.0);
+        let prediction = Prediction { time_s: Some(estimate), ..Prediction::default() };
+        assert_eq!(prediction.widened(3.0).time_s, Some(Estimate { value: 2.0, log_sd: 0.1 * 3.0 }));
+        assert_eq!(prediction.widened(3.0).power_w, None);
+    }
+
+    #[test]
+    fn the_mean_of_more_repeats_is_predicted_more_exactly() {
+        let predictor = fit(&[2, 4, 7, 10], 0.0);
+        let prediction = predictor.predict(&space())[3];
+        let error = |repeats| predictor.with_noise(&prediction, repeats).time_s.unwrap().log_sd;
+        assert!(error(1) > error(9) && error(9) > prediction.time_s.unwrap().log_sd, "{}", error(1));
+        assert_eq!(error(0), error(1));
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_measurements_makes_no_difference(
+            clocks in proptest::collection::vec(2u64..=10, 1..8),
+            turn in 0usize..8,
+        ) {
+            let mut turned = clocks.clone();
+            turned.rotate_left(turn % clocks.len());
+            let pairs = fit(&clocks, 0.01).predict(&space()).into_iter().zip(fit(&turned, 0.01).predict(&space()));
+            for (a, b) in pairs {
+                let ratio = a.time_s.unwrap().value / b.time_s.unwrap().value;
+                prop_assert!((ratio - 1.0).abs() < 1e-3, "{ratio}");
+            }
+        }
+    }
 }

@@ -89,7 +89,7 @@ const EVIDENCE_LEAST: f64 = 2.0;
 /// With fewer measurements than this they cannot tell whether a source helps.
 const CHECK_LEAST: usize = 4;
 
-/// The hint's weight.
+/// Prior of the parameter that weighs the hint.
 const HINT_BELIEF: Prior = Prior { mean: 0.5, sd: 0.5 };
 
 /// A source's fit as it stands for a new job: what is believed with it, and where it expects the new job's logarithm.

@@ -169,3 +169,63 @@ fn check_window(reading: &WindowReading) -> Result<(), AnswerError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use footplate_core::ports::WindowEnergy;
+    use footplate_core::{Celsius, Joules, Watts};
+
+    #[test]
+    fn steps_that_cannot_be_are_refused() {
+        let steps = |ends: &[(u64, u64)]| {
+            let step = |&(end_ns, step_ns)| WorkStep { end_ns, step_ns, stall_ns: 0, items: 1 };
+            Answer::Steps(Ok(ends.iter().map(step).collect()))
+        };
+        let ask = Ask::Train { steps_min: 1, time_min_ns: 1 };
+        for (ends, good) in [
+            (&[(10, 10), (20, 10)][..], true),
+            (&[(10, 10), (10, 10)], true),
+            (&[(20, 10), (10, 10)], false),
+            (&[(10, 10), (20, 0)], false),
+            (&[(10, u64::MAX)], true),
+            (&[], true),
+        ] {
+            let checked = steps(ends).check(&ask);
+            assert_eq!(checked.is_ok(), good, "{ends:?}: {checked:?}");
+            assert!(good || matches!(checked, Err(AnswerError::Steps { .. })), "{checked:?}");
+        }
+    }
+
+    #[test]
+    fn readings_that_are_no_numbers_are_refused_by_name() {
+        let reading = |mean: f64, energy: f64, error: f64, celsius: f64| {
+            let total = WindowEnergy {
+                energy_j: Joules(energy),
+                error_j: Joules(error),
+                coverage: 1.0,
+                mean_power_w: Watts(mean),
+                peak_power_w: Watts(mean),
+                samples: 3,
+            };
+            Answer::Window(WindowReading {
+                total: Reading::Value(total),
+                rails: Vec::new(),
+                temperature_c: Reading::Value(Celsius(celsius)),
+                throttled: Vec::new(),
+                simulated: false,
+            })
+        };
+        let ask = Ask::Window { from_ns: 0, to_ns: 1 };
+        assert_eq!(reading(0.0, 0.0, 0.0, -40.0).check(&ask), Ok(()));
+        for (answer, text) in [
+            (reading(f64::NAN, 1.0, 0.0, 20.0), "the mean power of the window is NaN, which cannot be"),
+            (reading(-1.0, 1.0, 0.0, 20.0), "the mean power of the window is -1, which cannot be"),
+            (reading(1.0, f64::INFINITY, 0.0, 20.0), "the energy of the window is inf, which cannot be"),
+            (reading(1.0, 1.0, -0.5, 20.0), "the error of the energy of the window is -0.5, which cannot be"),
+            (reading(1.0, 1.0, 0.0, f64::NAN), "the temperature of the window is NaN, which cannot be"),
+        ] {
+            assert_eq!(answer.check(&ask).unwrap_err().to_string(), text);
+        }
+    }
+}

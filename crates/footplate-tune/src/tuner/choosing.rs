@@ -51,9 +51,9 @@ pub(super) struct Choosing {
     stage: Stage,
     current: Option<Current>,
     /// How the last measurement ended, until it is dealt with.
-    last: Option<Result<Went, TuneError>>,
+    last: Option<Result<AfterMeasuring, TuneError>>,
     /// Sentences for the user that are not told yet.
-    words: Vec<String>,
+    warnings: Vec<String>,
     /// The setting that a running job is in: it stays unless another is clearly better.
     present: Option<Setting>,
 }
@@ -90,11 +90,11 @@ struct Current {
     made: Option<Box<ProfileRecord>>,
 }
 
-/// How a measurement went.
+/// Whether more can be measured after a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Went {
-    /// Others can follow.
-    On,
+enum AfterMeasuring {
+    /// Further measurements can follow.
+    GoOn,
     /// The job gives no more steps.
     JobEnded,
 }
@@ -111,7 +111,7 @@ enum Decision {
 pub(super) enum Needs {
     /// An answer to this.
     Ask(Ask),
-    /// Nothing more.
+    /// Nothing: the search has ended.
     Over(Result<Box<Tuned>, TuneError>),
 }
 
@@ -130,7 +130,7 @@ impl Choosing {
             stage: Stage::Searching,
             current: None,
             last: None,
-            words: Vec::new(),
+            warnings: Vec::new(),
             present: None,
         }
     }
@@ -138,9 +138,9 @@ impl Choosing {
     /// Takes over what was measured before. `counts`: whether it is part of this search's allowance.
     pub(super) fn resume(&mut self, record: ProfileRecord, counts: bool) {
         price_time(&mut self.search, &record);
-        if self.admission.admit(&mut self.search, &record, &mut self.words) {
+        if self.admission.admit(&mut self.search, &record, &mut self.warnings) {
             let measurement = record.measurement();
-            if counts { self.search.record(measurement) } else { self.search.record_given(measurement) }
+            if counts { self.search.record(measurement) } else { self.search.record_uncounted(measurement) }
         }
         self.records.push(record);
     }
@@ -168,8 +168,8 @@ impl Choosing {
     }
 
     /// Sentences for the user since the last call.
-    pub(super) fn take_words(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.words)
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Whether the job said that it has no more steps.
@@ -230,19 +230,19 @@ impl Choosing {
                 return;
             }
             Err(ProfileError::Mode { setting, source }) => {
-                self.words.push(format!("{setting} is left out: {source}"));
+                self.warnings.push(format!("{setting} is left out: {source}"));
                 self.admission.refused(&mut self.search, &setting);
                 if source.permission {
                     Err(TuneError::NothingToSet { reason: source.to_string() })
                 } else {
-                    Ok(Went::On)
+                    Ok(AfterMeasuring::GoOn)
                 }
             }
             Err(ProfileError::Work(WorkError::Finished)) => {
                 if !std::mem::replace(&mut self.job_ended, true) {
-                    self.words.push("the job ended before the search did".to_owned());
+                    self.warnings.push("the job ended before the search did".to_owned());
                 }
-                Ok(Went::JobEnded)
+                Ok(AfterMeasuring::JobEnded)
             }
             Err(ProfileError::Work(WorkError::Interrupted)) => Err(self.interrupted()),
             Err(error) => Err(error.into()),
@@ -250,17 +250,17 @@ impl Choosing {
     }
 
     /// A record was kept: the search learns from it.
-    fn kept(&mut self, record: Box<ProfileRecord>, purpose: Purpose) -> Result<Went, TuneError> {
+    fn kept(&mut self, record: Box<ProfileRecord>, purpose: Purpose) -> Result<AfterMeasuring, TuneError> {
         need_power(self.search.goal(), &record)?;
         price_time(&mut self.search, &record);
-        if self.admission.admit(&mut self.search, &record, &mut self.words) {
+        if self.admission.admit(&mut self.search, &record, &mut self.warnings) {
             match purpose {
                 Purpose::Search => self.search.record(record.measurement()),
-                Purpose::Verify => self.search.record_given(record.measurement()),
+                Purpose::Verify => self.search.record_uncounted(record.measurement()),
             }
         }
         self.records.push(*record);
-        Ok(Went::On)
+        Ok(AfterMeasuring::GoOn)
     }
 
     fn interrupted(&self) -> TuneError {
@@ -274,10 +274,10 @@ impl Choosing {
 
     fn decide(&mut self, moment: Moment) -> Decision {
         self.start_ns.get_or_insert(moment.now_ns);
-        let went = match self.last.take() {
+        let after = match self.last.take() {
             Some(Err(error)) => return Decision::Over(Err(error)),
-            Some(Ok(went)) => went,
-            None => Went::On,
+            Some(Ok(after)) => after,
+            None => AfterMeasuring::GoOn,
         };
         match self.stage.clone() {
             Stage::Present(setting) => {
@@ -285,18 +285,18 @@ impl Choosing {
                 self.stage = Stage::Searching;
                 Decision::Measure(setting, Purpose::Verify)
             }
-            Stage::Searching => self.search_on(went, moment),
+            Stage::Searching => self.search_on(after, moment),
             Stage::SecondLooks { ended, made, looked_at } => {
-                self.look_again(ended, (made, looked_at), went, moment)
+                self.look_again(ended, (made, looked_at), after, moment)
             }
             Stage::Verifying { ended, round, before } => {
-                self.verify(ended, (round, before), went, moment.stopped)
+                self.verify(ended, (round, before), after, moment.stopped)
             }
         }
     }
 
-    fn search_on(&mut self, went: Went, moment: Moment) -> Decision {
-        if went == Went::JobEnded {
+    fn search_on(&mut self, after: AfterMeasuring, moment: Moment) -> Decision {
+        if after == AfterMeasuring::JobEnded {
             if self.search.measured().is_empty() {
                 return Decision::Over(Err(ProfileError::Work(WorkError::Finished).into()));
             }
@@ -310,7 +310,7 @@ impl Choosing {
         }
         if self.admission.failed_modes() >= FAILED_MOST {
             let count = self.admission.failed_modes();
-            self.words.push(format!("{count} modes could not be used: the search ends here"));
+            self.warnings.push(format!("{count} modes could not be used: the search ends here"));
             return self.end_search(None);
         }
         match self.search.next() {
@@ -335,15 +335,15 @@ impl Choosing {
         &mut self,
         ended: Ended,
         (made, looked_at): (usize, Option<Setting>),
-        went: Went,
+        after: AfterMeasuring,
         moment: Moment,
     ) -> Decision {
         let verifying = Stage::Verifying { ended, round: 0, before: None };
-        if went == Went::On {
+        if after == AfterMeasuring::GoOn {
             let again = looked_at.filter(|setting| self.search.looks(setting) > 1);
             self.checked.extend(again);
         }
-        if went == Went::JobEnded || made >= SECOND_LOOKS {
+        if after == AfterMeasuring::JobEnded || made >= SECOND_LOOKS {
             self.stage = verifying;
             return Decision::Again;
         }
@@ -352,8 +352,8 @@ impl Choosing {
         }
         let outlook = self.search.outlook();
         let search = &self.search;
-        let next = search.doubtful(&outlook).or_else(|| search.unchecked(&outlook));
-        match next.or_else(|| search.thriftier(&outlook)) {
+        let next = search.worth_second_look(&outlook).or_else(|| search.worth_check(&outlook));
+        match next.or_else(|| search.lower_power_tie(&outlook)) {
             Some(setting) if !self.time_is_up(moment) => {
                 self.stage = Stage::SecondLooks { ended, made: made + 1, looked_at: Some(setting) };
                 Decision::Measure(setting, Purpose::Verify)
@@ -370,10 +370,10 @@ impl Choosing {
         &mut self,
         ended: Ended,
         (round, before): (usize, Option<Setting>),
-        went: Went,
+        after: AfterMeasuring,
         stopped: bool,
     ) -> Decision {
-        if went == Went::JobEnded {
+        if after == AfterMeasuring::JobEnded {
             return self.end_unless_verified(ended);
         }
         self.checked.extend(before);
@@ -389,7 +389,7 @@ impl Choosing {
             None => return self.end_unless_verified(ended),
         };
         if let Some(before) = before.filter(|before| *before != chosen) {
-            self.words
+            self.warnings
                 .push(format!("{before} is no longer the choice after a second look; {chosen} is taken"));
         }
         if self.checked.contains(&chosen) {

@@ -11,13 +11,13 @@ pub enum TuneError {
     /// The goal needs power and the machine tells none.
     #[error("the goal needs the machine's power, and it cannot be had: {reason}")]
     NoPower {
-        /// Why.
+        /// What the sensors said.
         reason: String,
     },
     /// There is nothing to choose between.
     #[error("no mode can be set: {reason}")]
     NothingToSet {
-        /// Why.
+        /// What the controls said, or how many settings were tried.
         reason: String,
     },
     /// Nothing could be set any more, or the job gave no steps.
@@ -26,7 +26,7 @@ pub enum TuneError {
     /// The user asked to stop; what was measured was kept.
     #[error("interrupted after {profiles} profiles")]
     Interrupted {
-        /// Measured so far.
+        /// Settings that were measured until then.
         profiles: usize,
     },
     /// A measurement is lost.
@@ -64,15 +64,15 @@ pub enum AnswerError {
     /// Nothing is asked: each answer is preceded by a call of `next`.
     #[error("nothing is asked: call next before the answer")]
     NothingAsked,
-    /// Everything is over.
+    /// [`Ask::Done`](super::Ask::Done) was given: the conversation is over.
     #[error("the tuner has ended: it takes no more answers")]
     Ended,
     /// It is an answer to something else.
     #[error("{answer} is no answer to {ask}")]
     Unexpected {
-        /// What was asked.
+        /// Name of the open ask.
         ask: &'static str,
-        /// What was answered.
+        /// Name of the answer.
         answer: &'static str,
     },
     /// A step that took no time, or that ends before the one ahead of it.
@@ -84,7 +84,7 @@ pub enum AnswerError {
     /// A reading that is no number.
     #[error("{quantity} of the window is {value}, which cannot be")]
     Reading {
-        /// Which quantity.
+        /// Name of the quantity.
         quantity: &'static str,
         /// Its value as text.
         value: String,

@@ -132,10 +132,10 @@ pub struct Tuner {
     /// What this tuner measured, in order: a new plan is made from it.
     measured: Vec<ProfileRecord>,
     phase: Phase,
-    /// The watch over the job, once it has trained in a choice.
-    watch: Option<Watch>,
-    /// Sentences for the user that were not asked to be told yet.
-    words: VecDeque<String>,
+    /// What a new plan replaces, once the job has trained in a choice.
+    watched: Option<Watched>,
+    /// Sentences for the user that are not told yet.
+    warnings: VecDeque<String>,
     /// What was asked and is not answered.
     open: Option<Ask>,
     stopped: bool,
@@ -145,9 +145,9 @@ pub struct Tuner {
 #[derive(Clone, Debug)]
 enum Phase {
     Choosing(Box<Choosing>, Option<Replan>),
-    /// A search has ended and is to be noted.
+    /// The result of a search is to be noted by the holder.
     Chosen(Arc<Tuned>, Option<Replan>),
-    /// A setting is to be set to train in.
+    /// A setting to train in is being set.
     Setting(Choice, SetStage),
     Training(Box<Training>),
     Ended(Result<(), TuneError>),
@@ -173,9 +173,9 @@ struct Replan {
     seen: Box<WindowStats>,
 }
 
-/// The present setting and who looks after it.
+/// The setting that a job trains in, and what decides on new plans for it.
 #[derive(Clone, Copy, Debug)]
-struct Watch {
+struct Watched {
     present: Setting,
     replanner: Replanner,
 }
@@ -192,8 +192,8 @@ impl Tuner {
             sources: Vec::new(),
             measured: Vec::new(),
             phase: Phase::Choosing(Box::new(choosing), None),
-            watch: None,
-            words: VecDeque::new(),
+            watched: None,
+            warnings: VecDeque::new(),
             open: None,
             stopped: false,
             least_window_ns: None,
@@ -277,16 +277,16 @@ impl Tuner {
     fn advance(&mut self, now_ns: u64) -> Ask {
         loop {
             if let Phase::Choosing(choosing, _) = &mut self.phase {
-                self.words.extend(choosing.take_words());
+                self.warnings.extend(choosing.take_warnings());
             }
-            if let Some(words) = self.words.pop_front() {
-                return Ask::Warn(words);
+            if let Some(message) = self.warnings.pop_front() {
+                return Ask::Warn(message);
             }
             let ask = match &mut self.phase {
                 Phase::Choosing(choosing, _) => {
                     let (stopped, least_window_ns) = (self.stopped, self.least_window_ns);
                     let needs = choosing.needs(Moment { now_ns, stopped, least_window_ns });
-                    self.words.extend(choosing.take_words());
+                    self.warnings.extend(choosing.take_warnings());
                     match needs {
                         Needs::Ask(ask) => ask,
                         Needs::Over(result) => {
@@ -306,7 +306,7 @@ impl Tuner {
                 Phase::Training(training) => training.ask(),
                 Phase::Ended(result) => Ask::Done(result.clone()),
             };
-            if self.words.is_empty() {
+            if self.warnings.is_empty() {
                 return ask;
             }
         }
@@ -346,7 +346,7 @@ impl Tuner {
             // The job goes on to its own end, or has come to it.
             (Err(TuneError::Interrupted { .. }), Some(_)) => Phase::Ended(Ok(())),
             (Err(error), Some(_)) if job_ended => {
-                self.words.push_back(format!("the run ended while it was planned anew ({error})"));
+                self.warnings.push_back(format!("the run ended while it was planned anew ({error})"));
                 Phase::Ended(Ok(()))
             }
             (Err(error), Some(_)) => Phase::Ended(Err(error)),
@@ -356,13 +356,13 @@ impl Tuner {
     /// The result of a search was noted: its choice is set.
     fn noted(&mut self, tuned: &Tuned, replan: Option<Replan>) {
         let choice = tuned.choice().map(|best| Choice { setting: best.setting, expected: best.prediction });
-        let choice = match (choice, replan, self.watch) {
+        let choice = match (choice, replan, self.watched) {
             (Some(choice), ..) => choice,
             // A job whose limits could be held goes on as well as it can: the user is told, and decides.
-            (None, Some(replan), Some(watch)) => {
+            (None, Some(replan), Some(watched)) => {
                 let why = tuned.refusal_text().unwrap_or_default();
-                self.words.push_back(format!("{why}; the mode stays"));
-                Choice { setting: watch.present, expected: replan.seen.expected() }
+                self.warnings.push_back(format!("{why}; the mode stays"));
+                Choice { setting: watched.present, expected: replan.seen.expected() }
             }
             (None, ..) => {
                 self.phase = Phase::Ended(Err(TuneError::Infeasible));
@@ -378,7 +378,7 @@ impl Tuner {
             Err(error) => self.phase = Phase::Ended(Err(TuneError::ChoiceNotSet(error))),
             Ok(applied) => {
                 if applied.got != choice.setting.mode {
-                    self.words.push_back(format!("asked for {}, got {}", applied.asked, applied.got));
+                    self.warnings.push_back(format!("asked for {}, got {}", applied.asked, applied.got));
                 }
                 match choice.setting.workers {
                     Some(workers) => {
@@ -392,8 +392,8 @@ impl Tuner {
     }
 
     fn train(&mut self, choice: Choice) {
-        let replanner = match self.watch {
-            Some(watch) => watch.replanner.replanned(choice.expected),
+        let replanner = match self.watched {
+            Some(watched) => watched.replanner.replanned(choice.expected),
             None => Replanner::new(choice.expected, self.goal.limits.power_w),
         };
         let training = Training::new(choice.setting, replanner, self.options.look);
@@ -404,20 +404,20 @@ impl Tuner {
         let Phase::Training(training) = &mut self.phase else { return };
         match action {
             Action::CarryOn => {}
-            Action::Tell(verdict) => self.words.push_back(format!(
+            Action::Tell(verdict) => self.warnings.push_back(format!(
                 "{}; {} new plans were made already: the mode stays",
                 verdict.text(),
                 training.replanner.replans()
             )),
             Action::Replan(verdict) if self.space.len() < 2 => {
-                self.words.push_back(format!("{}; there is no other mode to choose", verdict.text()));
+                self.warnings.push_back(format!("{}; there is no other mode to choose", verdict.text()));
                 training.replanner = training.replanner.replanned(seen.expected());
             }
             Action::Replan(verdict) => {
-                self.words.push_back(format!("{}: planning anew", verdict.text()));
-                let watch = Watch { present: training.present, replanner: training.replanner };
-                self.watch = Some(watch);
-                self.plan_anew(watch.present, Replan { verdict, seen });
+                self.warnings.push_back(format!("{}: planning anew", verdict.text()));
+                let watched = Watched { present: training.present, replanner: training.replanner };
+                self.watched = Some(watched);
+                self.plan_anew(watched.present, Replan { verdict, seen });
             }
         }
     }

@@ -14,9 +14,9 @@ use crate::setting::Setting;
 /// Bounds of a tune.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TuneOptions {
-    /// Of the search.
+    /// Which settings are measured, and how many.
     pub search: SearchOptions,
-    /// Of each measurement.
+    /// How long each measurement settles, warms up and counts.
     pub profile: ProfileOptions,
     /// All measurements of a search together end after this time; the one in progress is completed. `None`: no bound.
     pub profile_time_ns: Option<u64>,
@@ -180,4 +180,78 @@ pub fn would_do_text(would: &WouldDo) -> Vec<String> {
     texts.extend(would.time_s.map(|s| format!("{s:.4} s a step")));
     texts.extend(would.energy_j.map(|j| format!("{j:.3} J a step")));
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::goal::{Goal, Limits, Objective};
+    use crate::predict::Measurement;
+    use footplate_core::Hertz;
+
+    fn setting(i: u64) -> Setting {
+        Setting::of(PowerMode { gpu_hz: Some(Hertz(i * 100_000_000)), ..PowerMode::default() })
+    }
+
+    /// What a search under `power_w` knows after each clock took these seconds and watts.
+    fn tuned(power_w: f64, measured: &[(u64, f64, f64)]) -> Tuned {
+        let limits = Limits { power_w: Some(power_w), ..Limits::default() };
+        let goal = Goal { objective: Objective::Time, limits, confidence: 0.9 };
+        let space = measured.iter().map(|m| setting(m.0)).collect();
+        let mut search = Search::new(space, goal, SearchOptions::default());
+        for (i, time, power) in measured {
+            search.record(Measurement {
+                setting: setting(*i),
+                time_s: Some(*time),
+                power_w: Some(*power),
+                time_error: 0.001,
+                power_error: 0.001,
+                stall_share: None,
+            });
+        }
+        let outlook = search.outlook();
+        Tuned::new(&search, outlook, &[], measured.len(), None, false)
+    }
+
+    const CLOCKS: [(u64, f64, f64); 3] = [(4, 0.20, 5.0), (6, 0.15, 7.0), (10, 0.10, 10.0)];
+
+    #[test]
+    fn the_present_setting_stays_unless_another_is_better_by_two_percent() {
+        let found = tuned(12.0, &CLOCKS);
+        assert_eq!(found.chosen(), Some(setting(10)));
+        assert_eq!(found.clone().keeping(&setting(6)).chosen(), Some(setting(10)));
+        let close = tuned(12.0, &[(6, 0.1015, 7.0), (10, 0.10, 7.0)]);
+        assert_eq!(close.chosen(), Some(setting(10)));
+        let kept = close.keeping(&setting(6));
+        assert_eq!(kept.chosen(), Some(setting(6)));
+        assert!(matches!(kept.outcome, Outcome::Chosen { verified: true, .. }));
+    }
+
+    #[test]
+    fn a_present_setting_that_breaks_a_limit_or_is_unknown_does_not_stay() {
+        let close = tuned(8.0, &[(6, 0.1015, 9.0), (10, 0.10, 7.0)]);
+        assert_eq!(close.clone().keeping(&setting(6)).chosen(), Some(setting(10)));
+        assert_eq!(close.keeping(&setting(3)).chosen(), Some(setting(10)));
+    }
+
+    #[test]
+    fn a_refusal_names_the_closest_and_a_budget_that_would_do() {
+        let refused = tuned(3.0, &CLOCKS);
+        assert_eq!((refused.chosen(), refused.choice()), (None, None));
+        let text = refused.refusal_text().unwrap();
+        assert!(text.starts_with("no mode holds the limits; the closest is "), "{text}");
+        assert!(text.contains("5.00 W (measured); a budget that would do: 5.01 W"), "{text}");
+        assert_eq!(refused.clone().keeping(&setting(4)).chosen(), None);
+        assert_eq!(tuned(12.0, &CLOCKS).refusal_text(), None);
+    }
+
+    #[test]
+    fn the_front_has_what_no_other_beats_and_costs_are_found_by_mode() {
+        let found = tuned(12.0, &[(4, 0.20, 5.0), (5, 0.21, 6.0), (10, 0.10, 10.0)]);
+        let front: Vec<Setting> = found.front.iter().map(|i| found.outlook.candidates[*i].setting).collect();
+        assert_eq!(front, [setting(10), setting(4)]);
+        let cost = cost_of(&found.outlook, &setting(5).mode).unwrap();
+        assert!((cost.prediction.power_w.unwrap().value - 6.0).abs() < 1e-9 && cost.measured);
+        assert_eq!(cost_of(&found.outlook, &setting(7).mode), None);
+    }
 }

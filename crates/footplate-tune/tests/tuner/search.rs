@@ -1,7 +1,7 @@
 //! The search and the predictor alone: no machine, only measurements.
 
 use footplate_tune::Setting;
-use footplate_tune::evaluate::{Options, Sampling, Target, Truth, evaluate};
+use footplate_tune::evaluate::{Metric, Options, Sampling, Truth, evaluate};
 use footplate_tune::plan::{Next, Search, SearchOptions};
 use footplate_tune::predict::{Measurement, Predictor};
 use proptest::prelude::*;
@@ -20,9 +20,9 @@ fn evaluation_tells_errors_and_regret_of_a_table() {
     assert_eq!(rows.len(), 6, "three targets, two samplings, one count that fits");
     let planned =
         |target| rows.iter().find(|r| r.target == target && r.sampling == Sampling::Planned).unwrap();
-    let time = planned(Target::Time);
+    let time = planned(Metric::Time);
     assert!(time.mape_pct_median.unwrap() < 4.0, "{time:?}");
-    assert_eq!(time.limit, Some(Target::Power));
+    assert_eq!(time.limit, Some(Metric::Power));
     assert!(time.regret_pct_mean.unwrap() < 3.0, "{time:?}");
     assert_eq!(time.limit_broken_fraction, Some(0.0), "{time:?}");
     assert_eq!(rows, evaluate("formula", &table, &options), "the same seeds give the same figures");

@@ -1,7 +1,7 @@
 //! What is known of another job helps where it fits, and is dropped where it does not.
 
 use footplate_core::{Hertz, PowerMode};
-use footplate_tune::evaluate::{Options, Other, Row, Sampling, Target, Truth, evaluate, evaluate_with};
+use footplate_tune::evaluate::{Metric, Options, Other, Row, Sampling, Truth, evaluate, evaluate_with};
 use footplate_tune::predict::{Measurement, Predictor, Source};
 use footplate_tune::rng::Rng;
 use footplate_tune::{Knobs, Setting};
@@ -59,7 +59,7 @@ fn table(job: &Job) -> Vec<Truth> {
     settings().iter().map(truth).collect()
 }
 
-fn median_error(rows: &[Row], target: Target) -> f64 {
+fn median_error(rows: &[Row], target: Metric) -> f64 {
     let row = rows.iter().find(|r| r.target == target && r.sampling == Sampling::Random);
     row.and_then(|r| r.mape_pct_median).expect("no such row")
 }
@@ -71,9 +71,9 @@ fn a_job_that_is_alike_helps_with_few_profiles() {
     let fresh = evaluate("job", &table, &options);
     let other = Other { name: "alike", table: &alike, same_machine: true };
     let with = evaluate_with("job", &table, Some(other), &options);
-    let (before, after) = (median_error(&fresh, Target::Time), median_error(&with, Target::Time));
+    let (before, after) = (median_error(&fresh, Metric::Time), median_error(&with, Metric::Time));
     assert!(after < 0.95 * before, "time: {before:.2} % without, {after:.2} % with");
-    let (before, after) = (median_error(&fresh, Target::Power), median_error(&with, Target::Power));
+    let (before, after) = (median_error(&fresh, Metric::Power), median_error(&with, Metric::Power));
     assert!(after < 0.6 * before, "power: {before:.2} % without, {after:.2} % with");
 }
 

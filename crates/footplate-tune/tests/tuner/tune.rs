@@ -2,7 +2,7 @@
 
 use footplate_core::Hertz;
 use footplate_core::ports::{PowerMeter, WindowReading};
-use footplate_tune::drift::{Verdict, Watch};
+use footplate_tune::drift::{DriftCheck, Verdict};
 use footplate_tune::drive::{Ports, drive_to_choice};
 use footplate_tune::goal::{Goal, Limits};
 use footplate_tune::profiler::ProfileRecord;
@@ -104,17 +104,17 @@ fn a_job_that_ends_early_still_gives_a_choice() {
 }
 
 #[test]
-fn a_watch_asks_for_a_new_plan_only_when_it_should() {
+fn a_look_asks_for_a_new_plan_only_when_it_should() {
     let port = Port::new(Fault::Nothing, u64::MAX);
     let tuned = tune(&port, under(9.0), &mut Notes::default(), &[]).unwrap();
     let Outcome::Chosen { choice, .. } = tuned.outcome else { panic!("no choice") };
-    let watch = Watch::new(tuned.outlook.candidates[choice.index].prediction);
+    let check = DriftCheck::new(tuned.outlook.candidates[choice.index].prediction);
     let (time, power) = truth(&chosen(&tuned));
-    assert_eq!(watch.look(time, Some(power), false), Verdict::AsPredicted);
-    assert!(matches!(watch.look(1.4 * time, Some(power), false), Verdict::Time(f) if (f - 1.4).abs() < 0.05));
-    assert!(matches!(watch.look(time, Some(1.3 * power), false), Verdict::Power(_)));
-    assert_eq!(watch.look(time, Some(power), true), Verdict::Throttled);
-    assert_eq!(watch.look(time, None, false), Verdict::AsPredicted);
+    assert_eq!(check.look(time, Some(power), false), Verdict::AsPredicted);
+    assert!(matches!(check.look(1.4 * time, Some(power), false), Verdict::Time(f) if (f - 1.4).abs() < 0.05));
+    assert!(matches!(check.look(time, Some(1.3 * power), false), Verdict::Power(_)));
+    assert_eq!(check.look(time, Some(power), true), Verdict::Throttled);
+    assert_eq!(check.look(time, None, false), Verdict::AsPredicted);
 }
 
 /// Each second look draws more than the first: the choice that breaks its limit is given up, and that is said.

@@ -7,7 +7,7 @@ use clap::Args;
 use footplate_core::profile_table::ProfileTable;
 use footplate_run::profile_store;
 use footplate_tune::evaluate::{
-    NoiseFloor, Options, Other, Row, Sampling, Target, evaluate, evaluate_with, noise_floor,
+    Metric, NoiseFloor, Options, Other, Row, Sampling, evaluate, evaluate_with, noise_floor,
 };
 use serde::Serialize;
 
@@ -185,10 +185,10 @@ fn line(row: &Row) -> String {
         Sampling::Random => "random",
         Sampling::Planned => "planned",
     };
-    let name = |target: Target| match target {
-        Target::Time => "time",
-        Target::Power => "power",
-        Target::Energy => "energy",
+    let name = |target: Metric| match target {
+        Metric::Time => "time",
+        Metric::Power => "power",
+        Metric::Energy => "energy",
     };
     format!(
         "{:<7} {sampling:<8} {:>8} |       {:>9} {:>7} {:>6} {:>9} | {:>8} {:>4} {:>9}  {:<6} {:>10} {:>9} {:>5}",

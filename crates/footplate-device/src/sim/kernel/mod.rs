@@ -37,10 +37,10 @@ pub(super) fn fault(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
-/// A control file.
+/// A control file whose reads and writes follow the kernel's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum KernelFile {
-    /// `cpuN/online`.
+    /// `cpuN/online`, by the CPU's number.
     Online(u32),
     /// `cpu/online`, and with `true` `cpu/offline`.
     Mask(bool),
@@ -111,7 +111,7 @@ struct Limits {
     max: u64,
 }
 
-/// The knobs' state.
+/// What the kernel holds of all control files.
 #[derive(Debug)]
 pub(super) struct KernelState {
     facts: &'static BoardFacts,
@@ -184,7 +184,7 @@ impl KernelState {
         self.release.kernel <= Kernel::K4_9
     }
 
-    /// Cores online.
+    /// Number of cores that are on.
     pub(super) fn cores(&self) -> u32 {
         self.online.iter().filter(|on| **on).count() as u32
     }

@@ -38,7 +38,7 @@ pub(super) fn number(text: &str) -> io::Result<u64> {
     text.parse().map_err(|_| fault(errno::EINVAL))
 }
 
-/// The kernel's `strtobool`.
+/// A switch as the kernel reads it (`strtobool`).
 pub(super) fn truth(text: &str) -> io::Result<bool> {
     match text.as_bytes() {
         [b'1' | b'y' | b'Y', ..] | [b'o' | b'O', b'n' | b'N', ..] => Ok(true),
