@@ -13,6 +13,7 @@ mod log_file;
 mod machine;
 mod options;
 mod output;
+mod plan_text;
 mod power;
 mod profile_file;
 mod recorder;
@@ -20,7 +21,6 @@ mod resolve;
 mod run_store;
 mod signals;
 mod stalls_text;
-mod summary_text;
 mod terminal;
 mod view;
 

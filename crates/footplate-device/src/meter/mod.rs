@@ -5,7 +5,6 @@
     reason = "the meter reads its sensors on a thread of its own, which naps between them"
 )]
 
-mod repeats;
 mod sampler;
 mod series;
 mod usage;
@@ -23,7 +22,6 @@ use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::sim::SimBoard;
 
-pub use self::repeats::{Repeats, Spread};
 use self::sampler::Sampler;
 pub use crate::clock::RealClock;
 

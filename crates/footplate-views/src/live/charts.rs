@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph};
 
 use super::series::Series;
-use super::text::short;
+use crate::text::short;
 
 /// A chart with less rows than this, its title included, shows nothing that a number does not.
 pub(super) const ROWS_MIN: u16 = 5;

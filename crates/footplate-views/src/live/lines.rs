@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::state::{LiveState, Phase};
-use super::text::{bar, cells, clock, explained, joules, known, percent, seconds, short, shown};
+use crate::text::{bar, cells, clock, explained, joules, known, percent, seconds, short, shown};
 
 /// Width of a line's name.
 const NAME: usize = 9;

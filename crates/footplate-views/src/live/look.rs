@@ -18,6 +18,26 @@ impl Look {
     /// Neither colour nor characters beyond ASCII.
     pub const BARE: Self = Self { color: false, unicode: false };
 
+    /// What a terminal says of itself in the environment; `variable` gives the value of one.
+    ///
+    /// ```
+    /// use footplate_views::live::Look;
+    ///
+    /// let utf8 = |name: &str| (name == "LANG").then(|| "de_DE.UTF-8".to_owned());
+    /// assert_eq!(Look::from_environment(utf8), Look::FULL);
+    /// assert!(!Look::from_environment(|_| None).unicode);
+    /// ```
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
+        let locale = locale.to_lowercase();
+        let utf8 = locale.contains("utf-8") || locale.contains("utf8");
+        let term = set("TERM").unwrap_or_default();
+        // The kernel's console and serial terminals have no Braille.
+        let is_simple = term == "linux" || term.starts_with("vt");
+        Self { color: set("NO_COLOR").is_none() && !term.starts_with("vt"), unicode: utf8 && !is_simple }
+    }
+
     /// Takes from a finished screen what the terminal cannot show.
     pub fn apply(self, buffer: &mut Buffer) {
         for cell in &mut buffer.content {
@@ -53,6 +73,30 @@ mod tests {
     use super::*;
     use ratatui::layout::Rect;
     use ratatui::style::Style;
+
+    #[test]
+    fn a_terminal_gets_what_its_environment_says_that_it_can_show() {
+        let look = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(known, _)| *known == name).map(|v| v.1.to_owned());
+            let look = Look::from_environment(value);
+            (look.color, look.unicode)
+        };
+        let table: [(&[(&str, &str)], (bool, bool)); 8] = [
+            (&[], (true, false)),
+            (&[("TERM", "xterm"), ("LANG", "en_US.UTF-8")], (true, true)),
+            (&[("LANG", "C.utf8")], (true, true)),
+            (&[("LC_ALL", "C"), ("LANG", "C.utf8")], (true, false)),
+            (&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")], (true, true)),
+            (&[("TERM", "linux"), ("LANG", "C.utf8")], (true, false)),
+            (&[("TERM", "vt220"), ("LANG", "C.utf8")], (false, false)),
+            (&[("NO_COLOR", "1"), ("LANG", "C.utf8")], (false, true)),
+        ];
+        for (set, expected) in table {
+            assert_eq!(look(set), expected, "{set:?}");
+        }
+        // An empty NO_COLOR is none (no-color.org).
+        assert!(look(&[("NO_COLOR", "")]).0);
+    }
 
     #[test]
     fn a_bare_terminal_gets_ascii_without_colour() {

@@ -18,11 +18,11 @@ pub struct Work {
     pub items: u64,
     /// All their time.
     pub step_ns: u64,
-    /// Stall put down to storage.
+    /// Stall attributed to storage.
     pub fetch_ns: u64,
-    /// Stall put down to decode and augmentation.
+    /// Stall attributed to decode and augmentation.
     pub prep_ns: u64,
-    /// Stall for the way to the device.
+    /// Stall for the transfer to the device.
     pub transfer_ns: u64,
     /// Forward, backward, update.
     pub compute_ns: u64,
@@ -82,13 +82,13 @@ impl Work {
 
 /// The last steps.
 #[derive(Clone, Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     stretches: VecDeque<Work>,
 }
 
 impl Recent {
     /// Adds a step.
-    pub fn push(&mut self, step: &Work) {
+    pub(crate) fn push(&mut self, step: &Work) {
         match self.stretches.back_mut() {
             Some(last) if last.step_ns < STRETCH_NS => last.add(step),
             _ => {
@@ -101,7 +101,7 @@ impl Recent {
     }
 
     /// All that is remembered.
-    pub fn sum(&self) -> Work {
+    pub(crate) fn sum(&self) -> Work {
         let mut sum = Work::default();
         for stretch in &self.stretches {
             sum.add(stretch);
@@ -110,7 +110,7 @@ impl Recent {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.stretches.clear();
     }
 }

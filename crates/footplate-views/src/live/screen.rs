@@ -138,7 +138,7 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
     let line = |series, color| Curve { series, color, dots: false };
     let dots = |series, color| Curve { series, color, dots: true };
     let no_validation = state.start().is_some_and(|start| start.validation_items == 0);
-    let budget = state.budget_w().map_or(String::new(), |w| format!(", budget {} W", super::text::short(w)));
+    let budget = state.budget_w().map_or(String::new(), |w| format!(", budget {} W", crate::text::short(w)));
     vec![
         Plot {
             title: format!("loss {}", lines::loss_text(state)),
@@ -186,6 +186,6 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
 fn power_missing(state: &LiveState) -> String {
     match &state.power {
         None => "-".to_owned(),
-        Some(power) => super::text::explained(&power.total_w, ToString::to_string),
+        Some(power) => crate::text::explained(&power.total_w, ToString::to_string),
     }
 }

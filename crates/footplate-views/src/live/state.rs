@@ -451,7 +451,7 @@ impl LiveState {
 }
 
 /// When a record was made, where it says so.
-pub fn time_of(record: &Record) -> Option<u64> {
+pub(super) fn time_of(record: &Record) -> Option<u64> {
     match record {
         Record::Minibatch(r) => Some(r.t_ns),
         Record::Loader(r) => Some(r.t_ns),

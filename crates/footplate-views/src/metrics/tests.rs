@@ -2,7 +2,7 @@ use footplate_core::record::{ClockState, MachineRecord, MinibatchRecord, PowerRe
 use footplate_core::{Bytes, Celsius, Hertz, Record, Watts};
 
 use super::*;
-use crate::report::testing;
+use crate::testing;
 
 fn start(model: &str) -> Record {
     Record::RunStart(RunStart {

@@ -1,7 +1,7 @@
 //! The one change that would help most, from what the log holds, with its arithmetic.
 
 use super::figures::{number, percent, seconds};
-use super::gather::RunView;
+use super::log_data::RunView;
 use super::settings::Flat;
 use super::totals::Totals;
 
@@ -21,9 +21,9 @@ pub(crate) struct Advice {
 
 /// The best change, or why none can be named.
 pub(crate) fn advice(view: &RunView) -> Result<Advice, String> {
-    let totals = &view.seen.recent;
+    let totals = &view.log.recent;
     if totals.steps == 0 {
-        return Err("The log holds no step, so nothing can be said.".to_owned());
+        return Err("The log holds no step yet.".to_owned());
     }
     let all_s = totals.step_ns as f64 / 1e9;
     let mut found: Vec<Advice> =
@@ -34,18 +34,17 @@ pub(crate) fn advice(view: &RunView) -> Result<Advice, String> {
 }
 
 fn nothing(view: &RunView, totals: &Totals) -> String {
-    let throttled = match (view.seen.throttling.watched_ns, view.seen.throttling.slowed_ns) {
-        (0, _) => "whether the machine throttled was not watched",
-        (_, 0) => "no throttling was seen",
-        _ => "what throttling cost cannot be told apart",
+    let throttled = match (view.log.throttling.watched_ns, view.log.throttling.slowed_ns) {
+        (0, _) => "no sensor",
+        (_, 0) => "none seen",
+        _ => "seen, but its cost cannot be told from this log",
     };
     format!(
-        "None can be said from this log: waiting for data is {} of the training time, copying state for checkpoints {}, \
-         {throttled}. The rest is compute ({}); what it would be with another batch size, device or power mode was not \
-         measured in this run.",
+        "No single change stands out: {} of the time is compute, {} waiting for data, {} copying state for checkpoints. \
+         Throttling: {throttled}. Other batch sizes, devices and power modes were not measured in this run.",
+        percent(totals.share(totals.compute_ns)),
         percent(totals.share(totals.stall_ns())),
         percent(totals.share(totals.snapshot_ns)),
-        percent(totals.share(totals.compute_ns)),
     )
 }
 
@@ -57,13 +56,12 @@ fn stall(view: &RunView, totals: &Totals) -> Option<Advice> {
     let gain_s = ns as f64 / 1e9;
     let all_s = totals.step_ns as f64 / 1e9;
     let change = match name {
-        "fetch" => "Read the data from faster storage, as shards (footplate pack), or keep a part of it in memory (--cache)".to_owned(),
+        "fetch" => "Read the data from faster storage or as shards (footplate pack), or keep part of it in memory (--cache)".to_owned(),
         "prep" => prep_change(view, totals),
-        _ => "Bring fewer bytes to the device".to_owned(),
+        _ => "Transfer fewer bytes to the device".to_owned(),
     };
     let mut because = format!(
-        "The steps waited {} of {} for {} ({}). Without that wait the same steps take {} at the least: at most {} times as \
-         fast.",
+        "The steps waited {} of {} for {} ({}). Without that wait they would take at least {}: at most {} times as fast.",
         seconds(gain_s),
         seconds(all_s),
         what(name),
@@ -73,7 +71,7 @@ fn stall(view: &RunView, totals: &Totals) -> Option<Advice> {
     );
     if name != "transfer" {
         because
-            .push_str(" The wait for the loader is divided between fetch and prep by its own time on them.");
+            .push_str(" The wait for the loader is attributed to fetch and prep in proportion to its workers' time on each.");
     }
     Some(Advice { change, because, gain_s })
 }
@@ -82,16 +80,16 @@ fn what(part: &str) -> &'static str {
     match part {
         "fetch" => "reading the samples",
         "prep" => "decoding and augmenting",
-        _ => "the way to the device",
+        _ => "the transfer to the device",
     }
 }
 
 /// More workers where there are cores for them; otherwise less work for each sample.
 fn prep_change(view: &RunView, totals: &Totals) -> String {
-    let less = "make less work of each sample: indexed shards (footplate pack), or a smaller --image-size";
+    let less = "reduce the work per sample: indexed shards (footplate pack), or a smaller --image-size";
     let flat = Flat::parse(&view.start.settings_toml);
     let workers: Option<u64> = view
-        .seen
+        .log
         .loaders
         .kept
         .last()
@@ -102,22 +100,20 @@ fn prep_change(view: &RunView, totals: &Totals) -> String {
     let rest = totals.step_ns.saturating_sub(totals.fetch_stall_ns + totals.prep_stall_ns).max(1);
     let needed = worked.div_ceil(rest);
     let sum = format!(
-        "a minibatch takes a worker {}, the rest of a step {}: {needed} workers would keep up",
+        "a worker needs {} per minibatch, the rest of a step takes {}: {needed} workers would keep up",
         seconds(worked as f64 / totals.steps as f64 / 1e9),
         seconds(rest as f64 / totals.steps as f64 / 1e9),
     );
     match (workers, cores) {
         (Some(has), Some(cores)) if needed > has && needed <= cores => {
             format!(
-                "Use --workers {needed} in place of {has} ({sum}; there are {cores} cores, which the step may need too)"
+                "Use --workers {needed} instead of {has} ({sum}; the {cores} cores are shared with the step)"
             )
         }
         (Some(has), Some(cores)) if needed > cores => {
-            format!(
-                "The cores are too few for decoding: {less} ({sum}, there are {cores} cores and {has} workers)"
-            )
+            format!("Too few cores for decoding: {less} ({sum}; there are {cores} cores and {has} workers)")
         }
-        _ => format!("Find what slows the loader down with footplate stalls, or {less} ({sum})"),
+        _ => format!("Find what slows the loader with footplate stalls, or {less} ({sum})"),
     }
 }
 
@@ -142,13 +138,13 @@ fn checkpoints(totals: &Totals) -> Option<Advice> {
 
 /// Only within one mode: in another one the steps take another time anyway.
 fn throttling(view: &RunView) -> Option<Advice> {
-    let throttling = &view.seen.throttling;
+    let throttling = &view.log.throttling;
     let (slowed_s, free_s) = throttling.means_s()?;
     let gain_s = throttling.slowed.0 as f64 * (slowed_s - free_s);
     (throttling.modes == 0 && gain_s > 0.0).then(|| Advice {
         change: "Cool the machine better, or choose a mode that it can hold (footplate tune)".to_owned(),
         because: format!(
-            "{} steps while it slowed itself down took {} each, the {} others {}: {} in all.",
+            "{} steps took {} each while the machine throttled, the other {} took {}: {} in all.",
             throttling.slowed.0,
             seconds(slowed_s),
             throttling.free.0,
@@ -162,7 +158,7 @@ fn throttling(view: &RunView) -> Option<Advice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::{RunLog, minibatch};
+    use crate::testing::{RunLog, minibatch};
 
     #[test]
     fn a_stall_of_decoding_asks_for_the_workers_that_keep_up() {
@@ -173,7 +169,7 @@ mod tests {
             m
         });
         let advice = advice(&view.view()).unwrap();
-        assert!(advice.change.starts_with("Use --workers 3 in place of 1"), "{}", advice.change);
+        assert!(advice.change.starts_with("Use --workers 3 instead of 1"), "{}", advice.change);
         assert!(advice.because.contains("waited 3.00 s of 5.00 s"), "{}", advice.because);
         assert!(advice.because.contains("at most 2.50 times as fast"), "{}", advice.because);
     }
@@ -185,7 +181,7 @@ mod tests {
             (m.fetch_ns, m.prep_ns, m.stall_ns, m.compute_ns) = (0, 190_000_000, 60_000_000, 40_000_000);
             m
         });
-        assert!(advice(&view.view()).unwrap().change.starts_with("The cores are too few"));
+        assert!(advice(&view.view()).unwrap().change.starts_with("Too few cores"));
     }
 
     #[test]
@@ -196,7 +192,8 @@ mod tests {
             m
         });
         let none = advice(&view.view()).unwrap_err();
-        assert!(none.contains("waiting for data is 1.0 %") && none.contains("compute (99.0 %)"), "{none}");
+        assert!(none.contains("99.0 % of the time is compute, 1.0 % waiting for data"), "{none}");
+        assert!(none.contains("Throttling: no sensor."), "{none}");
         assert!(advice(&RunLog::new("x").view()).unwrap_err().contains("no step"));
     }
 }

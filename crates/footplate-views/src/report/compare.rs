@@ -5,11 +5,13 @@ use std::fmt::Write;
 use super::charts::{COLOURS, Row, extent, legend, line, reach};
 use super::curves::PARTS;
 use super::figures::{count, difference, number};
-use super::gather::RunView;
-use super::groups::{FACTORS, Group, Metric, Spread, differing, groups, varying};
+use super::groups::{FACTORS, Group, Metric, differing, groups, spread_text, varying};
 use super::html::{Cell, details, document, escape, paragraph, table};
-use super::page::status;
+use super::log_data::RunView;
+use super::page::UNFINISHED;
 use super::plot::{Along, Axis, Dot, Plot};
+use crate::spread::Spread;
+use crate::summary::ended;
 
 /// Runs whose curves are drawn over each other.
 const CURVES_MAX: usize = COLOURS;
@@ -27,14 +29,58 @@ pub fn compare(title: &str, views: &[RunView], notes: &[String]) -> String {
             sections.push((id.to_owned(), name, html));
         }
     };
-    add("answer", "The answer", comparison.answer(notes));
-    add("grid", "The grid", comparison.grids());
+    add("summary", "Summary", comparison.summary(notes));
+    add("grid", "Grid", comparison.grids());
     add("side", "Side by side", comparison.side_by_side());
     add("parts", "Where the step's time went", comparison.parts());
     add("energy", "Time against energy", comparison.energy());
     add("curves", "Learning", comparison.curves());
-    add("runs", "The runs", comparison.runs());
+    add("runs", "Runs", comparison.runs());
     document(title, &comparison.header(title), &sections)
+}
+
+/// The best and the worst setting by a metric, in words.
+#[derive(Clone, Copy)]
+struct Extremes {
+    metric: Metric,
+    best: &'static str,
+    worst: &'static str,
+    /// Whether the largest value is the best one.
+    largest: bool,
+}
+
+const EXTREMES: &[Extremes] = &[
+    Extremes { metric: Metric::ItemsPerS, best: "Fastest", worst: "slowest", largest: true },
+    Extremes { metric: Metric::EnergyEachJ, best: "Least energy per image", worst: "most", largest: false },
+    Extremes { metric: Metric::StallPercent, best: "Least waiting for data", worst: "most", largest: false },
+    Extremes { metric: Metric::AccuracyPercent, best: "Highest accuracy", worst: "lowest", largest: true },
+];
+
+/// The title of a comparison of runs with these names.
+pub fn title(views: &[RunView]) -> String {
+    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    match names.len() {
+        0..=3 => format!("Comparison of {}", names.join(", ")),
+        n => format!("Comparison of {n} runs"),
+    }
+}
+
+/// The label of the folder that a run's data was read from.
+pub const DATA_FOLDER: &str = "data folder";
+
+/// The same data in several folders is a difference of storage, unless a study has named it.
+pub fn tell_storage_apart(views: &mut [RunView]) {
+    let folder = |view: &RunView| view.labels.get(DATA_FOLDER).cloned();
+    let differs = |a: &RunView, b: &RunView| a.start.data == b.start.data && folder(a) != folder(b);
+    let is_storage = views.iter().any(|a| views.iter().any(|b| differs(a, b)));
+    if !is_storage || views.iter().any(|view| view.labels.contains_key("storage")) {
+        return;
+    }
+    for view in views {
+        if let Some(folder) = folder(view) {
+            view.labels.insert("storage".to_owned(), folder);
+        }
+    }
 }
 
 struct Comparison<'a> {
@@ -63,8 +109,8 @@ impl Comparison<'_> {
     }
 
     fn header(&self, title: &str) -> String {
-        let simulated = self.views.iter().filter(|v| v.seen.simulated_steps).count();
-        let boards = self.views.iter().filter(|v| v.seen.simulated && !v.seen.simulated_steps).count();
+        let simulated = self.views.iter().filter(|v| v.log.simulated_steps).count();
+        let boards = self.views.iter().filter(|v| v.log.simulated && !v.log.simulated_steps).count();
         let mut tags = String::new();
         if simulated > 0 {
             let _ = write!(tags, " <span class=\"tag\">{simulated} simulated</span>");
@@ -108,7 +154,7 @@ impl Comparison<'_> {
         families
     }
 
-    fn answer(&self, notes: &[String]) -> String {
+    fn summary(&self, notes: &[String]) -> String {
         let mut out = String::new();
         for family in self.families() {
             let first = family[0];
@@ -119,29 +165,25 @@ impl Comparison<'_> {
                 "All runs".to_owned()
             };
             let _ = write!(out, "<h3>{}</h3>\n<ul class=\"plain\">", escape(&name));
-            for (metric, word, largest) in [
-                (Metric::ItemsPerS, "Fastest", true),
-                (Metric::EnergyEachJ, "Least energy of an image", false),
-                (Metric::StallPercent, "Least waiting for data", false),
-                (Metric::AccuracyPercent, "Highest accuracy", true),
-            ] {
-                let _ = write!(out, "<li>{}</li>", escape(&self.best(&family, metric, word, largest)));
+            for extremes in EXTREMES {
+                let _ = write!(out, "<li>{}</li>", escape(&self.extremes(&family, extremes)));
             }
             out.push_str("</ul>\n");
         }
         if self.groups.len() > 1 && self.groups.iter().all(|group| group.runs.len() == 1) {
             out.push_str(&paragraph(
-                "One run for each setting: how much a repeat would differ is not known, and small differences may be noise.",
+                "One run per setting: how much repeats differ is unknown, so small differences may be noise.",
             ));
         }
         if !notes.is_empty() {
             let items: Vec<String> = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
-            let _ = write!(out, "<h3>To know</h3>\n<ul class=\"plain\">{}</ul>\n", items.concat());
+            let _ = write!(out, "<h3>Notes</h3>\n<ul class=\"plain\">{}</ul>\n", items.concat());
         }
         out
     }
 
-    fn best(&self, family: &[&Group<'_>], metric: Metric, word: &str, largest: bool) -> String {
+    fn extremes(&self, family: &[&Group<'_>], extremes: &Extremes) -> String {
+        let Extremes { metric, best: word, worst: other_word, largest } = *extremes;
         let mut known: Vec<(&Group<'_>, Spread)> =
             family.iter().filter_map(|group| Some((*group, group.spread(metric)?))).collect();
         known.sort_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
@@ -156,7 +198,7 @@ impl Comparison<'_> {
             return figure;
         }
         // Within the spread of repeats nothing is better.
-        let noise = its.deviation.unwrap_or(0.0) + worst_its.deviation.unwrap_or(0.0);
+        let noise = its.sd.unwrap_or(0.0) + worst_its.sd.unwrap_or(0.0);
         if (its.mean - worst_its.mean).abs() <= noise {
             let same = if noise == 0.0 {
                 "the same in all"
@@ -166,7 +208,7 @@ impl Comparison<'_> {
             return format!("{word}: {same} ({})", with_unit(metric, *its));
         }
         format!(
-            "{figure}; the other end is {} with {}",
+            "{figure}; {other_word}: {} with {}",
             self.label_in_family(worst),
             with_unit(metric, *worst_its)
         )
@@ -202,8 +244,8 @@ impl Comparison<'_> {
         }
         let mut head = vec!["Setting", "runs"];
         head.extend(metrics.iter().map(|m| m.name()));
-        let above = "Means over repeats ± their standard deviation. In grey: the difference to the first row of the same \
-            model and data (of all rows, where each has one).";
+        let above = "Mean over repeats ± standard deviation. In grey: the difference to the first row with the same model \
+            and data (to the first row of all, where no two rows share both).";
         let missing: Vec<&str> =
             Metric::ALL.into_iter().filter(|m| !metrics.contains(m)).map(Metric::name).collect();
         let missing = match missing.is_empty() {
@@ -226,7 +268,7 @@ impl Comparison<'_> {
             }
         }
         out.push_str(&paragraph(
-            "A stronger colour is a larger figure among those of the same model and data.",
+            "The stronger the colour, the larger the value among rows with the same model and data.",
         ));
         out
     }
@@ -273,7 +315,7 @@ impl Comparison<'_> {
         format!(
             "<span class=\"heat\" style=\"background:color-mix(in srgb,var(--c0) {:.0}%,transparent)\">{}</span>",
             share * HEAT_MAX,
-            escape(&spread.text())
+            escape(&spread_text(spread))
         )
     }
 
@@ -316,18 +358,22 @@ impl Comparison<'_> {
         if known.len() < 2 {
             return String::new();
         }
-        let x = Axis::over("time of a step", Along::Quantity("ms"), known.iter().map(|k| k.1.0.mean), false);
-        let y =
-            Axis::over("energy of an image", Along::Quantity("J"), known.iter().map(|k| k.1.1.mean), true);
-        let mut plot = Plot::new("energies", "Time of a step against the energy of an image", x, y);
+        let x = Axis::over("time per step", Along::Quantity("ms"), known.iter().map(|k| k.1.0.mean), false);
+        let y = Axis::over("energy per image", Along::Quantity("J"), known.iter().map(|k| k.1.1.mean), true);
+        let mut plot = Plot::new("energies", "Time per step against energy per image", x, y);
         plot.description =
-            "Each point is a setting. Further left is faster, further down needs less energy.".to_owned();
-        let around = |s: Spread| s.deviation.map(|d| (s.mean - d, s.mean + d));
+            "Each point is a setting: further left is faster, further down needs less energy.".to_owned();
+        let around = |s: Spread| s.sd.map(|d| (s.mean - d, s.mean + d));
         let dots = known.iter().map(|(group, (time, energy))| Dot {
             x: time.mean,
             y: energy.mean,
             class: "measured",
-            label: format!("{}: {} ms a step, {} J an image", self.label(group), time.text(), energy.text()),
+            label: format!(
+                "{}: {} ms a step, {} J an image",
+                self.label(group),
+                spread_text(*time),
+                spread_text(*energy)
+            ),
             x_interval: around(*time),
             y_interval: around(*energy),
         });
@@ -336,14 +382,14 @@ impl Comparison<'_> {
     }
 
     fn curves(&self) -> String {
-        let with_loss: Vec<&RunView> = self.views.iter().filter(|v| !v.seen.loss.is_empty()).collect();
+        let with_loss: Vec<&RunView> = self.views.iter().filter(|v| !v.log.loss.is_empty()).collect();
         if with_loss.is_empty() {
             return String::new();
         }
         let mut out = String::new();
         for (id, title, validation) in [("loss", "Training loss", false), ("val", "Validation loss", true)] {
             let series =
-                |view: &RunView| if validation { view.seen.val_loss.clone() } else { view.seen.loss.clone() };
+                |view: &RunView| if validation { view.log.val_loss.clone() } else { view.log.loss.clone() };
             let shown: Vec<_> = with_loss
                 .iter()
                 .map(|view| (view.name.clone(), series(view)))
@@ -355,7 +401,7 @@ impl Comparison<'_> {
             }
             let all: Vec<_> = shown.iter().map(|(_, series)| series).collect();
             let (from, to) = reach(&all);
-            let values: Vec<f64> = all.iter().flat_map(|s| extent(&s.places()).collect::<Vec<_>>()).collect();
+            let values: Vec<f64> = all.iter().flat_map(|s| extent(&s.points()).collect::<Vec<_>>()).collect();
             let y = Axis::over("loss", Along::Quantity(""), values.into_iter(), false);
             let mut plot = Plot::new(id, title, Axis::exact("step", Along::Quantity(""), from, to), y);
             let mut rows = Vec::new();
@@ -383,20 +429,23 @@ impl Comparison<'_> {
             .views
             .iter()
             .map(|view| {
-                let label = match (view.seen.simulated_steps, view.seen.simulated) {
+                let label = match (view.log.simulated_steps, view.log.simulated) {
                     (true, _) => "simulated",
                     (false, true) => "on a simulated board",
                     (false, false) => "",
                 };
                 vec![
                     Cell::text(&view.name),
-                    Cell::text(status(view.summary.status)),
+                    Cell::text(&view.summary.status.map_or_else(
+                        || format!("unfinished ({UNFINISHED})"),
+                        |status| ended(status).to_owned(),
+                    )),
                     Cell::number(&count(view.summary.steps)),
                     Cell::text(&view.start.started_at),
                     Cell::text(&view.start.device),
                     Cell::text(&view.start.host),
                     Cell::text(&view.start.version),
-                    Cell::number(&count(view.seen.warnings.count)),
+                    Cell::number(&count(view.log.warnings.count)),
                     Cell::number(&count(view.summary.bad_samples)),
                     Cell::text(label),
                 ]
@@ -406,7 +455,7 @@ impl Comparison<'_> {
             "Run",
             "end",
             "steps",
-            "begun",
+            "started",
             "device",
             "host",
             "footplate",
@@ -439,5 +488,5 @@ impl Comparison<'_> {
 /// A figure with its unit.
 fn with_unit(metric: Metric, spread: Spread) -> String {
     let repeats = if spread.count > 1 { format!(", {} runs", spread.count) } else { String::new() };
-    format!("{} {}{repeats}", spread.text(), metric.unit())
+    format!("{} {}{repeats}", spread_text(spread), metric.unit())
 }

@@ -126,7 +126,7 @@ pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, Str
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
          script-src 'unsafe-inline'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n\
-         <a class=\"skip\" href=\"#main\">Skip to the answer</a>\n<header>\n{header}<nav aria-label=\"Sections\"><ul>{nav}</ul></nav>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the content</a>\n<header>\n{header}<nav aria-label=\"Sections\"><ul>{nav}</ul></nav>\n\
          </header>\n<main id=\"main\">\n{body}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
         include_str!("assets/report.css"),
         include_str!("assets/report.js"),

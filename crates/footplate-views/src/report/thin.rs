@@ -37,10 +37,10 @@ impl<const K: usize> Bucket<K> {
     }
 }
 
-/// A place of a thinned series: the mean of what fell there, and its extremes.
+/// A point of a thinned series: the mean of what fell there, and its extremes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Place<const K: usize> {
-    /// Mean place on the axis.
+pub(crate) struct Point<const K: usize> {
+    /// Mean of the values' positions on the axis.
     pub(crate) x: f64,
     /// Means.
     pub(crate) mean: [f64; K],
@@ -50,7 +50,7 @@ pub(crate) struct Place<const K: usize> {
     pub(crate) max: [f64; K],
     /// How many values.
     pub(crate) count: u64,
-    /// Whether the line must not be drawn from the place before to this one.
+    /// Whether the line must not be drawn from the point before to this one.
     pub(crate) after_gap: bool,
 }
 
@@ -108,16 +108,16 @@ impl<const K: usize> Thin<K> {
     }
 
     /// The series as it is to be drawn.
-    pub(crate) fn places(&self) -> Vec<Place<K>> {
+    pub(crate) fn points(&self) -> Vec<Point<K>> {
         let mut after_gap = false;
-        let mut places = Vec::new();
+        let mut points = Vec::new();
         for bucket in &self.buckets {
             if bucket.count == 0 {
                 after_gap |= bucket.gap;
                 continue;
             }
             let n = bucket.count as f64;
-            places.push(Place {
+            points.push(Point {
                 x: bucket.sum_x / n,
                 mean: bucket.sum.map(|sum| sum / n),
                 min: bucket.min,
@@ -126,10 +126,10 @@ impl<const K: usize> Thin<K> {
                 after_gap: std::mem::take(&mut after_gap),
             });
         }
-        places
+        points
     }
 
-    /// Least, mean and largest of everything that was added; `None`: nothing was.
+    /// Smallest, mean and largest value of everything that was added; `None`: nothing was.
     pub(crate) fn range(&self, k: usize) -> Option<(f64, f64, f64)> {
         let mut all = Bucket::EMPTY;
         self.buckets.iter().for_each(|bucket| all.merge(bucket));
@@ -156,16 +156,16 @@ mod tests {
             for (x, y) in &values {
                 thin.push(*x, [*y]);
             }
-            let places = thin.places();
-            prop_assert!(places.len() <= BUCKETS_MAX);
-            prop_assert_eq!(places.iter().map(|p| p.count).sum::<u64>(), values.len() as u64);
+            let points = thin.points();
+            prop_assert!(points.len() <= BUCKETS_MAX);
+            prop_assert_eq!(points.iter().map(|p| p.count).sum::<u64>(), values.len() as u64);
             let (min, mean, max) = thin.range(0).unwrap();
             let least = values.iter().map(|v| v.1).fold(f64::INFINITY, f64::min);
             let most = values.iter().map(|v| v.1).fold(f64::NEG_INFINITY, f64::max);
             prop_assert_eq!((min, max), (least, most));
             let expected = values.iter().map(|v| v.1).sum::<f64>() / values.len() as f64;
             prop_assert!((mean - expected).abs() < 1e-9);
-            prop_assert!(places.is_sorted_by(|a, b| a.x <= b.x));
+            prop_assert!(points.is_sorted_by(|a, b| a.x <= b.x));
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
         for step in 0..10 {
             thin.push(f64::from(step), [f64::from(step), 1.0]);
         }
-        let xs: Vec<f64> = thin.places().iter().map(|p| p.x).collect();
+        let xs: Vec<f64> = thin.points().iter().map(|p| p.x).collect();
         assert_eq!(xs, (0..10).map(f64::from).collect::<Vec<_>>());
     }
 
@@ -187,7 +187,7 @@ mod tests {
         thin.gap(6.0);
         thin.push(7.0, [1.0]);
         thin.push(8.0, [f64::NAN]);
-        let breaks: Vec<bool> = thin.places().iter().map(|p| p.after_gap).collect();
+        let breaks: Vec<bool> = thin.points().iter().map(|p| p.after_gap).collect();
         assert_eq!(breaks, [false, false, true]);
     }
 
@@ -196,6 +196,6 @@ mod tests {
         let mut thin = Thin::<1>::new(1.0);
         (0..10).for_each(|step| thin.push(f64::from(step), [1.0]));
         thin.forget_from(4.0);
-        assert_eq!(thin.places().len(), 4);
+        assert_eq!(thin.points().len(), 4);
     }
 }

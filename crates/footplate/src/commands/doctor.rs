@@ -16,7 +16,7 @@ use footplate_device::{Device, Source, guard};
 use footplate_train::device::DeviceChoice;
 use footplate_train::feed::FeedChoice;
 use footplate_train::probe::step_rate;
-use footplate_views::live::text::{known, short};
+use footplate_views::text::{known, short};
 use serde_json::json;
 
 use super::train;

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, TuneRecord, WarningRecord};
-use footplate_core::summary::{Summary, SummaryBuilder};
+use footplate_core::summary::SummaryBuilder;
 use footplate_core::{Bytes, Joules, Reading};
 use footplate_data::{Dataset, Format, OpenOptions, Split};
 use footplate_train::checkpoint::CheckpointStore;
@@ -21,7 +21,7 @@ use footplate_train::records::{RecordSink, RunClock};
 use footplate_train::settings::TrainSettings;
 use footplate_train::{Job, MemoryPlanner, TrainError};
 use footplate_views::live::Phase;
-use serde::Serialize;
+use footplate_views::summary;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::TrainArguments;
@@ -37,7 +37,7 @@ use crate::recorder::Recorder;
 use crate::run_store::{RunFile, RunStore};
 use crate::signals::{self, Intent};
 use crate::view::{Detail, Progress, View};
-use crate::{auto_cache, embedded, host, output, resolve, summary_text};
+use crate::{auto_cache, embedded, host, output, plan_text, resolve};
 
 /// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
 pub(crate) const AUTO_BATCH_MAX: usize = 256;
@@ -185,7 +185,7 @@ fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Pre
         plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
     }
     if *detail != Detail::Quiet {
-        output::note(&summary_text::plan(&plan, available));
+        output::note(&plan_text::text(&plan, available));
     }
     let mut run =
         RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
@@ -552,23 +552,12 @@ fn resumable(failure: Failure, store: &RunStore) -> Failure {
 fn tell(figures: &SummaryBuilder, store: &RunStore, json: bool) -> Result<(), Failure> {
     let Some(summary) = figures.summary() else { return Ok(()) };
     let text = if json {
-        json_text(&summary, store.folder()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+        summary::json(&summary, store.folder()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
     } else {
-        let energy: Reading<Joules> = figures.energy();
-        summary_text::text(&summary, &energy, store.folder())
+        summary::text(&summary, &figures.energy(), store.folder().display())
     };
     output::result(&text);
     Ok(())
-}
-
-fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        #[serde(flatten)]
-        summary: &'a Summary,
-        run_dir: &'a Path,
-    }
-    serde_json::to_string_pretty(&Document { summary, run_dir })
 }
 
 /// The first signal asks the run to stop after the present step, the second ends the process at once.

@@ -3,7 +3,7 @@ use footplate_core::{Celsius, Reading};
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::testing;
+use crate::testing;
 
 fn start(first_step: u64) -> Record {
     Record::RunStart(RunStart {

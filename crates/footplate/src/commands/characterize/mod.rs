@@ -16,8 +16,8 @@ use clap::Args;
 use footplate_device::preset::Presets;
 use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Device, Root};
-use footplate_views::live::text::clock;
 use footplate_views::report::{RunView, compare};
+use footplate_views::text::clock;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
