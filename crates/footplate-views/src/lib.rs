@@ -14,3 +14,5 @@ pub mod text;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -249,4 +249,4 @@ fn machine(page: &mut Page, state: &LiveState) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

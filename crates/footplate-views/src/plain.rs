@@ -149,9 +149,9 @@ fn step_text(minibatch: &MinibatchRecord, state: &LiveState) -> String {
     let memory = known(state.machine(), |machine| shown(&machine.memory_bytes, Bytes::to_string));
     format!(
         "epoch {}/{}  step {}/{}  loss {}  val acc {}  {} items/s  stall {}  eta {}  mem {memory}",
-        minibatch.epoch + 1,
+        minibatch.epoch.saturating_add(1),
         start.epochs,
-        minibatch.step + 1,
+        minibatch.step.saturating_add(1),
         start.steps_total,
         known(state.loss(), |loss| format!("{loss:.3}")),
         known(state.last_validation(), |v| percent(v.top1)),
@@ -164,7 +164,7 @@ fn step_text(minibatch: &MinibatchRecord, state: &LiveState) -> String {
 fn epoch_text(epoch: &EpochRecord, state: &LiveState, extra: &str) -> String {
     let of = state.start().map_or(0, |start| start.epochs);
     let loss = known(epoch.train_loss, |loss| format!("{loss:.4}"));
-    format!("epoch {}/{of}: train loss {loss}{extra}", epoch.epoch + 1)
+    format!("epoch {}/{of}: train loss {loss}{extra}", epoch.epoch.saturating_add(1))
 }
 
 fn validation_text(validation: &ValidationRecord, state: &LiveState) -> String {

@@ -148,10 +148,9 @@ pub(super) fn loss_text(state: &LiveState) -> String {
 /// The accuracies.
 pub(super) fn accuracy_text(state: &LiveState) -> String {
     let now = known(state.last_validation(), |v| percent(v.top1));
-    let best = state
-        .best
-        .as_ref()
-        .map_or(String::new(), |best| format!(", best {} in epoch {}", percent(best.top1), best.epoch + 1));
+    let best = state.best.as_ref().map_or(String::new(), |best| {
+        format!(", best {} in epoch {}", percent(best.top1), best.epoch.saturating_add(1))
+    });
     format!("{now}{best}")
 }
 

@@ -387,7 +387,7 @@ impl LiveState {
     pub fn steps_done(&self) -> u64 {
         match (&self.end, &self.step, &self.start) {
             (Some(end), ..) => end.steps,
-            (None, Some(step), _) => step.step + 1,
+            (None, Some(step), _) => step.step.saturating_add(1),
             (None, None, Some(start)) => start.first_step,
             (None, None, None) => 0,
         }
@@ -440,7 +440,7 @@ impl LiveState {
         }
         let steps_left = start.steps_total.saturating_sub(self.steps_done());
         let mut validations = steps_left.div_ceil(start.steps_per_epoch.max(1));
-        validations += u64::from(self.phase == Phase::Validating);
+        validations = validations.saturating_add(u64::from(self.phase == Phase::Validating));
         let validation_s = match &self.validation {
             Some(validation) => validation.duration_ns as f64 / 1e9,
             None => start.validation_items as f64 / pace.items_per_s()? * FORWARD_SHARE,

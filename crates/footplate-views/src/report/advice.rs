@@ -96,8 +96,9 @@ fn prep_change(view: &RunView, totals: &Totals) -> String {
         .map(|(_, loader)| u64::from(loader.workers))
         .or_else(|| flat.get("workers").and_then(|n| n.parse().ok()));
     let cores = cores(&view.start.host);
-    let worked = totals.worker_fetch_ns + totals.worker_prep_ns;
-    let rest = totals.step_ns.saturating_sub(totals.fetch_stall_ns + totals.prep_stall_ns).max(1);
+    let worked = totals.worker_fetch_ns.saturating_add(totals.worker_prep_ns);
+    let rest =
+        totals.step_ns.saturating_sub(totals.fetch_stall_ns.saturating_add(totals.prep_stall_ns)).max(1);
     let needed = worked.div_ceil(rest);
     let sum = format!(
         "a worker needs {} per minibatch, the rest of a step takes {}: {needed} workers would keep up",

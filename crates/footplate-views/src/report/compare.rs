@@ -118,9 +118,12 @@ impl Comparison<'_> {
         if boards > 0 {
             let _ = write!(tags, " <span class=\"tag\">{boards} on a simulated board</span>");
         }
+        let first = self.groups.first().map(|group| &group.factors);
         let same: Vec<String> = (0..FACTORS.len())
-            .filter(|factor| !self.varying.contains(factor) && self.groups[0].factors[*factor] != "-")
-            .map(|factor| format!("{} {}", FACTORS[factor], self.groups[0].factors[factor]))
+            .filter(|factor| !self.varying.contains(factor))
+            .filter_map(|factor| Some((FACTORS[factor], &first?[factor])))
+            .filter(|(_, value)| *value != "-")
+            .map(|(name, value)| format!("{name} {value}"))
             .collect();
         let same =
             if same.is_empty() { String::new() } else { format!("The same in all: {}.", same.join("; ")) };
@@ -142,7 +145,7 @@ impl Comparison<'_> {
     /// Groups that may be compared with each other: those of the same model and data; all, where each is there once.
     fn families(&self) -> Vec<Vec<&Group<'_>>> {
         let mut families: Vec<Vec<&Group<'_>>> = Vec::new();
-        if self.has_single_families() {
+        if !self.groups.is_empty() && self.has_single_families() {
             return vec![self.groups.iter().collect()];
         }
         for group in &self.groups {

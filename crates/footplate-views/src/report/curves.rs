@@ -87,7 +87,7 @@ fn epochs(view: &RunView) -> String {
         .map(|(epoch, validation)| {
             let v = validation.as_ref();
             vec![
-                Cell::text(&(epoch.epoch + 1).to_string()),
+                Cell::text(&epoch.epoch.saturating_add(1).to_string()),
                 Cell::number(&loss(epoch.train_loss)),
                 Cell::number(&loss(v.map(|v| v.loss))),
                 Cell::number(&percent(v.map(|v| v.top1))),

@@ -61,7 +61,7 @@ pub(crate) fn seconds(value: f64) -> String {
         return format!("{sign}{} min {:02} s", whole / 60, whole % 60);
     }
     // Beside hours, seconds say nothing.
-    let minutes = (whole + 30) / 60;
+    let minutes = whole.saturating_add(30) / 60;
     format!("{sign}{} h {:02} min", minutes / 60, minutes % 60)
 }
 

@@ -13,7 +13,7 @@ use footplate_core::{Reading, Record};
 use thiserror::Error;
 
 use super::log_data::{LISTED_MAX, Listed, LogData, RunView, Stretch};
-use super::totals::{Process, Totals};
+use super::totals::{Process, Totals, add};
 
 /// Rails and clocks that are kept apart.
 const LABELS_MAX: usize = 24;
@@ -127,8 +127,8 @@ impl Gather {
             Record::Validation(validation) => self.validation(validation),
             Record::Checkpoint(checkpoint) => {
                 self.at(checkpoint.t_ns);
-                self.log.totals.snapshot_ns += checkpoint.snapshot_ns;
-                self.log.recent.snapshot_ns += checkpoint.snapshot_ns;
+                add(&mut self.log.totals.snapshot_ns, checkpoint.snapshot_ns);
+                add(&mut self.log.recent.snapshot_ns, checkpoint.snapshot_ns);
             }
             Record::BadSample(bad) => self.log.bad.push((bad.name.clone(), bad.reason.clone())),
             Record::Power(power) => self.power(power),
@@ -194,7 +194,7 @@ impl Gather {
         log.recent.step(minibatch);
         log.throttling.step(minibatch.step_ns);
         if let Some(bytes) = minibatch.copied_bytes {
-            log.copied_bytes = Some(log.copied_bytes.unwrap_or(0) + bytes);
+            log.copied_bytes = Some(log.copied_bytes.unwrap_or(0).saturating_add(bytes));
         }
     }
 
@@ -209,12 +209,12 @@ impl Gather {
 
     fn validation(&mut self, validation: &ValidationRecord) {
         self.at(validation.t_ns);
-        let step = (self.step + 1) as f64;
+        let step = self.step.saturating_add(1) as f64;
         let log = &mut self.log;
         log.val_loss.push(step, [validation.loss]);
         log.val_top1.push(step, [validation.top1]);
-        log.totals.validation_ns += validation.duration_ns;
-        log.recent.validation_ns += validation.duration_ns;
+        add(&mut log.totals.validation_ns, validation.duration_ns);
+        add(&mut log.recent.validation_ns, validation.duration_ns);
         if let Some((epoch, its)) = log.epochs.back_mut()
             && epoch.epoch == validation.epoch
         {
@@ -235,7 +235,7 @@ impl Gather {
         log.temperature.push(t_s, &power.temperature_c, |c| c.0);
         if let (Reading::Value(watts), Some(process)) = (&power.total_w, log.processes.last_mut()) {
             process.power_j += watts.0 * power.span_ns as f64 / 1e9;
-            process.power_ns += power.span_ns;
+            add(&mut process.power_ns, power.span_ns);
         }
         log.throttling.window(power.span_ns, !power.throttled.is_empty());
         if !power.throttled.is_empty() {

@@ -7,7 +7,7 @@ use footplate_core::record::ModePurpose;
 use super::figures::number;
 use super::log_data::RunView;
 use super::settings::Flat;
-use super::totals::{Energy, peak_memory};
+use super::totals::{Energy, peak_memory, wall_s};
 use crate::spread::Spread;
 
 /// What a study varies, in the order of a grid from outside to inside.
@@ -77,7 +77,7 @@ impl Metric {
             Self::ItemsPerS => view.summary.images_per_s,
             Self::StepMs => view.summary.step_ms_mean,
             Self::StallPercent => totals.share(totals.stall_ns()).map(|share| share * 100.0),
-            Self::TimeS => Some(view.log.processes.iter().map(|p| p.wall_ns).sum::<u64>() as f64 / 1e9),
+            Self::TimeS => Some(wall_s(&view.log.processes)),
             Self::EnergyJ => energy(),
             Self::EnergyEachJ => {
                 energy().filter(|_| totals.items > 0).map(|joules| joules / totals.items as f64)
@@ -129,7 +129,10 @@ impl Group<'_> {
     pub(crate) fn parts_ms(&self) -> Option<[f64; 5]> {
         let steps: u64 = self.runs.iter().map(|run| run.log.totals.steps).sum();
         let sum = |part: usize| -> u64 {
-            self.runs.iter().map(|run| super::curves::parts_ns(&run.log.totals)[part]).sum()
+            self.runs
+                .iter()
+                .map(|run| super::curves::parts_ns(&run.log.totals)[part])
+                .fold(0, u64::saturating_add)
         };
         (steps > 0).then(|| std::array::from_fn(|part| sum(part) as f64 / steps as f64 / 1e6))
     }

@@ -8,7 +8,7 @@ use super::figures::{count, joules, number, percent, seconds, with_unit};
 use super::html::{Cell, details, paragraph, table};
 use super::log_data::{Gauge, RunView};
 use super::plot::{Along, Axis, Plot, Stroke};
-use super::totals::{Energy, peak_memory};
+use super::totals::{Energy, peak_memory, wall_s};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -20,7 +20,7 @@ fn mark(plot: &mut Plot, view: &RunView) {
 }
 
 fn time_axis(view: &RunView) -> Axis {
-    let last = view.log.processes.iter().map(|p| p.wall_ns).sum::<u64>() as f64 / 1e9;
+    let last = wall_s(&view.log.processes);
     Axis::exact("time", Along::Time, 0.0, last)
 }
 

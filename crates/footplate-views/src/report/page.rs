@@ -4,7 +4,7 @@ use super::advice::advice;
 use super::figures::{count, joules, number, percent, seconds};
 use super::html::{Cell, details, document, escape, glued, paragraph, table};
 use super::log_data::RunView;
-use super::totals::Energy;
+use super::totals::{Energy, wall_s};
 use super::{curves, hardware, tuned};
 use crate::summary::ended;
 
@@ -118,8 +118,6 @@ fn accuracy(view: &RunView) -> Figure {
 }
 
 fn time(view: &RunView) -> Figure {
-    let processes = &view.log.processes;
-    let wall: u64 = processes.iter().map(|p| p.wall_ns).sum();
     let training = view.log.totals.step_ns as f64 / 1e9;
     let mut notes = vec![format!(
         "steps {}, validation {}",
@@ -132,7 +130,12 @@ fn time(view: &RunView) -> Figure {
     if view.summary.status.is_none() {
         notes.push("up to the last record".to_owned());
     }
-    Figure { name: "Time", value: seconds(wall as f64 / 1e9), notes, simulated: view.log.simulated_steps }
+    Figure {
+        name: "Time",
+        value: seconds(wall_s(&view.log.processes)),
+        notes,
+        simulated: view.log.simulated_steps,
+    }
 }
 
 fn speed(view: &RunView) -> Figure {

@@ -3,6 +3,16 @@
 use footplate_core::record::{MinibatchRecord, RunEnd};
 use footplate_core::{Bytes, Reading};
 
+/// Adds a time to a sum: a damaged clock must not end the report.
+pub(crate) fn add(sum_ns: &mut u64, ns: u64) {
+    *sum_ns = sum_ns.saturating_add(ns);
+}
+
+/// The time of all processes together, from the first record of each to its last, in seconds.
+pub(crate) fn wall_s(processes: &[Process]) -> f64 {
+    processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.wall_ns)) as f64 / 1e9
+}
+
 /// Sums over steps, in nanoseconds unless the name says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Totals {
@@ -27,19 +37,19 @@ impl Totals {
     pub(crate) fn step(&mut self, minibatch: &MinibatchRecord) {
         self.steps += 1;
         self.items += u64::from(minibatch.items);
-        self.step_ns += minibatch.step_ns;
-        self.fetch_stall_ns += minibatch.fetch_stall_ns();
-        self.prep_stall_ns += minibatch.prep_stall_ns();
-        self.transfer_ns += minibatch.transfer_ns;
-        self.compute_ns += minibatch.compute_ns;
-        self.other_ns += minibatch.other_ns();
-        self.worker_fetch_ns += minibatch.fetch_ns;
-        self.worker_prep_ns += minibatch.prep_ns;
+        add(&mut self.step_ns, minibatch.step_ns);
+        add(&mut self.fetch_stall_ns, minibatch.fetch_stall_ns());
+        add(&mut self.prep_stall_ns, minibatch.prep_stall_ns());
+        add(&mut self.transfer_ns, minibatch.transfer_ns);
+        add(&mut self.compute_ns, minibatch.compute_ns);
+        add(&mut self.other_ns, minibatch.other_ns());
+        add(&mut self.worker_fetch_ns, minibatch.fetch_ns);
+        add(&mut self.worker_prep_ns, minibatch.prep_ns);
     }
 
     /// All of the data stall.
     pub(crate) fn stall_ns(&self) -> u64 {
-        self.fetch_stall_ns + self.prep_stall_ns + self.transfer_ns
+        self.fetch_stall_ns.saturating_add(self.prep_stall_ns).saturating_add(self.transfer_ns)
     }
 
     /// A sum as a share of the training time, 0 to 1.
@@ -69,7 +79,7 @@ pub(crate) struct Throttling {
 
 impl Throttling {
     pub(crate) fn step(&mut self, step_ns: u64) {
-        self.open = (self.open.0 + 1, self.open.1 + step_ns);
+        self.open = (self.open.0 + 1, self.open.1.saturating_add(step_ns));
     }
 
     /// From here on the machine is in another mode: steps before cannot be compared with those after.
@@ -81,10 +91,10 @@ impl Throttling {
     pub(crate) fn window(&mut self, span_ns: u64, throttled: bool) {
         let open = std::mem::take(&mut self.open);
         let side = if throttled { &mut self.slowed } else { &mut self.free };
-        *side = (side.0 + open.0, side.1 + open.1);
-        self.watched_ns += span_ns;
+        *side = (side.0 + open.0, side.1.saturating_add(open.1));
+        add(&mut self.watched_ns, span_ns);
         if throttled {
-            self.slowed_ns += span_ns;
+            add(&mut self.slowed_ns, span_ns);
         }
     }
 
@@ -110,9 +120,9 @@ pub(crate) struct Process {
 impl Process {
     /// Takes the figures of the process after it: what it has is then said of both.
     pub(crate) fn absorb(&mut self, next: &Self) {
-        self.wall_ns += next.wall_ns;
+        add(&mut self.wall_ns, next.wall_ns);
         self.power_j += next.power_j;
-        self.power_ns += next.power_ns;
+        add(&mut self.power_ns, next.power_ns);
         self.end = None;
     }
 
@@ -147,10 +157,12 @@ pub(crate) enum Energy {
 impl Energy {
     /// Of all processes together; one without a figure leaves the whole without.
     pub(crate) fn of(processes: &[Process]) -> Self {
-        let mut sum = (0.0, 0);
+        let mut sum = (0.0, 0u64);
         for process in processes {
             match process.energy() {
-                Self::Known { joules, added_up_ns } => sum = (sum.0 + joules, sum.1 + added_up_ns),
+                Self::Known { joules, added_up_ns } => {
+                    sum = (sum.0 + joules, sum.1.saturating_add(added_up_ns))
+                }
                 other => return other,
             }
         }

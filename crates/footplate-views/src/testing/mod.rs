@@ -1,5 +1,7 @@
 //! Logs for tests.
 
+pub(crate) mod arbitrary;
+
 use footplate_core::record::{
     MachineRecord, MinibatchRecord, PowerRecord, RunEnd, RunStart, RunStatus, ValidationRecord,
 };
