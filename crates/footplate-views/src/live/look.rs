@@ -76,26 +76,23 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_what_its_environment_says_that_it_can_show() {
-        let look = |set: &[(&str, &str)]| {
-            let value = |name: &str| set.iter().find(|(known, _)| *known == name).map(|v| v.1.to_owned());
-            let look = Look::from_environment(value);
-            (look.color, look.unicode)
-        };
-        let table: [(&[(&str, &str)], (bool, bool)); 8] = [
-            (&[], (true, false)),
-            (&[("TERM", "xterm"), ("LANG", "en_US.UTF-8")], (true, true)),
-            (&[("LANG", "C.utf8")], (true, true)),
-            (&[("LC_ALL", "C"), ("LANG", "C.utf8")], (true, false)),
-            (&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")], (true, true)),
-            (&[("TERM", "linux"), ("LANG", "C.utf8")], (true, false)),
-            (&[("TERM", "vt220"), ("LANG", "C.utf8")], (false, false)),
-            (&[("NO_COLOR", "1"), ("LANG", "C.utf8")], (false, true)),
-        ];
-        for (set, expected) in table {
-            assert_eq!(look(set), expected, "{set:?}");
+        let bare_but = |color, unicode| Look { color, unicode };
+        for (set, expected) in [
+            ("", bare_but(true, false)),
+            ("TERM=xterm LANG=en_US.UTF-8", Look::FULL),
+            ("LANG=C.utf8", Look::FULL),
+            ("LC_ALL=C LANG=C.utf8", bare_but(true, false)),
+            ("LC_ALL= LC_CTYPE=C.utf8 LANG=C", Look::FULL),
+            ("TERM=linux LANG=C.utf8", bare_but(true, false)),
+            ("TERM=vt220 LANG=C.utf8", Look::BARE),
+            ("NO_COLOR=1 LANG=C.utf8", bare_but(false, true)),
+            // Empty is as good as not set (no-color.org).
+            ("NO_COLOR= LANG=C.utf8", Look::FULL),
+        ] {
+            let variables = set.split(' ').filter_map(|variable| variable.split_once('='));
+            let value = |name: &str| variables.clone().find(|v| v.0 == name).map(|v| v.1.to_owned());
+            assert_eq!(Look::from_environment(value), expected, "{set}");
         }
-        // An empty NO_COLOR is none (no-color.org).
-        assert!(look(&[("NO_COLOR", "")]).0);
     }
 
     #[test]

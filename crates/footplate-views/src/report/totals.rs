@@ -161,7 +161,7 @@ impl Energy {
         for process in processes {
             match process.energy() {
                 Self::Known { joules, added_up_ns } => {
-                    sum = (sum.0 + joules, sum.1.saturating_add(added_up_ns))
+                    sum = (sum.0 + joules, sum.1.saturating_add(added_up_ns));
                 }
                 other => return other,
             }
