@@ -13,7 +13,7 @@ use self::repeats::Repeats;
 use crate::spread::Spread;
 use crate::text::{explained, known, percent, shown};
 
-/// Less of a window than this covered is told.
+/// A warning is given if samples cover a smaller share of the window than this.
 const COVERAGE_LOW: f64 = 0.95;
 
 /// One run of the command.
@@ -23,7 +23,7 @@ pub struct Run {
     pub exit_code: u8,
     /// From its start to its end, in seconds.
     pub wall_s: f64,
-    /// CPU time of the command and its children, in seconds.
+    /// CPU time of the command and its children, in seconds; `None` if the system does not report it.
     pub cpu_s: Option<f64>,
     /// Share of the machine's CPU time that was used by anyone, 0 to 1.
     pub cpu_use: Reading<f64>,
@@ -38,7 +38,7 @@ impl Run {
         self.window.total.value()
     }
 
-    /// Doubts about this run.
+    /// What makes this run's figures doubtful.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         match &self.window.total {
@@ -91,7 +91,7 @@ fn window_json(window: &WindowReading) -> Map<String, Value> {
 /// The figures of all runs. There is one at least.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// The machine's name.
+    /// The machine's name, with "(simulated)" for a simulated board.
     pub machine: String,
     /// Whether power and heat are those of a simulated board.
     pub simulated: bool,

@@ -7,10 +7,10 @@ use footplate_core::record::RunStatus;
 
 use crate::live::{LiveState, Phase};
 
-/// The value of `Content-Type`.
+/// The value of the HTTP header `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A metric's type.
+/// The type of a metric, in the format's words.
 #[derive(Clone, Copy)]
 enum Type {
     Gauge,
@@ -24,7 +24,7 @@ struct Page {
 }
 
 impl Page {
-    /// A metric with all its samples; none without samples.
+    /// Adds a metric with its samples; nothing if there are none.
     fn metric<L: AsRef<[(&'static str, String)]>>(
         &mut self,
         name: &str,
@@ -74,7 +74,29 @@ fn number(value: f64) -> String {
     }
 }
 
-/// All metrics of a run; `since_last_s`: since its last record.
+/// All metrics of a run; `since_last_s` is the time since its last record, in seconds.
+///
+/// ```
+/// use footplate_core::{Reading, Record, Watts};
+/// use footplate_core::record::PowerRecord;
+/// use footplate_views::live::LiveState;
+/// use footplate_views::metrics;
+///
+/// let mut state = LiveState::default();
+/// state.push(&Record::Power(PowerRecord {
+///     t_ns: 1_000_000_000,
+///     span_ns: 1_000_000_000,
+///     total_w: Reading::Value(Watts(7.5)),
+///     rails: vec![("VDD_SOC".into(), Reading::unreadable("permission denied"))],
+///     temperature_c: Reading::Absent,
+///     throttled: Vec::new(),
+///     simulated: false,
+/// }));
+/// let page = metrics::text(&state, 0.5);
+/// assert!(page.contains("\nfootplate_power_watts 7.5\n"));
+/// // What could not be read has no sample.
+/// assert!(!page.contains("VDD_SOC"));
+/// ```
 pub fn text(state: &LiveState, since_last_s: f64) -> String {
     let mut page = Page::default();
     run(&mut page, state, since_last_s);

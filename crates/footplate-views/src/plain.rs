@@ -11,16 +11,16 @@ use footplate_core::{Bytes, Record};
 use crate::live::LiveState;
 use crate::text::{clock, known, percent, shown};
 
-/// A line that stays.
+/// A line that is printed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// How the run gets on.
+    /// News of the run.
     Line(String),
-    /// What the user should know even if little is asked to be printed.
+    /// A warning, which is printed even if the user asked for silence.
     Warning(String),
 }
 
-/// The lines that `record` is worth, of which `state` has been told already.
+/// The lines to print for `record`, which `state` already includes.
 pub fn messages(record: &Record, state: &LiveState) -> Vec<Message> {
     let line = |text: String| vec![Message::Line(text)];
     let warning = |text: String| vec![Message::Warning(text)];
@@ -42,7 +42,8 @@ pub fn messages(record: &Record, state: &LiveState) -> Vec<Message> {
     }
 }
 
-/// A text of this moment, which the next one replaces; `None` if `record` is not about progress.
+/// The progress at `record`, which `state` already includes: a text that the next one replaces. `None` for records that
+/// are not about progress.
 pub fn progress(record: &Record, state: &LiveState) -> Option<String> {
     match record {
         Record::Minibatch(minibatch) => Some(step_text(minibatch, state)),
@@ -51,7 +52,7 @@ pub fn progress(record: &Record, state: &LiveState) -> Option<String> {
     }
 }
 
-/// Keeps progress to a sane rate.
+/// Limits how often progress is printed. It has no clock: `now` is an argument.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,12 +70,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// At most one text in `every`, the first of them after as much.
+    /// At most one text per `every`; the first comes after that time.
     pub fn new(every: Duration) -> Self {
         Self { every, last: Duration::ZERO }
     }
 
-    /// Makes a text if it is time for one; `now` is the time since the pace was made. Having nothing to say costs no turn.
+    /// Calls `make` if a text is due; `now` is the time since the pace was created. `None` from `make` leaves it due.
     pub fn when_due<T>(&mut self, now: Duration, make: impl FnOnce() -> Option<T>) -> Option<T> {
         if now.saturating_sub(self.last) < self.every {
             return None;

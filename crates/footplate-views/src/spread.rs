@@ -5,13 +5,11 @@ use footplate_core::stats::mean;
 /// Mean and spread of one figure over repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
-    /// The mean.
+    /// Arithmetic mean of the values.
     pub(crate) mean: f64,
     /// The standard deviation of the sample (n - 1); `None` for a single value.
     pub(crate) sd: Option<f64>,
-    /// The smallest value.
     pub(crate) min: f64,
-    /// The largest value.
     pub(crate) max: f64,
     /// How many values there are.
     pub(crate) count: usize,

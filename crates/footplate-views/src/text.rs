@@ -1,4 +1,4 @@
-//! How values are written: short, with their unit, and with three different marks for absent, unreadable and zero.
+//! How values are written: short, with their unit, and so that absent, unreadable and zero look different.
 
 use core::time::Duration;
 

@@ -9,7 +9,7 @@ use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 use ratatui::style::{Color, Modifier};
 
-/// Draws on `out`, whose size `size` tells. Each picture is collected and written at once.
+/// A terminal behind a writer. Each picture is collected and written at once.
 pub struct Ansi<W> {
     out: W,
     size: fn() -> Option<Size>,
@@ -17,7 +17,7 @@ pub struct Ansi<W> {
 }
 
 impl<W: Write> Ansi<W> {
-    /// Draws on `out`; `size` tells the columns and rows, `None` where it cannot.
+    /// Draws on `out`; `size` returns its columns and rows, `None` if they are unknown.
     pub fn new(out: W, size: fn() -> Option<Size>) -> Self {
         Self { out, size, pending: String::new() }
     }
@@ -27,7 +27,7 @@ impl<W: Write> Ansi<W> {
     }
 }
 
-/// The numbers that set a cell's look, from a clean slate.
+/// The sequence that sets a cell's style, with everything else reset.
 fn look(cell: &Cell) -> String {
     let mut codes = String::from("\x1b[0");
     let modifiers =
@@ -46,7 +46,7 @@ fn look(cell: &Cell) -> String {
     codes
 }
 
-/// A colour's number; `None`: the terminal's own.
+/// The number of a colour, 0 to 7; `None`: the terminal's default.
 fn color_number(color: Color) -> Option<u32> {
     Some(match color {
         Color::Black => 0,
@@ -81,7 +81,7 @@ impl<W: Write> Backend for Ansi<W> {
                 look_now = wanted;
             }
             self.push(cell.symbol());
-            // A wide character moves further: the next cell is then addressed anew.
+            // A wide character moves the cursor by two: the next cell gets a position of its own.
             next = cell.symbol().is_ascii().then_some((x + 1, y));
         }
         self.push("\x1b[0m");
@@ -89,7 +89,7 @@ impl<W: Write> Backend for Ansi<W> {
     }
 
     fn hide_cursor(&mut self) -> io::Result<()> {
-        // It stays: a process that is killed could not bring it back.
+        // The cursor stays visible: a process that is killed could not show it again.
         Ok(())
     }
 

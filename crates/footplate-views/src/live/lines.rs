@@ -1,4 +1,4 @@
-//! The screen's lines of figures, each with its importance: a small terminal shows the most important ones.
+//! The screen's lines of figures, each with a rank: a small terminal shows the most important ones.
 
 use core::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::text::{bar, cells, clock, explained, joules, known, percent, seconds,
 
 /// Width of a line's name.
 const NAME: usize = 9;
-/// With less columns than this, lines leave out what can be done without.
+/// With fewer columns than this, lines leave out the less important parts.
 const NARROW: usize = 70;
-/// So near to throttling is worth a colour.
+/// Closer to the throttling temperature than this is shown in red.
 const HEAT_NEAR_K: f64 = 5.0;
 /// The parts of a step: name, letter in the bar, colour.
 const PARTS: [(&str, char, Color); 5] = [
@@ -25,7 +25,7 @@ const PARTS: [(&str, char, Color); 5] = [
     ("other", 'o', Color::Blue),
 ];
 
-/// A line, and how important it is: the lower, the more.
+/// A line and its rank: 0 is the most important one.
 pub(super) struct Ranked {
     pub(super) rank: u8,
     pub(super) line: Line<'static>,
@@ -65,7 +65,7 @@ pub(super) fn phase_text(state: &LiveState, since_last: Duration) -> String {
     }
 }
 
-/// The first line: what runs where, and what it is doing.
+/// The first line: model, device, phase, time so far and time left.
 pub(super) fn title(state: &LiveState, since_last: Duration, width: usize) -> Line<'static> {
     let what = match state.start() {
         Some(start) => {
@@ -96,7 +96,7 @@ pub(super) fn title(state: &LiveState, since_last: Duration, width: usize) -> Li
     Line::from(spans)
 }
 
-/// The second line: how far it is.
+/// The second line: epoch, step and a bar of the progress.
 pub(super) fn progress(state: &LiveState, width: usize) -> Line<'static> {
     let Some(start) = state.start() else { return Line::default() };
     let done = state.steps_done();
@@ -138,14 +138,12 @@ pub(super) fn learning(state: &LiveState, width: usize) -> Vec<Line<'static>> {
     vec![plain("loss", loss_text(state)), plain("accuracy", accuracy_text(state))]
 }
 
-/// The losses.
 pub(super) fn loss_text(state: &LiveState) -> String {
     let validation =
         state.last_validation().map_or(String::new(), |v| format!(", validation {}", short(v.loss)));
     format!("{}{validation}", known(state.loss(), short))
 }
 
-/// The accuracies.
 pub(super) fn accuracy_text(state: &LiveState) -> String {
     let now = known(state.last_validation(), |v| percent(v.top1));
     let best = state.best.as_ref().map_or(String::new(), |best| {
@@ -218,7 +216,7 @@ fn power(state: &LiveState, width: usize) -> Line<'static> {
     }
     match (state.energy_j(), state.energy) {
         (Some(measured), _) => spans.push(Span::raw(format!("   energy {}", joules(measured.0)))),
-        // From the records' means: the samples themselves are added up at the end.
+        // Added up from the records' means; the measured energy comes with the run's end.
         (None, Some(so_far)) => {
             spans.push(Span::raw(format!("   energy about {}", joules(so_far.energy_j))));
         }
@@ -251,7 +249,7 @@ fn heat(state: &LiveState, width: usize) -> Line<'static> {
         spans.push(Span::styled("  THROTTLED", alarm()));
     }
     let text = if (distance, trip) == (&Reading::Absent, &Reading::Absent) {
-        // Nothing here says where it begins.
+        // The throttling temperature is unknown.
         String::new()
     } else if width < NARROW {
         format!(", {far} {side} throttling")
@@ -362,7 +360,7 @@ pub(super) fn facts(state: &LiveState, since_last: Duration) -> Vec<Line<'static
     lines
 }
 
-/// Joins parts with two spaces into lines that fit; what does not fit into `rows` is told as "…".
+/// Joins parts with two spaces into at most `rows` lines that fit; "…" stands for parts that do not.
 fn wrapped(parts: impl Iterator<Item = String>, width: usize, rows: usize) -> Vec<String> {
     let room = width.saturating_sub(NAME).max(1);
     let mut lines: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! What a terminal can show: every screen is drawn in full and then brought down to it.
+//! What a terminal can show: each screen is drawn in full and then reduced to that.
 
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
@@ -6,19 +6,19 @@ use ratatui::style::Color;
 /// What a terminal can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// Colours.
+    /// Whether colours are used.
     pub color: bool,
-    /// Characters beyond ASCII.
+    /// Whether characters beyond ASCII are used.
     pub unicode: bool,
 }
 
 impl Look {
-    /// Everything.
+    /// Colours and all characters.
     pub const FULL: Self = Self { color: true, unicode: true };
     /// Neither colour nor characters beyond ASCII.
     pub const BARE: Self = Self { color: false, unicode: false };
 
-    /// What a terminal says of itself in the environment; `variable` gives the value of one.
+    /// What the environment says about the terminal; `variable` returns the value of an environment variable.
     ///
     /// ```
     /// use footplate_views::live::Look;
@@ -38,7 +38,7 @@ impl Look {
         Self { color: set("NO_COLOR").is_none() && !term.starts_with("vt"), unicode: utf8 && !is_simple }
     }
 
-    /// Takes from a finished screen what the terminal cannot show.
+    /// Reduces a finished screen to what the terminal can show.
     pub fn apply(self, buffer: &mut Buffer) {
         for cell in &mut buffer.content {
             if !self.color {
@@ -52,7 +52,7 @@ impl Look {
     }
 }
 
-/// The nearest character of ASCII.
+/// The ASCII character closest to `c`.
 fn ascii(c: char) -> char {
     match c {
         '│' => '|',

@@ -1,4 +1,4 @@
-//! A log shown as it was written, at another speed.
+//! Showing a log as it was written, at another speed.
 
 use core::time::Duration;
 
@@ -6,26 +6,26 @@ use footplate_core::Record;
 
 use super::state::time_of;
 
-/// Tells how long to wait before a record is shown. It has no clock: each `now` is the time since one fixed moment.
+/// Computes how long to wait before a record is shown. It has no clock: each `now` is the time since a fixed moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Replay {
     speed: f64,
-    /// When the clock of the process that is shown would have been 0.
+    /// The moment at which the clock of the process that is shown would be 0.
     origin: Duration,
 }
 
 impl Replay {
-    /// `speed`: so many times as fast as it was; more than 0.
+    /// Shows a log `speed` times as fast as it was written; more than 0.
     pub fn new(speed: f64, now: Duration) -> Self {
         Self { speed, origin: now }
     }
 
-    /// So many times as fast as it was.
+    /// How many times as fast as it was written.
     pub fn speed(&self) -> f64 {
         self.speed
     }
 
-    /// How long to wait before `record` is shown. Each process of a run begins its clock anew.
+    /// The time to wait before `record` is shown. The clock of each process of a run begins at 0.
     pub fn wait(&mut self, record: &Record, now: Duration) -> Duration {
         if matches!(record, Record::RunStart(_)) {
             self.origin = now;

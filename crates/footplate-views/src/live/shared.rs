@@ -1,4 +1,4 @@
-//! One state for all who show it: the recorder writes, the screen and the metrics read.
+//! One state for all views of a live run: the recorder writes, the screen and the metrics read.
 
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use footplate_core::Record;
 
 use super::state::LiveState;
 
-/// What is known of a run, shared between threads. It has no clock: each `now` is the time since one fixed moment,
-/// the same for all callers.
+/// The state of a run, shared between threads. It has no clock: each `now` is the time since a fixed moment that all
+/// callers agree on.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,9 +28,9 @@ pub struct SharedState {
 #[derive(Debug, Default)]
 struct Inner {
     state: LiveState,
-    /// When the last record came.
+    /// When the last record was received.
     received: Duration,
-    /// How old it was then.
+    /// How old that record was when it was received.
     age: Duration,
     notice: Option<String>,
 }
@@ -40,7 +40,7 @@ impl SharedState {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a record into account.
+    /// Adds a record that was received `now`.
     pub fn push(&self, record: &Record, now: Duration) {
         let mut inner = self.lock();
         inner.state.push(record);
@@ -48,29 +48,29 @@ impl SharedState {
         inner.age = Duration::ZERO;
     }
 
-    /// Changes the state in another way, with news that were `age` old when they came.
+    /// Changes the state in any other way; `age` is how old the last record is.
     pub fn change(&self, now: Duration, age: Duration, change: impl FnOnce(&mut LiveState)) {
         let mut inner = self.lock();
         change(&mut inner.state);
         (inner.received, inner.age) = (now, age);
     }
 
-    /// Says what is done before the run begins. The time that is shown with it is that of all preparation.
+    /// Sets what is being prepared before the run begins. The time shown with it is that of the whole preparation.
     pub fn preparing(&self, what: &str) {
         self.lock().state.preparing(what);
     }
 
-    /// Says how many lines of the log are damaged.
+    /// Sets the number of damaged lines in the log.
     pub fn damaged_lines(&self, lines: u64) {
         self.lock().state.damaged_lines(lines);
     }
 
-    /// Says something in the last line of the screen; `None`: the keys stand there.
+    /// Sets the message in the last line of the screen; `None`: the keys are shown there.
     pub fn notice(&self, text: Option<String>) {
         self.lock().notice = text;
     }
 
-    /// Shows the state, the time since the last record, and the notice to `look`.
+    /// Calls `look` with the state, the time since the last record, and the message of the last line.
     pub fn look<T>(&self, now: Duration, look: impl FnOnce(&LiveState, Duration, Option<&str>) -> T) -> T {
         let inner = self.lock();
         let since_last = now.saturating_sub(inner.received).saturating_add(inner.age);

@@ -1,25 +1,24 @@
-//! The one change that would help most, from what the log holds, with its arithmetic.
+//! The one change that would help most, with the arithmetic behind it, from what is in the log.
 
 use super::figures::{number, percent, seconds};
 use super::log_data::RunView;
 use super::settings::Flat;
 use super::totals::Totals;
 
-/// Less than this share of the training time is not worth a change.
+/// A change that gains less than this share of the training time is not named.
 const WORTH: f64 = 0.03;
 
-/// What could be won.
+/// A change and what it could gain.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Advice {
-    /// What to do.
     pub(crate) change: String,
-    /// Why, with the figures that it comes from.
+    /// The reason, with the figures behind it.
     pub(crate) because: String,
-    /// Seconds of the training time that it concerns.
+    /// Most that it could save, in seconds of training time.
     gain_s: f64,
 }
 
-/// The best change, or why none can be named.
+/// The change with the largest gain, or why none is named.
 pub(crate) fn advice(view: &RunView) -> Result<Advice, String> {
     let totals = &view.log.recent;
     if totals.steps == 0 {
@@ -48,7 +47,7 @@ fn nothing(view: &RunView, totals: &Totals) -> String {
     )
 }
 
-/// The largest part of the data stall.
+/// Gain without the largest of the waits for data.
 fn stall(view: &RunView, totals: &Totals) -> Option<Advice> {
     let parts =
         [(totals.fetch_stall_ns, "fetch"), (totals.prep_stall_ns, "prep"), (totals.transfer_ns, "transfer")];
@@ -84,7 +83,7 @@ fn what(part: &str) -> &'static str {
     }
 }
 
-/// More workers where there are cores for them; otherwise less work for each sample.
+/// More workers if there are cores for them, otherwise less work per sample.
 fn prep_change(view: &RunView, totals: &Totals) -> String {
     let less = "reduce the work per sample: indexed shards (footplate pack), or a smaller --image-size";
     let flat = Flat::parse(&view.start.settings_toml);
@@ -118,7 +117,7 @@ fn prep_change(view: &RunView, totals: &Totals) -> String {
     }
 }
 
-/// The number of cores in the words of a run's start.
+/// The number of cores, from the host's description in the start record.
 fn cores(host: &str) -> Option<u64> {
     host.strip_suffix(" cores")?.rsplit(' ').next()?.parse().ok()
 }
@@ -137,7 +136,7 @@ fn checkpoints(totals: &Totals) -> Option<Advice> {
     })
 }
 
-/// Only within one mode: in another one the steps take another time anyway.
+/// Gain without throttling; only within one power mode, since steps take another time in another one.
 fn throttling(view: &RunView) -> Option<Advice> {
     let throttling = &view.log.throttling;
     let (slowed_s, free_s) = throttling.means_s()?;

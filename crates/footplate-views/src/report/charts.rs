@@ -1,4 +1,4 @@
-//! What the charts of a page have in common: series to lines, and the table below a chart that is legend and numbers.
+//! What the charts of a page have in common: lines made of series, and the table below a chart, its legend with numbers.
 
 use super::figures::number;
 use super::html::{Cell, escape, table};
@@ -6,7 +6,7 @@ use super::log_data::Gauge;
 use super::plot::{Line, Stroke};
 use super::thin::{Point, Thin};
 
-/// The page's colours.
+/// Number of colours in the page's style sheet.
 pub(crate) const COLOURS: usize = 8;
 
 /// A row of a chart's legend.

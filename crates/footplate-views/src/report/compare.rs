@@ -13,12 +13,12 @@ use super::plot::{Along, Axis, Dot, Plot};
 use crate::spread::Spread;
 use crate::summary::ended;
 
-/// Runs whose curves are drawn over each other.
+/// Most runs whose curves are drawn in one chart.
 const CURVES_MAX: usize = COLOURS;
-/// A grid's colour goes from nothing to this share.
+/// Strength of a grid's colour at the largest value, in per cent.
 const HEAT_MAX: f64 = 45.0;
 
-/// The page of a comparison. `notes`: what a reader should know besides, such as cells of a study that failed.
+/// The page that compares runs. `notes`: what else a reader should know, such as runs of a study that failed.
 pub fn compare(title: &str, views: &[RunView], notes: &[String]) -> String {
     let groups = groups(views);
     let varying = varying(&groups);
@@ -86,7 +86,7 @@ pub fn tell_storage_apart(views: &mut [RunView]) {
 struct Comparison<'a> {
     views: &'a [RunView],
     groups: Vec<Group<'a>>,
-    /// Indices into [`FACTORS`].
+    /// The factors that differ between groups, as indices into [`FACTORS`].
     varying: Vec<usize>,
 }
 
@@ -94,7 +94,7 @@ impl Comparison<'_> {
     fn label(&self, group: &Group<'_>) -> String {
         let label = group.label(&self.varying);
         let twins = self.groups.iter().filter(|other| other.label(&self.varying) == label).count();
-        // Some other setting differs: then the run's name tells them apart.
+        // Another setting differs: the run's name tells them apart.
         if twins > 1 && !self.varying.is_empty() {
             format!("{label} ({})", group.runs[0].name)
         } else {
@@ -102,7 +102,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The same below a heading that tells model and data.
+    /// A shorter label, for use below a heading with model and data.
     fn label_in_family(&self, group: &Group<'_>) -> String {
         let inner: Vec<usize> = self.varying.iter().copied().filter(|factor| *factor > 1).collect();
         if self.has_single_families() || inner.is_empty() { self.label(group) } else { group.label(&inner) }
@@ -136,13 +136,13 @@ impl Comparison<'_> {
         )
     }
 
-    /// Whether each model with its data is there once only.
+    /// Whether no two groups have the same model and data.
     fn has_single_families(&self) -> bool {
         let same = |a: &Group<'_>, b: &Group<'_>| a.factors[..2] == b.factors[..2];
         self.groups.iter().all(|group| self.groups.iter().filter(|other| same(group, other)).count() == 1)
     }
 
-    /// Groups that may be compared with each other: those of the same model and data; all, where each is there once.
+    /// Groups that are compared with each other: those with the same model and data, or all if no two share both.
     fn families(&self) -> Vec<Vec<&Group<'_>>> {
         let mut families: Vec<Vec<&Group<'_>>> = Vec::new();
         if !self.groups.is_empty() && self.has_single_families() {
@@ -200,7 +200,7 @@ impl Comparison<'_> {
         if known.len() < 2 {
             return figure;
         }
-        // Within the spread of repeats nothing is better.
+        // A difference within the spread of the repeats is not called one.
         let noise = its.sd.unwrap_or(0.0) + worst_its.sd.unwrap_or(0.0);
         if (its.mean - worst_its.mean).abs() <= noise {
             let same = if noise == 0.0 {
@@ -217,7 +217,7 @@ impl Comparison<'_> {
         )
     }
 
-    /// The group that another one is compared with.
+    /// The group that `group` is compared with.
     fn base(&self, group: &Group<'_>) -> &Group<'_> {
         if self.has_single_families() {
             return &self.groups[0];
@@ -258,7 +258,7 @@ impl Comparison<'_> {
         paragraph(above) + &table("Figures of each setting", &head, &rows) + &missing
     }
 
-    /// A table for each metric: the innermost factor that varies across, all others down.
+    /// A table per metric: the innermost factor that varies in columns, all others in rows.
     fn grids(&self) -> String {
         let Some((across, down)) = self.varying.split_last().filter(|_| self.groups.len() > 2) else {
             return String::new();

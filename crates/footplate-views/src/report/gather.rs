@@ -1,5 +1,5 @@
-//! Takes a run log in, record by record, and keeps what a page shows of it, in bounded memory. Eight bytes a step remain,
-//! for the exact median.
+//! Reads a run log record by record into what a page shows of it. Memory is bounded, except for eight bytes per step for the
+//! exact median.
 
 use std::collections::BTreeMap;
 
@@ -15,46 +15,71 @@ use thiserror::Error;
 use super::log_data::{LISTED_MAX, Listed, LogData, RunView, Stretch};
 use super::totals::{Process, Totals, add};
 
-/// Rails and clocks that are kept apart.
+/// Most rails, and most clocks, that are kept apart.
 const LABELS_MAX: usize = 24;
 
-/// Why a log gives no page.
+/// Why no page can be made of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoRun {
-    /// It holds no whole record, as that of a run which has just begun.
+    /// There is no whole record yet, as in the log of a run that has just begun.
     #[error("no whole record")]
     Empty,
-    /// All that it holds was written by a newer program.
+    /// A newer program wrote it.
     #[error("run log version {found}; this program reads up to {VERSION}")]
     Newer {
-        /// The log's version.
+        /// The version that the first line states.
         found: u32,
     },
-    /// It does not tell how the run began.
+    /// There are records, but not the one of the run's start.
     #[error("the record of the run's start is missing")]
     NoStart,
 }
 
 /// Reads records into a [`RunView`].
+///
+/// ```
+/// use footplate_core::runlog;
+/// use footplate_views::report::{Gather, NoRun, page};
+///
+/// # let start = footplate_core::Record::RunStart(footplate_core::record::RunStart {
+/// #     started_at: "2026-11-24T10:00:00Z".into(), version: "0.1.0".into(), model: "lenet5".into(),
+/// #     device: "cpu".into(), data: "64 images".into(), host: "linux".into(), parameters: 61_000,
+/// #     train_items: 64, validation_items: 16, batch_size: 32, epochs: 1, steps_per_epoch: 2, steps_total: 2,
+/// #     first_step: 0, planned_memory_bytes: footplate_core::Bytes(1), settings_toml: String::new(),
+/// # });
+/// # let log = runlog::encode(&start)?;
+/// // `log` is the text of a run's records.jsonl; a line that cannot be read is shown as such.
+/// let mut gather = Gather::new("runs/example");
+/// for (number, line) in (1..).zip(log.lines()) {
+///     match runlog::decode(line) {
+///         Ok(record) => gather.push(&record),
+///         Err(error) => gather.damaged(number, &error),
+///     }
+/// }
+/// let html = page(&gather.finish()?);
+/// assert!(html.contains("runs/example: unfinished: 0 of 2 steps (still running, or killed)."));
+///
+/// assert!(matches!(Gather::new("an empty log").finish(), Err(NoRun::Empty)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Gather {
     name: String,
     log: LogData,
     sums: SummaryBuilder,
     start: Option<RunStart>,
-    /// Where this process's clock began, on the axis of the whole run.
+    /// Time of the run when this process began: its own clock begins at 0.
     offset_ns: u64,
-    /// The last moment seen.
+    /// Time of the run at the last record.
     last_ns: u64,
     step: u64,
-    /// Whole records.
     records: u64,
     /// The version of the first line that is newer than this program.
     newer: Option<u32>,
 }
 
 impl Gather {
-    /// Begins. `name` is what the run is called.
+    /// Begins with an empty log. `name` is what the run is called.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -77,11 +102,11 @@ impl Gather {
         self.log.damaged.push((line, error.to_string()));
     }
 
-    /// What is to be shown.
+    /// The run as far as its log goes.
     ///
     /// # Errors
     ///
-    /// If the log does not tell how a run began.
+    /// If the log does not contain the record of the run's start.
     pub fn finish(mut self) -> Result<RunView, NoRun> {
         if self.log.recent.steps == 0 {
             self.log.recent = self.log.totals;
@@ -96,7 +121,7 @@ impl Gather {
         Ok(RunView { name: self.name, labels: BTreeMap::new(), start, summary, log: self.log })
     }
 
-    /// The moment on the axis of the whole run, in seconds.
+    /// Converts a time of this process to seconds of the whole run.
     fn at(&mut self, t_ns: u64) -> f64 {
         let t_ns = t_ns.saturating_add(self.offset_ns);
         self.last_ns = self.last_ns.max(t_ns);
@@ -106,7 +131,7 @@ impl Gather {
         t_ns as f64 / 1e9
     }
 
-    /// Takes one record.
+    /// Adds one record; records come in the order of the log.
     pub fn push(&mut self, record: &Record) {
         self.records += 1;
         self.sums.push(record);
@@ -165,7 +190,7 @@ impl Gather {
         log.simulated_steps |= start.device.starts_with("simulated ");
         log.starts.push(start.clone());
         if log.processes.len() == LISTED_MAX {
-            // Two of the oldest become one, so that sums stay right.
+            // The two oldest are merged, so that sums stay right.
             let second = log.processes.remove(1);
             log.processes[0].absorb(&second);
         }
@@ -278,7 +303,7 @@ impl Gather {
     }
 }
 
-/// The entry of a label, unless there are too many of them.
+/// The entry of a label; `None` if it would be one too many.
 fn labelled<'a, T: Default>(map: &'a mut BTreeMap<String, T>, label: &str) -> Option<&'a mut T> {
     if !map.contains_key(label) {
         if map.len() >= LABELS_MAX {
@@ -289,7 +314,7 @@ fn labelled<'a, T: Default>(map: &'a mut BTreeMap<String, T>, label: &str) -> Op
     map.get_mut(label)
 }
 
-/// Adds a stretch, or makes the last one longer where they touch.
+/// Adds a period, or extends the last one if they touch.
 fn stretch(stretches: &mut Listed<Stretch>, from_s: f64, to_s: f64, evidence: &[String]) {
     if let Some(last) = stretches.kept.last_mut()
         && from_s - last.to_s < 0.5

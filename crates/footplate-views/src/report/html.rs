@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-/// Text as it may stand between tags and in quoted attributes. Control characters, which HTML does not know, become
-/// U+FFFD.
+/// Makes text safe between tags and in quoted attributes. Control characters, which HTML does not allow, become U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -21,11 +20,11 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Units that stay on the line of their number.
+/// Units that are not separated from their number by a line break.
 const UNITS: [&str; 17] =
     ["%", "s", "ms", "µs", "min", "h", "W", "J", "mJ", "µJ", "kJ", "MJ", "°C", "MHz", "MiB", "GiB", "V"];
 
-/// Escaped text in which no line breaks between a number and its unit.
+/// Escaped text without a line break between a number and its unit.
 pub(crate) fn glued(text: &str) -> String {
     let mut out = String::new();
     let mut words = escape(text).split(' ').map(ToOwned::to_owned).collect::<Vec<_>>().into_iter().peekable();
@@ -48,7 +47,6 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// Words.
     pub(crate) fn text(text: &str) -> Self {
         Self { html: escape(text), class: "" }
     }
@@ -58,7 +56,7 @@ impl Cell {
         Self { html: escape(text), class: "n" }
     }
 
-    /// HTML that was made here.
+    /// HTML from this crate, whose parts are escaped already.
     pub(crate) fn html(html: String) -> Self {
         Self { html, class: "" }
     }
@@ -69,7 +67,7 @@ impl Cell {
     }
 }
 
-/// A table with a caption, whose first column names the rows. In a box of its own, which scrolls on narrow screens.
+/// A table with a caption, whose first column names the rows, in a box that scrolls on narrow screens.
 pub(crate) fn table(caption: &str, head: &[&str], rows: &[Vec<Cell>]) -> String {
     let mut out = String::from("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"");
     let _ = write!(out, "{0}\"><table><caption>{0}</caption><thead><tr>", escape(caption));
@@ -101,17 +99,16 @@ pub(crate) fn section(id: &str, title: &str, body: &str) -> String {
     )
 }
 
-/// A paragraph of words.
+/// A paragraph of text, which is escaped.
 pub(crate) fn paragraph(text: &str) -> String {
     format!("<p>{}</p>\n", glued(text))
 }
 
-/// Something that is folded away.
+/// A part of the page that is folded until it is opened.
 pub(crate) fn details(summary: &str, body: &str) -> String {
     format!("<details><summary>{}</summary>\n{body}</details>\n", escape(summary))
 }
 
-/// The whole page.
 pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, String)]) -> String {
     let mut nav = String::new();
     let mut body = String::new();

@@ -14,17 +14,17 @@ use super::totals::{Process, Throttling, Totals};
 
 /// Entries of a list that are kept.
 pub(super) const LISTED_MAX: usize = 200;
-/// Stretches of throttling, changes of mode and of the loader that are marked.
+/// Periods of throttling, changes of the power mode and of the loader that are kept.
 const MARKS_MAX: usize = 400;
-/// The finest distance of two points in time, in seconds.
+/// Points closer together than this are merged, in seconds.
 const TIME_STEP_S: f64 = 0.02;
 
 /// A list with a limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed<T> {
-    /// The first ones.
+    /// The first items, up to the limit.
     pub(crate) kept: Vec<T>,
-    /// How many there are in all.
+    /// All items, kept or not.
     pub(crate) count: u64,
     limit: usize,
 }
@@ -41,16 +41,16 @@ impl<T> Listed<T> {
         }
     }
 
-    /// How many are not shown.
+    /// How many items were not kept.
     pub(crate) fn left_out(&self) -> u64 {
         self.count - self.kept.len() as u64
     }
 }
 
-/// A quantity over time that may be absent or unreadable at times.
+/// A quantity over time, which may be absent or unreadable now and then.
 #[derive(Clone, Debug)]
 pub(crate) struct Gauge {
-    /// What was measured.
+    /// The measured values over seconds of the run.
     pub(crate) series: Thin<1>,
     /// How often it was absent.
     pub(crate) absent: u64,
@@ -87,14 +87,14 @@ impl Gauge {
     }
 }
 
-/// A clock: what it was held to and what it did.
+/// A clock: the limit set for it and its actual rate, in MHz.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClockGauge {
     pub(crate) asked: Gauge,
     pub(crate) got: Gauge,
 }
 
-/// A stretch of time in which the machine slowed itself down.
+/// A period in which the machine throttled, in seconds of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stretch {
     pub(crate) from_s: f64,
@@ -107,24 +107,23 @@ pub(crate) struct Stretch {
 pub struct RunView {
     /// What the run is called: its folder, or the name it has in a study.
     pub name: String,
-    /// What the log does not tell, such as the name of a preset or of a kind of storage. Stands in place of what the
-    /// log has under the same key: `model`, `data`, `storage`, `page cache`, `mode`, `batch size` or `workers`.
+    /// What the log does not contain, such as the name of a preset or of a kind of storage. Replaces the log's own value of
+    /// the same key: `model`, `data`, `storage`, `page cache`, `mode`, `batch size` or `workers`.
     pub labels: BTreeMap<String, String>,
-    /// How the last process began.
+    /// The start record of the last process.
     pub(crate) start: RunStart,
     /// The figures of the whole log.
     pub(crate) summary: Summary,
-    /// Everything else.
     pub(crate) log: LogData,
 }
 
-/// What was seen in a log.
+/// Everything that a page shows, apart from the summary.
 #[derive(Clone, Debug)]
 pub(crate) struct LogData {
     pub(crate) starts: Listed<RunStart>,
     pub(crate) processes: Vec<Process>,
     pub(crate) totals: Totals,
-    /// Since the last mode that was set to train in; the same as `totals` where none was.
+    /// Since the last power mode that was set for training; equal to `totals` if none was.
     pub(crate) recent: Totals,
     pub(crate) throttling: Throttling,
     pub(crate) loss: Thin<1>,
@@ -145,18 +144,18 @@ pub(crate) struct LogData {
     pub(crate) stretches: Listed<Stretch>,
     pub(crate) modes: Listed<(f64, ModeRecord)>,
     pub(crate) profiles: Listed<ProfiledRecord>,
-    /// The last tune, and how many there were.
+    /// The last tuning result.
     pub(crate) tune: Option<TuneRecord>,
     pub(crate) tunes: u64,
     pub(crate) loaders: Listed<(f64, LoaderRecord)>,
     pub(crate) bad: Listed<(String, String)>,
     pub(crate) warnings: Listed<(String, u64)>,
     pub(crate) damaged: Listed<(usize, String)>,
-    /// Whether a simulated board gave power, temperatures, clocks or the tune's figures.
+    /// Whether power, temperatures, clocks or the tuning result are those of a simulated board.
     pub(crate) simulated: bool,
-    /// Whether the steps themselves were made by a simulated board.
+    /// Whether the steps themselves were simulated.
     pub(crate) simulated_steps: bool,
-    /// Bytes that were copied to bring inputs to the device, where it was counted.
+    /// Bytes copied to bring inputs to the device; `None` if they were not counted.
     pub(crate) copied_bytes: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
 //! A series of any length in bounded memory: neighbours are merged as it grows.
 
-/// Buckets of a series at most. A chart is seldom wider than 800 pixels.
+/// Most buckets of a series. A chart is seldom wider than 800 pixels.
 const BUCKETS_MAX: usize = 400;
 
 /// Values that fell into one stretch of the axis.
@@ -11,7 +11,7 @@ pub(crate) struct Bucket<const K: usize> {
     sum: [f64; K],
     min: [f64; K],
     max: [f64; K],
-    /// Something that should have been measured here was not.
+    /// A measurement failed here.
     gap: bool,
 }
 
@@ -37,20 +37,17 @@ impl<const K: usize> Bucket<K> {
     }
 }
 
-/// A point of a thinned series: the mean of what fell there, and its extremes.
+/// A point of a thinned series: the mean and the extremes of the values that were merged into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point<const K: usize> {
     /// Mean of the values' positions on the axis.
     pub(crate) x: f64,
-    /// Means.
     pub(crate) mean: [f64; K],
-    /// Smallest values.
     pub(crate) min: [f64; K],
-    /// Largest values.
     pub(crate) max: [f64; K],
-    /// How many values.
+    /// Number of values that were merged; at least 1.
     pub(crate) count: u64,
-    /// Whether the line must not be drawn from the point before to this one.
+    /// Whether a measurement failed since the point before, so that no line joins the two.
     pub(crate) after_gap: bool,
 }
 
@@ -62,12 +59,12 @@ pub(crate) struct Thin<const K: usize> {
 }
 
 impl<const K: usize> Thin<K> {
-    /// A series whose finest distance is `width`.
+    /// A series that keeps points apart that are at least `width` apart.
     pub(crate) fn new(width: f64) -> Self {
         Self { width, buckets: Vec::new() }
     }
 
-    /// Adds values. What is not finite is left out: a loss that diverged is told elsewhere.
+    /// Adds values. Values that are not finite are left out; a warning reports a loss that diverged.
     pub(crate) fn push(&mut self, x: f64, values: [f64; K]) {
         if !x.is_finite() || values.iter().any(|v| !v.is_finite()) {
             return;
@@ -76,14 +73,14 @@ impl<const K: usize> Thin<K> {
         bucket.merge(&Bucket { count: 1, sum_x: x, sum: values, min: values, max: values, gap: false });
     }
 
-    /// Nothing was measured here, although it should have been.
+    /// Notes that a measurement failed here.
     pub(crate) fn gap(&mut self, x: f64) {
         if x.is_finite() {
             self.bucket(x).gap = true;
         }
     }
 
-    /// Forgets everything from `x` on: a resumed run does these steps again.
+    /// Forgets everything from `x` on: a resumed run repeats these steps.
     pub(crate) fn forget_from(&mut self, x: f64) {
         let keep = (x.max(0.0) / self.width).ceil() as usize;
         self.buckets.truncate(keep);
@@ -107,7 +104,7 @@ impl<const K: usize> Thin<K> {
         &mut self.buckets[index]
     }
 
-    /// The series as it is to be drawn.
+    /// The points to draw, in order of `x`.
     pub(crate) fn points(&self) -> Vec<Point<K>> {
         let mut after_gap = false;
         let mut points = Vec::new();

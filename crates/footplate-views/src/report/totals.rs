@@ -24,16 +24,15 @@ pub(crate) struct Totals {
     pub(crate) transfer_ns: u64,
     pub(crate) compute_ns: u64,
     pub(crate) other_ns: u64,
-    /// What the loader's workers spent, beside the loop.
+    /// Time of the loader's workers, which run beside the loop.
     pub(crate) worker_fetch_ns: u64,
     pub(crate) worker_prep_ns: u64,
-    /// What the loop paid to copy state for checkpoints; a part of `other_ns`.
+    /// Time of the loop spent copying state for checkpoints; part of `other_ns`.
     pub(crate) snapshot_ns: u64,
     pub(crate) validation_ns: u64,
 }
 
 impl Totals {
-    /// Adds a step.
     pub(crate) fn step(&mut self, minibatch: &MinibatchRecord) {
         self.steps += 1;
         self.items += u64::from(minibatch.items);
@@ -47,7 +46,7 @@ impl Totals {
         add(&mut self.worker_prep_ns, minibatch.prep_ns);
     }
 
-    /// All of the data stall.
+    /// All the time spent waiting for data.
     pub(crate) fn stall_ns(&self) -> u64 {
         self.fetch_stall_ns.saturating_add(self.prep_stall_ns).saturating_add(self.transfer_ns)
     }
@@ -138,17 +137,16 @@ impl Process {
     }
 }
 
-/// A run's energy.
+/// The energy of a run, from all of its processes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Energy {
     /// It was measured; `added_up_ns`: so much time of it was added up from power records, because the log lacks an end.
     Known {
-        /// How much.
         joules: f64,
         /// Time of which only power records tell.
         added_up_ns: u64,
     },
-    /// No sensor.
+    /// There is no sensor, or no value yet.
     Absent,
     /// A sensor that failed.
     Unreadable(String),
@@ -169,7 +167,6 @@ impl Energy {
         if processes.is_empty() { Self::Absent } else { Self::Known { joules: sum.0, added_up_ns: sum.1 } }
     }
 
-    /// In joules.
     pub(crate) fn joules(&self) -> Option<f64> {
         match self {
             Self::Known { joules, .. } => Some(*joules),
