@@ -345,4 +345,52 @@ mod tests {
         assert!(text.contains("energy        -\n") && text.contains("time          2.000 s\n"), "{text}");
         assert!(text.contains("  VDD_SOC     x (permission denied)"), "{text}");
     }
+
+    #[test]
+    fn one_run_without_a_figure_leaves_no_mean_of_the_others() {
+        let document = document(&[Some(8.0), None]);
+        assert!(document["energy_j"].is_null() && document["spread"]["energy_j"].is_null());
+        assert_eq!((&document["wall_s"], document["runs"][0]["energy_j"].as_f64()), (&json!(2.0), Some(8.0)));
+        assert!(figures(&[None, Some(8.0)]).text().contains("\nenergy        -\n"));
+    }
+
+    #[test]
+    fn readings_that_are_zero_unreadable_or_absent_look_different() {
+        let shown = |total: Reading<WindowEnergy>, share: Reading<f64>| {
+            let mut figures = figures(&[None]);
+            (figures.runs[0].window.total, figures.runs[0].gpu_use) = (total.clone(), share);
+            figures.runs[0].window.temperature_c = total.map(|_| Celsius(0.0));
+            let text = figures.text();
+            let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+            ["energy ", "power ", "temperature ", "use "].map(line)
+        };
+        let zero = shown(Reading::Value(energy(0.0)), Reading::Value(0.0));
+        let unreadable = shown(Reading::unreadable("denied"), Reading::unreadable("denied"));
+        let absent = shown(Reading::Absent, Reading::Absent);
+        assert_eq!(zero[0], "energy        0.0 J, ± 0.5 J, coverage 90.0 %");
+        assert_eq!(unreadable[0], "energy        x (denied)");
+        assert_eq!(absent[0], "energy        -");
+        for ((zero, unreadable), absent) in zero.iter().zip(&unreadable).zip(&absent) {
+            assert!(
+                zero != unreadable && unreadable != absent && zero != absent,
+                "{zero} {unreadable} {absent}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_doubt_about_a_run_is_a_warning() {
+        let mut run = figures(&[Some(8.0)]).runs.remove(0);
+        assert_eq!(run.warnings().len(), 2);
+        run.window.throttled.clear();
+        run.window.total = Reading::unreadable("insufficient samples");
+        assert_eq!(run.warnings(), ["no energy: insufficient samples"]);
+        run.window.total = Reading::Absent;
+        assert_eq!(run.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_run_has_an_empty_document() {
+        assert_eq!((figures(&[]).json(), figures(&[]).text()), ("{}".to_owned(), String::new()));
+    }
 }

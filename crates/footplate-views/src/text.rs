@@ -86,9 +86,12 @@ pub fn bar(width: usize, share: f64) -> String {
 }
 
 /// Cells of a bar of `width` for each share, by the largest remainders: they add up to the width if the shares
-/// add up to 1.
+/// add up to 1, and never to more.
 pub fn cells<const N: usize>(width: usize, shares: [f64; N]) -> [usize; N] {
-    let exact = shares.map(|share| share.clamp(0.0, 1.0) * width as f64);
+    let shares = shares.map(|share| share.clamp(0.0, 1.0));
+    // The parts of a damaged record may be more than the whole.
+    let whole = shares.iter().sum::<f64>().max(1.0);
+    let exact = shares.map(|share| share / whole * width as f64);
     let mut cells = exact.map(|cells| cells.floor() as usize);
     let wanted = (exact.iter().sum::<f64>().round() as usize).min(width);
     let mut order: Vec<usize> = (0..N).collect();
@@ -163,6 +166,11 @@ mod tests {
             prop_assume!(sum > 0.0);
             let cells = cells(width, parts.map(|part| part / sum));
             prop_assert_eq!(cells.iter().sum::<usize>(), width);
+        }
+
+        #[test]
+        fn cells_never_leave_the_bar(width in 0usize..200, parts in prop::array::uniform5(any::<f64>())) {
+            prop_assert!(cells(width, parts).iter().sum::<usize>() <= width);
         }
     }
 }

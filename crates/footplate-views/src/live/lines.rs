@@ -380,3 +380,71 @@ fn wrapped(parts: impl Iterator<Item = String>, width: usize, rows: usize) -> Ve
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{arbitrary, minibatch, start};
+    use footplate_core::Record;
+
+    fn width_of(line: &Line) -> usize {
+        line.spans.iter().map(|span| span.content.chars().count()).sum()
+    }
+
+    proptest! {
+        /// A part that is wider than the screen is cut by the screen; everything else stays within it.
+        #[test]
+        fn wrapped_lines_fit_and_say_when_something_is_left_out(
+            parts in prop::collection::vec("[a-zA-Zµ°0-9]{1,12}", 0..20),
+            width in 24usize..120,
+            rows in 1usize..4,
+        ) {
+            let lines = wrapped(parts.iter().cloned(), width, rows);
+            prop_assert!(lines.len() <= rows);
+            prop_assert!(lines.iter().all(|line| line.trim_end_matches('…').chars().count() <= width - NAME));
+            let shown: Vec<&str> =
+                lines.iter().flat_map(|line| line.trim_end_matches('…').split("  ")).collect();
+            prop_assert_eq!(&parts[..shown.len()], shown.as_slice());
+            let cut = lines.last().is_some_and(|line| line.ends_with('…'));
+            prop_assert_eq!(cut, shown.len() < parts.len());
+        }
+
+        /// The line of progress and the bar of the step fill the screen and do not leave it.
+        #[test]
+        fn bars_end_where_the_screen_does(
+            records in prop::collection::vec(arbitrary::record(), 0..8),
+            width in 40usize..250,
+        ) {
+            let mut state = LiveState::default();
+            state.push(&Record::RunStart(start()));
+            state.push(&Record::Minibatch(minibatch(0, 1_000_000)));
+            let whole = progress(&state, width);
+            prop_assert_eq!(width_of(&whole), width - 1);
+            prop_assert_eq!(width_of(&step_bar(&state, width).unwrap()), width);
+            for record in &records {
+                state.push(record);
+                let fixed = width_of(&progress(&state, 0));
+                prop_assert!(width_of(&progress(&state, width)) <= width.max(fixed));
+                prop_assert!(step_bar(&state, width).is_none_or(|bar| width_of(&bar) <= width));
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_narrow_screen_say_the_same_in_fewer_words() {
+        let mut state = LiveState::default();
+        state.push(&Record::RunStart(start()));
+        state.push(&Record::Minibatch(minibatch(0, 50_000_000)));
+        let text = |width| {
+            let lines = figures(&state, width).into_iter().map(|ranked| ranked.line.to_string());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (narrow, wide) = (text(40), text(80));
+        for figure in ["50.00 ms", "640.0 items/s", "2.0 %", "100 MiB planned"] {
+            assert!(narrow.contains(figure) && wide.contains(figure), "{figure}: {narrow}\n{wide}");
+        }
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    }
+}

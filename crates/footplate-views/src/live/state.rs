@@ -1,7 +1,6 @@
 //! The state of a run as its records tell it, in bounded memory.
 
 use core::time::Duration;
-use std::collections::VecDeque;
 
 use footplate_core::record::{
     CheckpointRecord, EpochRecord, LoaderRecord, MachineRecord, MinibatchRecord, ModeRecord, PowerRecord,
@@ -9,13 +8,12 @@ use footplate_core::record::{
 };
 use footplate_core::{Joules, Record, Watts};
 
+use super::notices::Notices;
 use super::recent::{Recent, Work};
 use super::series::Series;
 
 /// Most points of a curve: more than a wide terminal has columns of dots.
 const CURVE: usize = 512;
-/// Most messages that are kept.
-const NOTICES: usize = 32;
 /// Time of a validation item as a share of a training item's, about: a forward pass without the backward pass. Used for
 /// the time left before the first validation.
 pub const FORWARD_SHARE: f64 = 0.35;
@@ -37,47 +35,6 @@ pub enum Phase {
     Validating,
     /// The run is over, in this way.
     Ended(RunStatus),
-}
-
-/// A message, and how often it came in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// What was reported, in full.
-    pub text: String,
-    /// How often it came in a row; at least 1.
-    pub count: u64,
-}
-
-/// The last messages, and the number of all.
-#[derive(Clone, Debug, Default)]
-pub struct Notices {
-    last: VecDeque<Notice>,
-    total: u64,
-}
-
-impl Notices {
-    fn push(&mut self, text: String) {
-        self.total += 1;
-        match self.last.back_mut() {
-            Some(last) if last.text == text => last.count += 1,
-            _ => {
-                if self.last.len() == NOTICES {
-                    self.last.pop_front();
-                }
-                self.last.push_back(Notice { text, count: 1 });
-            }
-        }
-    }
-
-    /// The last messages, oldest first.
-    pub fn last(&self) -> impl DoubleEndedIterator<Item = &Notice> + ExactSizeIterator {
-        self.last.iter()
-    }
-
-    /// The number of all messages, repeated ones included.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
 }
 
 /// Curves over the run. Their x is the step, except for `power_w` and `items_per_s`, where it is seconds of the run.

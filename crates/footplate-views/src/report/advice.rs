@@ -157,8 +157,12 @@ fn throttling(view: &RunView) -> Option<Advice> {
 
 #[cfg(test)]
 mod tests {
+    use footplate_core::power_mode::PowerMode;
+    use footplate_core::record::{CheckpointRecord, ModePurpose, ModeRecord, PowerRecord};
+    use footplate_core::{Bytes, Reading, Record, Watts};
+
     use super::*;
-    use crate::testing::{RunLog, minibatch};
+    use crate::testing::{self, RunLog, minibatch};
 
     #[test]
     fn a_stall_of_decoding_asks_for_the_workers_that_keep_up() {
@@ -195,5 +199,94 @@ mod tests {
         assert!(none.contains("99.0 % of the time is compute, 1.0 % waiting for data"), "{none}");
         assert!(none.contains("Throttling: no sensor."), "{none}");
         assert!(advice(&RunLog::new("x").view()).unwrap_err().contains("no step"));
+    }
+
+    #[test]
+    fn the_largest_wait_decides_what_is_advised() {
+        let waiting = |fetch_ns: u64, transfer_ns: u64| {
+            let log = RunLog::new("linux x86_64, 2 cores").steps(50, |step| {
+                let mut m = minibatch(step, 100_000_000);
+                (m.fetch_ns, m.prep_ns, m.transfer_ns) = (fetch_ns, 0, transfer_ns);
+                (m.stall_ns, m.compute_ns) = (fetch_ns + transfer_ns, 100_000_000 - fetch_ns - transfer_ns);
+                m
+            });
+            advice(&log.view()).unwrap()
+        };
+        let fetch = waiting(50_000_000, 10_000_000);
+        assert!(fetch.change.starts_with("Read the data from faster storage"), "{}", fetch.change);
+        assert!(
+            fetch.because.contains("2.50 s of 5.00 s for reading the samples (50.0 %)"),
+            "{}",
+            fetch.because
+        );
+        let transfer = waiting(10_000_000, 20_000_000);
+        assert_eq!(transfer.change, "Transfer fewer bytes to the device");
+        // The transfer is measured itself: nothing is attributed.
+        assert!(!transfer.because.contains("attributed"), "{}", transfer.because);
+    }
+
+    #[test]
+    fn copying_for_checkpoints_counts_half() {
+        let checkpoint = |snapshot_ns| {
+            Record::Checkpoint(CheckpointRecord {
+                t_ns: 1,
+                step: 1,
+                file: "x".into(),
+                size_bytes: Bytes(1),
+                snapshot_ns,
+                write_ns: 0,
+            })
+        };
+        let log = |snapshot_ns| {
+            let steps = RunLog::new("x").steps(10, |step| {
+                let mut m = minibatch(step, 100_000_000);
+                (m.stall_ns, m.compute_ns) = (0, 100_000_000);
+                m
+            });
+            steps.push(checkpoint(snapshot_ns)).view()
+        };
+        let advised = advice(&log(61_000_000)).unwrap();
+        assert!(advised.change.contains("--checkpoint-every"), "{}", advised.change);
+        assert!(advised.because.contains("61.0 ms of 1.00 s of training (6.1 %)"), "{}", advised.because);
+        // Half of it is less than 3 %.
+        assert!(advice(&log(59_000_000)).is_err());
+    }
+
+    /// Ten steps at `fast_ns` each, then ten at twice that while the machine throttles.
+    fn throttled(fast_ns: u64) -> RunLog {
+        let step = |n: u64, step_ns: u64| {
+            let mut m = minibatch(n, step_ns);
+            (m.stall_ns, m.compute_ns) = (0, step_ns);
+            Record::Minibatch(m)
+        };
+        let power = |throttled: &[&str]| {
+            let power = testing::power(1, Reading::Value(Watts(5.0)));
+            let throttled = throttled.iter().map(|text| (*text).to_owned()).collect();
+            Record::Power(PowerRecord { throttled, ..power })
+        };
+        let log = (0..10).fold(RunLog::new("x"), |log, n| log.push(step(n, fast_ns)));
+        let log = log.push(power(&[]));
+        (10..20).fold(log, |log, n| log.push(step(n, 2 * fast_ns))).push(power(&["too hot"]))
+    }
+
+    #[test]
+    fn throttling_costs_what_the_slowed_steps_took_longer() {
+        let advised = advice(&throttled(100_000_000).view()).unwrap();
+        assert!(advised.change.starts_with("Cool the machine better"), "{}", advised.change);
+        let because =
+            "10 steps took 200 ms each while the machine throttled, the other 10 took 100 ms: 1.00 s in all.";
+        assert_eq!(advised.because, because);
+    }
+
+    #[test]
+    fn steps_of_different_modes_say_nothing_about_throttling() {
+        let mode = |purpose| {
+            let (asked, got) = (PowerMode::default(), PowerMode::default());
+            Record::Mode(ModeRecord { t_ns: 1, purpose, asked, got, warnings: Vec::new() })
+        };
+        let mut log = throttled(100_000_000);
+        log.records.insert(12, mode(ModePurpose::Profile));
+        let none = advice(&log.view()).unwrap_err();
+        assert!(none.contains("Throttling: seen, but its cost cannot be told"), "{none}");
     }
 }

@@ -233,8 +233,11 @@ pub(crate) fn differing(views: &[RunView]) -> Vec<(String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use footplate_core::record::RunEnd;
+    use footplate_core::{Joules, Reading, Record};
+
     use super::*;
-    use crate::testing::{RunLog, minibatch};
+    use crate::testing::{RunLog, end, minibatch};
 
     fn run(name: &str, settings: &str, step_ns: u64) -> RunView {
         let log = RunLog::new("linux x86_64, 2 cores").settings(settings);
@@ -258,5 +261,48 @@ mod tests {
         assert_eq!(groups[1].label(&[6]), "2 workers");
         let differ = differing(&views);
         assert_eq!(differ.iter().map(|d| d.0.as_str()).collect::<Vec<_>>(), ["seed", "workers"]);
+    }
+
+    #[test]
+    fn a_label_stands_in_place_of_what_the_log_says() {
+        let mut view = run("a", "workers = 1\nworkers-max = 4\n", 1);
+        assert_eq!(factors(&view), ["lenet5", "64 images in 8 classes", "-", "-", "-", "32", "up to 4"]);
+        view.labels.insert("storage".to_owned(), "SD card".to_owned());
+        view.labels.insert("workers".to_owned(), "2".to_owned());
+        assert_eq!(factors(&view)[2..], ["SD card", "-", "-", "32", "2"]);
+    }
+
+    #[test]
+    fn a_group_is_called_by_what_varies_or_by_its_runs() {
+        let mut views = [run("a", "workers = 1\n", 1), run("b", "seed = 3\nworkers = 1\n", 1)];
+        for view in &mut views {
+            view.labels.insert("page cache".to_owned(), "cold".to_owned());
+            view.labels.insert("storage".to_owned(), "x".repeat(WORDS_MAX));
+        }
+        let groups = groups(&views);
+        let label = |varying: &[usize]| groups[0].label(varying);
+        assert_eq!(label(&[3, 5, 6]), "cold cache, batch 32, 1 worker");
+        // Nothing varies, or what varies is too long to be a label.
+        assert_eq!((label(&[]), label(&[2, 3])), ("a and 1 more".to_owned(), "a and 1 more".to_owned()));
+    }
+
+    #[test]
+    fn a_figure_that_is_absent_unreadable_or_zero_looks_different() {
+        let with_energy = |energy_j| {
+            let Record::RunEnd(end) = end(4, 4) else { unreachable!() };
+            let log = RunLog::new("x").steps(4, |step| minibatch(step, 1));
+            log.push(Record::RunEnd(RunEnd { energy_j, ..end })).view()
+        };
+        let readings = [Reading::Value(Joules(0.0)), Reading::Absent, Reading::unreadable("denied")];
+        let shown = readings.map(|energy| groups(&[with_energy(energy)])[0].shown(Metric::EnergyJ));
+        assert_eq!(shown, ["0", "-", "x"]);
+    }
+
+    #[test]
+    fn the_parts_of_a_step_add_up_over_all_runs_of_a_group() {
+        let views = [run("a", "", 100_000_000), run("b", "seed = 2", 300_000_000)];
+        let parts = groups(&views)[0].parts_ms().unwrap();
+        assert!((parts.iter().sum::<f64>() - 200.0).abs() < 1e-6, "{parts:?}");
+        assert_eq!(groups(&[RunLog::new("x").view()])[0].parts_ms(), None);
     }
 }

@@ -132,6 +132,8 @@ pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, Str
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -142,6 +144,28 @@ mod tests {
         assert!(!made.contains("<script"), "{made}");
         assert!(!section("x", hostile, "").contains("<script"));
         assert!(!details(hostile, &paragraph(hostile)).contains("<script"));
+    }
+
+    fn unescaped(html: &str) -> String {
+        let plain =
+            html.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+        plain.replace("&amp;", "&")
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_is_harmless_and_reads_as_it_was(text in any::<String>()) {
+            let html = escape(&text);
+            prop_assert!(!html.contains(['<', '>', '"', '\'']), "{html}");
+            let is_kept = |c: char| !c.is_control() || c == '\n' || c == '\t';
+            let shown: String = text.chars().map(|c| if is_kept(c) { c } else { '\u{fffd}' }).collect();
+            prop_assert_eq!(unescaped(&html), shown);
+        }
+
+        #[test]
+        fn gluing_changes_nothing_but_spaces(text in "[0-9a-zW%°<& .,]{0,40}") {
+            prop_assert_eq!(glued(&text).replace('\u{a0}', " "), escape(&text));
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis that shows all of `values` with 5 % of room; `zero`: it begins at 0 unless a value is negative.
+    /// An axis that shows all of `values` with 5 % of room; `zero`: 0 is shown too.
     pub(crate) fn over(name: &str, along: Along, values: impl Iterator<Item = f64>, zero: bool) -> Self {
         let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|v| v.is_finite()) {
@@ -42,7 +42,7 @@ impl Axis {
             (from, to) = (0.0, 1.0);
         }
         if zero {
-            from = from.min(0.0);
+            (from, to) = (from.min(0.0), to.max(0.0));
         }
         let room = (to - from) * 0.05;
         let (mut from, mut to) = (if zero && from >= 0.0 { 0.0 } else { from - room }, to + room);
@@ -390,46 +390,4 @@ impl Plot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plot() -> Plot {
-        let x = Axis::exact("time", Along::Time, 0.0, 10.0);
-        let y = Axis::over("power", Along::Quantity("W"), [2.0, 8.0].into_iter(), true);
-        let mut plot = Plot::new("p", "Power <by rail>", x, y);
-        plot.lines.push(Line {
-            name: "a\"><script>".to_owned(),
-            runs: vec![vec![(0.0, 2.0), (5.0, 8.0)], vec![(9.0, 4.0)]],
-            ..Line::default()
-        });
-        plot
-    }
-
-    #[test]
-    fn a_chart_escapes_names_and_says_what_it_is() {
-        let html = plot().html();
-        assert!(!html.contains("<script"), "{html}");
-        assert!(html.contains("Power &lt;by rail&gt;") && html.contains("role=\"img\""), "{html}");
-        assert!(html.contains("<desc id=\"p-d\">Across: time (s). Upwards: power (W).</desc>"), "{html}");
-    }
-
-    #[test]
-    fn gaps_are_not_joined_and_lone_places_are_points() {
-        let html = plot().html();
-        assert!(html.contains("d=\"M0.0 228.6L500.0 14.3M900.0 157.1h0\""), "{html}");
-    }
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        let axis = Axis::exact("time", Along::Time, 0.0, 36_000.0);
-        let labels: Vec<String> = axis.ticks(6.0).into_iter().map(|t| t.1).collect();
-        assert_eq!(labels, ["0", "2", "4", "6", "8", "10"]);
-        let axis = Axis::over("x", Along::Quantity(""), [0.012, 0.019].into_iter(), false);
-        assert!(axis.ticks(5.0).iter().all(|(v, _)| (axis.from..=axis.to).contains(v)));
-        for (values, zero) in [(vec![], true), (vec![5.0], false), (vec![0.0], true), (vec![f64::NAN], false)]
-        {
-            let axis = Axis::over("x", Along::Time, values.into_iter(), zero);
-            assert!(axis.to > axis.from && (2..=21).contains(&axis.ticks(5.0).len()), "{axis:?}");
-        }
-    }
-}
+mod tests;

@@ -166,6 +166,42 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// How often a series had to be thinned must not change what is known of a point in time.
+        #[test]
+        fn a_resume_forgets_what_it_repeats_and_nothing_before(
+            count in 1u32..2000, from in 0u32..2000,
+        ) {
+            let mut thin = Thin::<1>::new(1.0);
+            (0..count).for_each(|step| thin.push(f64::from(step), [f64::from(step)]));
+            let width = thin.width;
+            thin.forget_from(f64::from(from));
+            let kept = thin.points().iter().map(|point| point.count).sum::<u64>();
+            let before = u64::from(from.min(count));
+            // The bucket in which the resume begins is kept whole.
+            prop_assert!(kept >= before && kept < before + width as u64, "{kept} of {before}, {width}");
+        }
+
+        #[test]
+        fn a_gap_that_is_wider_than_a_bucket_survives_all_merging(at in 1u32..1999, count in 2000u32..4000) {
+            let mut thin = Thin::<1>::new(1.0);
+            (0..at).for_each(|step| thin.push(f64::from(step), [1.0]));
+            (at..at + 50).for_each(|step| thin.gap(f64::from(step)));
+            (at + 50..count).for_each(|step| thin.push(f64::from(step), [1.0]));
+            prop_assert_eq!(thin.points().iter().filter(|point| point.after_gap).count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_no_value_and_no_gap() {
+        let mut thin = Thin::<2>::new(1.0);
+        for (x, values) in [(f64::NAN, [1.0, 1.0]), (0.0, [1.0, f64::NAN]), (f64::INFINITY, [1.0, 1.0])] {
+            thin.push(x, values);
+        }
+        thin.gap(f64::NAN);
+        assert!(thin.is_empty() && thin.range(0).is_none());
+    }
+
     #[test]
     fn a_short_series_is_kept_as_it_is() {
         let mut thin = Thin::<2>::new(1.0);

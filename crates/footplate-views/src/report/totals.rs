@@ -184,6 +184,8 @@ pub(crate) fn peak_memory(processes: &[Process]) -> Reading<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn process(energy_j: Option<Reading<footplate_core::Joules>>, power: (f64, u64)) -> Process {
@@ -220,5 +222,48 @@ mod tests {
         throttling.window(30, true);
         assert_eq!(throttling.means_s(), Some((2.0, 1.0)));
         assert_eq!((throttling.slowed_ns, throttling.watched_ns), (30, 40));
+    }
+
+    #[test]
+    fn the_peak_of_memory_is_the_largest_of_all_processes() {
+        let with_memory = |peak_memory_bytes: Reading<Bytes>| {
+            let mut process = process(Some(Reading::Absent), (0.0, 0));
+            process.end.iter_mut().for_each(|end| end.peak_memory_bytes = peak_memory_bytes.clone());
+            process
+        };
+        let bytes = |count| Reading::Value(Bytes(count));
+        let peak = |readings: &[Reading<Bytes>]| {
+            peak_memory(&readings.iter().cloned().map(with_memory).collect::<Vec<_>>())
+        };
+        assert_eq!(peak(&[bytes(5), bytes(7), Reading::Absent]), bytes(7));
+        assert_eq!(peak(&[bytes(0), Reading::unreadable("denied")]), bytes(0));
+        assert_eq!(peak(&[Reading::Absent, Reading::unreadable("denied")]), Reading::unreadable("denied"));
+        assert_eq!(peak(&[]), Reading::Absent);
+    }
+
+    #[test]
+    fn two_processes_that_become_one_keep_their_sums_and_lose_their_end() {
+        let mut first = process(Some(Reading::Value(footplate_core::Joules(10.0))), (3.0, 4));
+        first.absorb(&process(None, (5.0, 6)));
+        assert_eq!((first.power_j, first.power_ns, wall_s(&[first.clone()])), (8.0, 10, 2e-9));
+        assert_eq!(first.energy(), Energy::Known { joules: 8.0, added_up_ns: 10 });
+    }
+
+    proptest! {
+        /// The parts of a step never exceed it, whatever the loader says of its workers.
+        #[test]
+        fn the_waits_are_the_stall(steps in prop::collection::vec(prop::array::uniform5(0u64..1_000_000), 1..40)) {
+            let mut totals = Totals::default();
+            let mut stalls = 0;
+            for [fetch_ns, prep_ns, transfer_ns, stall_ns, compute_ns] in steps {
+                let (stall_ns, step_ns) = (stall_ns + transfer_ns, stall_ns + transfer_ns + compute_ns);
+                let minibatch = crate::testing::minibatch(0, step_ns);
+                totals.step(&MinibatchRecord { fetch_ns, prep_ns, transfer_ns, stall_ns, compute_ns, step_ns, ..minibatch });
+                // Without a worker's time on it, a wait is attributed to prep.
+                stalls += stall_ns;
+            }
+            prop_assert_eq!(totals.stall_ns(), stalls);
+            prop_assert_eq!(totals.stall_ns() + totals.compute_ns + totals.other_ns, totals.step_ns);
+        }
     }
 }

@@ -3,6 +3,7 @@ use footplate_core::{Celsius, Reading};
 use proptest::prelude::*;
 
 use super::*;
+use crate::live::notices::NOTICES;
 use crate::testing;
 
 fn start(first_step: u64) -> Record {
