@@ -5,10 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use footplate_core::framed::{self, LineError};
 use footplate_core::profile_table::ProfileTable;
 use footplate_files::append::AppendLog;
 use footplate_tune::evaluate::{self, Truth};
-use footplate_tune::records::{self, KeptProfile, RecordError};
+use footplate_tune::records::KeptProfile;
 
 use crate::error::RunError;
 
@@ -21,7 +22,7 @@ pub fn table(path: &Path) -> Result<ProfileTable, RunError> {
 /// The settings of one workload of a table, each with its repeats, in the order of the table. `path` is for the text of
 /// an error.
 pub fn truths(path: &Path, table: &ProfileTable, workload: &str) -> Result<Vec<Truth>, RunError> {
-    evaluate::truths(table, workload).map_err(|problem| bad_table(path, problem))
+    evaluate::truths(table, workload).map_err(|problem| bad_table(path, problem.to_string()))
 }
 
 fn bad_table(path: &Path, problem: String) -> RunError {
@@ -59,8 +60,8 @@ impl ProfileStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(RunError::file("read", &path)(error)),
         };
-        let decoded = records::decode_all(&bytes);
-        let newer = |e: &RecordError| matches!(e, RecordError::Version { .. });
+        let decoded = framed::decode_all::<KeptProfile>(&bytes);
+        let newer = |e: &LineError| matches!(e, LineError::Version { .. });
         if let Some((line, error)) = decoded.damaged.iter().find(|(_, e)| newer(e)) {
             return Err(RunError::Content { path, problem: format!("line {line}: {error}") });
         }
@@ -69,12 +70,12 @@ impl ProfileStore {
         let damaged = decoded.damaged.iter().map(left_out).collect();
         // A line that a crash cut off would spoil the next one.
         let log = AppendLog::open_at(&path, decoded.whole_bytes).map_err(RunError::file("write", &path))?;
-        Ok(OpenedProfiles { store: Self { path, log }, profiles: decoded.profiles, damaged })
+        Ok(OpenedProfiles { store: Self { path, log }, profiles: decoded.records, damaged })
     }
 
     /// Appends a profile; it is on disk when this returns.
     pub fn append(&mut self, kept: &KeptProfile) -> Result<(), RunError> {
-        let line = records::encode(kept).map_err(|e| RunError::Encoding(e.to_string()))?;
+        let line = framed::encode(kept).map_err(|e| RunError::Encoding(e.to_string()))?;
         let written = self.log.append(line.as_bytes()).and_then(|()| self.log.sync());
         written.map_err(RunError::file("write", &self.path))
     }

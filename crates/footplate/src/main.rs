@@ -10,12 +10,10 @@ mod live;
 mod machine;
 mod options;
 mod output;
+mod plan_text;
 mod signals;
 mod stalls_text;
-mod summary_text;
 mod terminal;
-#[cfg(test)]
-mod test_records;
 mod view;
 
 use std::panic;

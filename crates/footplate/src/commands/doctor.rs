@@ -17,7 +17,7 @@ use footplate_train::device::DeviceChoice;
 use footplate_train::feed_path::FeedChoice;
 use footplate_train::measure_step::{Watch, step_rate};
 use footplate_train::{JobRequest, OpenJob, TrainError, device};
-use footplate_views::live::text::{known, short};
+use footplate_views::text::{known, short};
 use serde_json::json;
 
 use crate::failure::{Failure, Kind};

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use footplate_core::steps::{Ending, JobFacts, StepJob};
-use footplate_core::summary::{Summary, SummaryBuilder};
+use footplate_core::summary::SummaryBuilder;
 use footplate_device::meter::RealClock;
 use footplate_device::{Device, Root};
 use footplate_run::mode_request::{GoalRequest, JobSize, Minimise};
@@ -19,7 +19,7 @@ use footplate_train::checkpoint::CheckpointStore;
 use footplate_train::settings::TrainSettings;
 use footplate_train::{JobRequest, PreparedRun, ResumeRequest};
 use footplate_views::live::Phase;
-use serde::Serialize;
+use footplate_views::summary;
 
 use crate::cli::TrainArguments;
 use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments};
@@ -30,7 +30,7 @@ use crate::live::{self, Board, Screen};
 use crate::options::SettingsFile;
 use crate::signals::{self, Intent};
 use crate::view::{Detail, Progress, Viewer};
-use crate::{machine, output, summary_text};
+use crate::{machine, output, plan_text};
 
 /// Who watches the run.
 struct Watchers {
@@ -163,7 +163,7 @@ fn started(
     let plan = footplate_train::prepare(request, &machine::of_process(), &Heap, &mut tell)?;
     if *detail != Detail::Quiet {
         plan.notes.iter().for_each(|note| output::note(note));
-        output::note(&summary_text::plan(&plan.memory, &plan.available));
+        output::note(&plan_text::text(&plan.memory, &plan.available));
     }
     let mut file = RunFile::new(
         env!("CARGO_PKG_VERSION"),
@@ -301,22 +301,12 @@ fn resumable(failure: Failure, folder: &RunFolder) -> Failure {
 fn tell(figures: &SummaryBuilder, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Some(summary) = figures.summary() else { return Ok(()) };
     let text = if json {
-        json_text(&summary, folder.path()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+        summary::json(&summary, folder.path()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
     } else {
-        summary_text::text(&summary, &figures.energy(), folder.path())
+        summary::text(&summary, &figures.energy(), folder.path().display())
     };
     output::result(&text);
     Ok(())
-}
-
-fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        #[serde(flatten)]
-        summary: &'a Summary,
-        run_dir: &'a Path,
-    }
-    serde_json::to_string_pretty(&Document { summary, run_dir })
 }
 
 /// The time (UTC) as a part of a folder's name.

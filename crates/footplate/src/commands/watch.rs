@@ -12,13 +12,14 @@ use footplate_core::Record;
 use footplate_core::summary::SummaryBuilder;
 use footplate_run::RunFolder;
 use footplate_run::log_reader::{Advance, LogFollower};
-use footplate_views::live::{Phase, state::time_of};
+use footplate_views::live::{Phase, Replay};
+use footplate_views::summary;
 
 use crate::failure::{Failure, Kind};
 use crate::live::{self, Board, Screen};
+use crate::output;
 use crate::signals::{self, Intent};
 use crate::view::{Detail, View};
-use crate::{output, summary_text};
 
 /// The log is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -73,7 +74,8 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
         summary: SummaryBuilder::default(),
         screen: None,
         stop,
-        pace: arguments.speed.map(Pace::new),
+        replay: arguments.speed.map(|speed| Replay::new(speed, Duration::ZERO)),
+        origin: Instant::now(),
     };
     match detail {
         Detail::Screen => {
@@ -89,32 +91,9 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     }
     followed?;
     if let (Some(_), Some(figures)) = (lines, summary.summary()) {
-        output::result(&summary_text::text(&figures, &summary.energy(), store.path()));
+        output::result(&summary::text(&figures, &summary.energy(), store.path().display()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// How fast a log is shown.
-struct Pace {
-    speed: f64,
-    /// When the present process's clock would have shown 0.
-    origin: Instant,
-}
-
-impl Pace {
-    fn new(speed: f64) -> Self {
-        Self { speed, origin: Instant::now() }
-    }
-
-    /// How long to wait before a record is shown.
-    fn wait(&mut self, record: &Record) -> Duration {
-        if matches!(record, Record::RunStart(_)) {
-            self.origin = Instant::now();
-        }
-        let Some(t_ns) = time_of(record) else { return Duration::ZERO };
-        let due = Duration::try_from_secs_f64(t_ns as f64 / 1e9 / self.speed).unwrap_or(Duration::MAX);
-        due.saturating_sub(self.origin.elapsed())
-    }
 }
 
 struct Watch {
@@ -124,7 +103,8 @@ struct Watch {
     summary: SummaryBuilder,
     screen: Option<Screen>,
     stop: Arc<AtomicBool>,
-    pace: Option<Pace>,
+    replay: Option<Replay>,
+    origin: Instant,
 }
 
 impl Watch {
@@ -148,11 +128,11 @@ impl Watch {
             if damaged > 0 {
                 self.board.damaged_lines(damaged);
             }
-            if is_first && self.pace.is_none() {
+            if is_first && self.replay.is_none() {
                 self.tell_reading(advance);
             }
             if advance == Advance::End {
-                if is_first && came && self.pace.is_none() {
+                if is_first && came && self.replay.is_none() {
                     // A run that has long been silent is not taken for one that was just written to.
                     self.board.change(self.reader.age(SystemTime::now()), |_| {});
                 }
@@ -175,9 +155,9 @@ impl Watch {
     }
 
     fn show(&mut self, record: &Record) {
-        if let Some(pace) = &mut self.pace {
-            let wait = pace.wait(record);
-            let speed = pace.speed;
+        if let Some(replay) = &mut self.replay {
+            let wait = replay.wait(record, self.origin.elapsed());
+            let speed = replay.speed();
             self.board.notice(Some(format!("shown at {speed} times its speed   q leave")));
             self.nap(wait);
         }
@@ -210,15 +190,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_records::{minibatch, start};
-
-    #[test]
-    fn a_replay_waits_by_the_runs_own_clock() {
-        let mut pace = Pace::new(10.0);
-        assert_eq!(pace.wait(&Record::RunStart(start())), Duration::ZERO);
-        let wait = pace.wait(&Record::Minibatch(minibatch(9, 1_000_000_000)));
-        assert!(wait <= Duration::from_secs(1) && wait > Duration::from_millis(900), "{wait:?}");
-    }
 
     #[test]
     fn speeds_are_above_0() {

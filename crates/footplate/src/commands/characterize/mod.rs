@@ -19,8 +19,8 @@ use footplate_run::study::folder::{self, CellFolder, StudyFolder};
 use footplate_run::study::simulated;
 use footplate_train::model;
 use footplate_train::prepare::embedded_data;
-use footplate_views::live::text::clock;
 use footplate_views::report::{RunView, compare};
+use footplate_views::text::clock;
 use serde::Serialize;
 
 use super::report;

@@ -1,28 +1,36 @@
-//! The figures of measured runs, for people and as JSON.
+//! The figures of `footplate measure`: time, energy, heat and throttling of one or several runs of a command, for people
+//! and as JSON.
 
-use std::ffi::OsString;
+mod repeats;
+
 use std::fmt::Write;
 
+use footplate_core::Reading;
 use footplate_core::ports::{WindowEnergy, WindowReading};
-use footplate_core::{Celsius, Reading};
-use footplate_device::meter::{Repeats, Spread};
-use footplate_device::{Device, Source};
 use serde_json::{Map, Value, json};
 
-use crate::view::percent;
+use self::repeats::Repeats;
+use crate::spread::Spread;
+use crate::text::{explained, known, percent, shown};
 
-/// Less of a window than this covered is told.
+/// A warning is given if samples cover a smaller share of the window than this.
 const COVERAGE_LOW: f64 = 0.95;
 
-/// One run.
-pub(super) struct Run {
-    pub(super) exit_code: u8,
-    pub(super) wall_s: f64,
-    /// CPU time of the command and its children.
-    pub(super) cpu_s: Option<f64>,
-    pub(super) cpu_use: Reading<f64>,
-    pub(super) gpu_use: Reading<f64>,
-    pub(super) window: WindowReading,
+/// One run of the command.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Of the command; 0 is success.
+    pub exit_code: u8,
+    /// From its start to its end, in seconds.
+    pub wall_s: f64,
+    /// CPU time of the command and its children, in seconds; `None` if the system does not report it.
+    pub cpu_s: Option<f64>,
+    /// Share of the machine's CPU time that was used by anyone, 0 to 1.
+    pub cpu_use: Reading<f64>,
+    /// Share of the time that the GPU was busy, 0 to 1.
+    pub gpu_use: Reading<f64>,
+    /// What the sensors say of it.
+    pub window: WindowReading,
 }
 
 impl Run {
@@ -30,8 +38,8 @@ impl Run {
         self.window.total.value()
     }
 
-    /// Doubts about this run.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// What makes this run's figures doubtful.
+    pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         match &self.window.total {
             Reading::Unreadable { reason } => warnings.push(format!("no energy: {reason}")),
@@ -80,35 +88,27 @@ fn window_json(window: &WindowReading) -> Map<String, Value> {
     fields
 }
 
-/// The figures of all runs.
-pub(super) struct Figures {
-    machine: String,
-    simulated: bool,
-    total_note: Option<String>,
-    command: Vec<String>,
-    runs: Vec<Run>,
-    warnings: Vec<String>,
+/// The figures of all runs. There is one at least.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The machine's name, with "(simulated)" for a simulated board.
+    pub machine: String,
+    /// Whether power and heat are those of a simulated board.
+    pub simulated: bool,
+    /// What the power of the whole machine is made of, where it is measured.
+    pub total_note: Option<String>,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// All runs, in their order.
+    pub runs: Vec<Run>,
+    /// What the user should know of the figures.
+    pub warnings: Vec<String>,
 }
 
 impl Figures {
-    pub(super) fn new(device: &Device, command: &[OsString], runs: Vec<Run>, warnings: Vec<String>) -> Self {
-        let machine = match device.root.source() {
-            Source::Simulated(board) => format!("{board} (simulated)"),
-            _ => device.facts.name.to_owned(),
-        };
-        Self {
-            machine,
-            simulated: device.root.is_simulated(),
-            total_note: device.total.as_ref().map(|total| total.note.clone()),
-            command: command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
-            runs,
-            warnings,
-        }
-    }
-
     /// A figure over all runs; `None` if one of them lacks it.
     fn spread(&self, figure: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.runs.iter().map(figure))
+        Spread::of_all(self.runs.iter().map(figure))
     }
 
     fn repeats(&self) -> Repeats<'_> {
@@ -124,7 +124,7 @@ impl Figures {
     }
 
     /// One JSON document: the figures of the run, or the means of several with each of them besides.
-    pub(super) fn json(&self) -> String {
+    pub fn json(&self) -> String {
         let Some(first) = self.runs.first() else { return "{}".to_owned() };
         let mut fields = match first.json() {
             Value::Object(fields) => fields,
@@ -178,7 +178,7 @@ impl Figures {
     }
 
     /// The figures for people. What was not measured is "-", what could not be read "x".
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Some(run) = self.runs.first() else { return String::new() };
         let mut out = String::from("\n");
         let longest = run.window.rails.iter().map(|(name, _)| name.chars().count() + 4).max();
@@ -196,7 +196,7 @@ impl Figures {
         for (index, (name, _)) in run.window.rails.iter().enumerate() {
             row(&format!("  {name}"), self.rail_text(index));
         }
-        row("temperature", temperature(&run.window.temperature_c));
+        row("temperature", explained(&run.window.temperature_c, |celsius| format!("{celsius} at most")));
         let throttled = run.window.throttled.is_empty();
         row("throttling", if throttled { "none seen".to_owned() } else { run.window.throttled.join("; ") });
         row("use", usage(run));
@@ -213,7 +213,7 @@ impl Figures {
                 let share = percent(total.coverage);
                 format!("{}, ± {error:.1} J, coverage {share}", told(Some(&energy), "J", 1))
             }
-            _ => mark(&run.window.total),
+            _ => explained(&run.window.total, |_| "-".to_owned()),
         }
     }
 
@@ -222,7 +222,7 @@ impl Figures {
             (Some(power), Some(total)) => {
                 format!("mean {}, peak {:.2} W", told(Some(&power), "W", 2), total.peak_power_w.0)
             }
-            _ => mark(&run.window.total),
+            _ => explained(&run.window.total, |_| "-".to_owned()),
         }
     }
 
@@ -230,50 +230,30 @@ impl Figures {
         let figure = |figure: fn(&WindowEnergy) -> f64| self.repeats().rail(index, figure);
         match (figure(|e| e.energy_j.0), figure(|e| e.mean_power_w.0)) {
             (Some(energy), Some(power)) => format!("{:.1} J, mean {:.2} W", energy.mean, power.mean),
-            _ => mark(&self.runs[0].window.rails[index].1),
+            _ => explained(&self.runs[0].window.rails[index].1, |_| "-".to_owned()),
         }
     }
 }
 
-fn mark(energy: &Reading<WindowEnergy>) -> String {
-    match energy {
-        Reading::Unreadable { reason } => format!("x  ({reason})"),
-        _ => "-".to_owned(),
-    }
-}
-
 fn told(spread: Option<&Spread>, unit: &str, decimals: usize) -> String {
-    match spread {
-        None => "-".to_owned(),
-        Some(Spread { mean, sd: None, .. }) => format!("{mean:.decimals$} {unit}"),
-        Some(Spread { mean, sd: Some(sd), min, max }) => format!(
+    known(spread, |Spread { mean, sd, min, max, .. }| match sd {
+        None => format!("{mean:.decimals$} {unit}"),
+        Some(sd) => format!(
             "mean {mean:.decimals$} {unit} (standard deviation {sd:.decimals$}, {min:.decimals$} to {max:.decimals$})"
         ),
-    }
-}
-
-fn temperature(reading: &Reading<Celsius>) -> String {
-    match reading {
-        Reading::Value(celsius) => format!("{celsius} at most"),
-        Reading::Absent => "-".to_owned(),
-        Reading::Unreadable { reason } => format!("x  ({reason})"),
-    }
+    })
 }
 
 fn usage(run: &Run) -> String {
-    let share = |reading: &Reading<f64>| match reading {
-        Reading::Value(share) => percent(*share),
-        Reading::Absent => "-".to_owned(),
-        Reading::Unreadable { .. } => "x".to_owned(),
-    };
-    let own = run.cpu_s.map_or("-".to_owned(), |s| format!("{s:.2} s"));
+    let share = |reading: &Reading<f64>| shown(reading, |share| percent(*share));
+    let own = known(run.cpu_s, |s| format!("{s:.2} s"));
     format!("CPU {} of the machine, {own} by the command; GPU {}", share(&run.cpu_use), share(&run.gpu_use))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use footplate_core::{Joules, Watts};
+    use footplate_core::{Celsius, Joules, Watts};
 
     fn energy(energy_j: f64) -> WindowEnergy {
         WindowEnergy {
@@ -363,6 +343,54 @@ mod tests {
         assert_eq!(document["wall_s"], 2.0);
         let text = figures(&[None]).text();
         assert!(text.contains("energy        -\n") && text.contains("time          2.000 s\n"), "{text}");
-        assert!(text.contains("  VDD_SOC     x  (permission denied)"), "{text}");
+        assert!(text.contains("  VDD_SOC     x (permission denied)"), "{text}");
+    }
+
+    #[test]
+    fn one_run_without_a_figure_leaves_no_mean_of_the_others() {
+        let document = document(&[Some(8.0), None]);
+        assert!(document["energy_j"].is_null() && document["spread"]["energy_j"].is_null());
+        assert_eq!((&document["wall_s"], document["runs"][0]["energy_j"].as_f64()), (&json!(2.0), Some(8.0)));
+        assert!(figures(&[None, Some(8.0)]).text().contains("\nenergy        -\n"));
+    }
+
+    #[test]
+    fn readings_that_are_zero_unreadable_or_absent_look_different() {
+        let shown = |total: Reading<WindowEnergy>, share: Reading<f64>| {
+            let mut figures = figures(&[None]);
+            (figures.runs[0].window.total, figures.runs[0].gpu_use) = (total.clone(), share);
+            figures.runs[0].window.temperature_c = total.map(|_| Celsius(0.0));
+            let text = figures.text();
+            let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+            ["energy ", "power ", "temperature ", "use "].map(line)
+        };
+        let zero = shown(Reading::Value(energy(0.0)), Reading::Value(0.0));
+        let unreadable = shown(Reading::unreadable("denied"), Reading::unreadable("denied"));
+        let absent = shown(Reading::Absent, Reading::Absent);
+        assert_eq!(zero[0], "energy        0.0 J, ± 0.5 J, coverage 90.0 %");
+        assert_eq!(unreadable[0], "energy        x (denied)");
+        assert_eq!(absent[0], "energy        -");
+        for ((zero, unreadable), absent) in zero.iter().zip(&unreadable).zip(&absent) {
+            assert!(
+                zero != unreadable && unreadable != absent && zero != absent,
+                "{zero} {unreadable} {absent}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_doubt_about_a_run_is_a_warning() {
+        let mut run = figures(&[Some(8.0)]).runs.remove(0);
+        assert_eq!(run.warnings().len(), 2);
+        run.window.throttled.clear();
+        run.window.total = Reading::unreadable("insufficient samples");
+        assert_eq!(run.warnings(), ["no energy: insufficient samples"]);
+        run.window.total = Reading::Absent;
+        assert_eq!(run.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_run_has_an_empty_document() {
+        assert_eq!((figures(&[]).json(), figures(&[]).text()), ("{}".to_owned(), String::new()));
     }
 }

@@ -5,22 +5,22 @@ use footplate_core::{Bytes, Reading};
 
 use super::charts::{Row, extent, legend, line};
 use super::figures::{count, joules, number, percent, seconds, with_unit};
-use super::gather::{Gauge, RunView};
 use super::html::{Cell, details, paragraph, table};
+use super::log_data::{Gauge, RunView};
 use super::plot::{Along, Axis, Plot, Stroke};
-use super::totals::{Energy, peak_memory};
+use super::totals::{Energy, peak_memory, wall_s};
 
 const MIB: f64 = (1 << 20) as f64;
 
 /// Marks of a chart over time: modes that were set, stretches of throttling.
 fn mark(plot: &mut Plot, view: &RunView) {
-    let modes = view.seen.modes.kept.iter().enumerate();
+    let modes = view.log.modes.kept.iter().enumerate();
     plot.marks = modes.map(|(index, (at, _))| (*at, (index + 1).to_string())).collect();
-    plot.shades = view.seen.stretches.kept.iter().map(|s| (s.from_s, s.to_s)).collect();
+    plot.shades = view.log.stretches.kept.iter().map(|s| (s.from_s, s.to_s)).collect();
 }
 
 fn time_axis(view: &RunView) -> Axis {
-    let last = view.seen.processes.iter().map(|p| p.wall_ns).sum::<u64>() as f64 / 1e9;
+    let last = wall_s(&view.log.processes);
     Axis::exact("time", Along::Time, 0.0, last)
 }
 
@@ -32,8 +32,8 @@ fn chart(
     gauges: &[(&str, &Gauge)],
     zero: bool,
 ) -> Plot {
-    let places: Vec<_> = gauges.iter().map(|(_, gauge)| gauge.series.places()).collect();
-    let values: Vec<f64> = places.iter().flat_map(|p| extent(p)).collect();
+    let points: Vec<_> = gauges.iter().map(|(_, gauge)| gauge.series.points()).collect();
+    let values: Vec<f64> = points.iter().flat_map(|p| extent(p)).collect();
     let name = title.split(' ').next().unwrap_or(title).to_lowercase();
     let y = Axis::over(&name, Along::Quantity(unit), values.into_iter(), zero);
     let mut plot = Plot::new(id, title, time_axis(view), y);
@@ -56,9 +56,9 @@ fn show_limit(plot: &mut Plot, value: f64, name: String) {
 
 /// Power by rail, with the modes and the throttling.
 pub(crate) fn power(view: &RunView) -> String {
-    let seen = &view.seen;
-    let mut gauges: Vec<(&str, &Gauge)> = vec![("board total", &seen.total_w)];
-    gauges.extend(seen.rails.iter().map(|(label, gauge)| (label.as_str(), gauge)));
+    let log = &view.log;
+    let mut gauges: Vec<(&str, &Gauge)> = vec![("board total", &log.total_w)];
+    gauges.extend(log.rails.iter().map(|(label, gauge)| (label.as_str(), gauge)));
     if gauges.iter().all(|(_, gauge)| gauge.series.is_empty()) {
         let why = gauges.iter().find_map(|(_, gauge)| gauge.unreadable.as_ref());
         let text = match why {
@@ -71,7 +71,7 @@ pub(crate) fn power(view: &RunView) -> String {
     plot.description = "The power of the whole board and of each rail over the run; modes that were set are numbered lines, \
         throttling is shaded."
         .to_owned();
-    if let Some(limit) = seen.tune.as_ref().and_then(|tune| tune.power_max_w) {
+    if let Some(limit) = log.tune.as_ref().and_then(|tune| tune.power_max_w) {
         show_limit(&mut plot, limit, format!("limit {} W", number(limit)));
     }
     plot.html() + &energies(view) + &events(view)
@@ -79,12 +79,12 @@ pub(crate) fn power(view: &RunView) -> String {
 
 /// The energy of the run and what it is made of.
 fn energies(view: &RunView) -> String {
-    let text = match Energy::of(&view.seen.processes) {
+    let text = match Energy::of(&view.log.processes) {
         Energy::Known { joules: j, added_up_ns: 0 } => {
             format!("Energy of the run: {}, added up from the sensors' samples.", joules(j))
         }
         Energy::Known { joules: j, added_up_ns } => format!(
-            "Energy of the run: {}; {} of it are added up from power records, because the log has no end.",
+            "Energy of the run: {}; {} of it are added up from power records, because the run is unfinished.",
             joules(j),
             seconds(added_up_ns as f64 / 1e9)
         ),
@@ -96,17 +96,17 @@ fn energies(view: &RunView) -> String {
 
 fn events(view: &RunView) -> String {
     let mut out = modes(view);
-    let stretches = &view.seen.stretches;
-    let throttling = &view.seen.throttling;
+    let stretches = &view.log.stretches;
+    let throttling = &view.log.throttling;
     if stretches.kept.is_empty() {
         if throttling.watched_ns > 0 {
-            out.push_str(&paragraph("Throttling: none was seen."));
+            out.push_str(&paragraph("Throttling: none seen."));
         }
         return out;
     }
     let share = throttling.slowed_ns as f64 / throttling.watched_ns.max(1) as f64;
     out.push_str(&paragraph(&format!(
-        "Throttling (shaded): evidence in {} of the watched time. A stretch is as long as the power records that tell of it.",
+        "Throttling (shaded): seen during {} of the time that power records cover; periods are rounded to whole records.",
         percent(Some(share))
     )));
     let rows: Vec<Vec<Cell>> = stretches
@@ -120,15 +120,15 @@ fn events(view: &RunView) -> String {
             ]
         })
         .collect();
-    let shown = table("Stretches of throttling", &["From", "for", "evidence"], &rows);
-    out.push_str(&details(&format!("Throttling ({} stretches)", count(stretches.count)), &shown));
+    let shown = table("Periods of throttling", &["Start", "duration", "evidence"], &rows);
+    out.push_str(&details(&format!("Throttling ({} periods)", count(stretches.count)), &shown));
     out
 }
 
 fn modes(view: &RunView) -> String {
-    let modes = &view.seen.modes;
+    let modes = &view.log.modes;
     if modes.kept.is_empty() {
-        return paragraph("Modes: the log holds no change of the power mode.");
+        return paragraph("Modes: the power mode was not changed.");
     }
     let rows: Vec<Vec<Cell>> = modes
         .kept
@@ -138,7 +138,7 @@ fn modes(view: &RunView) -> String {
             let purpose = match mode.purpose {
                 ModePurpose::Profile => "to measure it",
                 ModePurpose::Train => "to train in it",
-                ModePurpose::Restore => "to put back what was there",
+                ModePurpose::Restore => "to restore the mode before",
             };
             let got = if mode.got == mode.asked { "as asked".to_owned() } else { mode.got.to_string() };
             vec![
@@ -151,8 +151,8 @@ fn modes(view: &RunView) -> String {
             ]
         })
         .collect();
-    let head = ["Mark", "at", "why", "mode asked", "read back", "warnings"];
-    let shown = table("Modes that were set; the numbers stand over the charts", &head, &rows);
+    let head = ["Mark", "at", "purpose", "mode asked for", "read back", "warnings"];
+    let shown = table("Modes that were set; the numbers are the marks on the charts", &head, &rows);
     let left = modes.left_out();
     let more = if left > 0 { paragraph(&format!("{left} more are not shown.")) } else { String::new() };
     if modes.kept.len() <= 6 {
@@ -164,49 +164,46 @@ fn modes(view: &RunView) -> String {
 
 /// Temperature, clocks and cores.
 pub(crate) fn heat_and_clocks(view: &RunView) -> String {
-    let seen = &view.seen;
+    let log = &view.log;
     let mut out = String::new();
-    if seen.temperature.series.is_empty() {
-        out.push_str(&paragraph(&format!(
-            "Temperature: {}.",
-            seen.temperature.missing().unwrap_or_default()
-        )));
+    if log.temperature.series.is_empty() {
+        out.push_str(&paragraph(&format!("Temperature: {}.", log.temperature.missing().unwrap_or_default())));
     } else {
-        let gauges = [("highest zone", &seen.temperature)];
+        let gauges = [("highest zone", &log.temperature)];
         let mut plot = chart("temperature", "Temperature", "°C", view, &gauges, false);
-        if let Some((trip, _, _)) = seen.trip.series.range(0) {
+        if let Some((trip, _, _)) = log.trip.series.range(0) {
             show_limit(&mut plot, trip, format!("slows down at {} °C", number(trip)));
         }
         out.push_str(&plot.html());
     }
-    if seen.clocks.is_empty() {
+    if log.clocks.is_empty() {
         out.push_str(&paragraph("Clocks: - . The log holds no clocks."));
     } else {
         out.push_str(&clocks(view));
     }
-    if let Some((least, _, most)) = seen.cores.series.range(0) {
-        let cores = if least == most { format!("{most:.0}") } else { format!("{least:.0} to {most:.0}") };
+    if let Some((min, _, max)) = log.cores.series.range(0) {
+        let cores = if min == max { format!("{max:.0}") } else { format!("{min:.0} to {max:.0}") };
         out.push_str(&paragraph(&format!("CPU cores online: {cores}.")));
     }
     out
 }
 
 fn clocks(view: &RunView) -> String {
-    let clocks = &view.seen.clocks;
+    let clocks = &view.log.clocks;
     let values = clocks.values().flat_map(|c| {
-        let (asked, got) = (c.asked.series.places(), c.got.series.places());
+        let (asked, got) = (c.asked.series.points(), c.got.series.points());
         extent(&asked).chain(extent(&got)).collect::<Vec<_>>()
     });
     let y = Axis::over("clock", Along::Quantity("MHz"), values.collect::<Vec<_>>().into_iter(), true);
-    let mut plot = Plot::new("clocks", "Clocks, asked (dashed) and got", time_axis(view), y);
+    let mut plot = Plot::new("clocks", "Clocks: limit (dashed) and actual", time_axis(view), y);
     let mut rows = Vec::new();
     for (colour, (label, clock)) in clocks.iter().enumerate() {
         plot.lines.push(line(label, colour, &clock.got.series));
         rows.push(Row::of(label, colour, &clock.got));
-        let mut asked = line(&format!("{label} asked"), colour, &clock.asked.series);
+        let mut asked = line(&format!("{label} limit"), colour, &clock.asked.series);
         (asked.stroke, asked.band) = (Stroke::Dashed, Vec::new());
         plot.lines.push(asked);
-        let row = Row::of(&format!("{label} asked (upper limit)"), colour, &clock.asked);
+        let row = Row::of(&format!("{label} limit"), colour, &clock.asked);
         rows.push(Row { dashed: true, ..row });
     }
     plot.legend = legend("Clocks: figures", "MHz", &rows);
@@ -217,14 +214,14 @@ fn clocks(view: &RunView) -> String {
 /// The memory plan against what was measured.
 pub(crate) fn memory(view: &RunView) -> String {
     // A simulated board's steps need no memory: there is no plan, rather than one of zero.
-    let plan = view.summary.planned_memory_bytes.filter(|_| !view.seen.simulated_steps);
-    let peak = peak_memory(&view.seen.processes);
+    let plan = view.summary.planned_memory_bytes.filter(|_| !view.log.simulated_steps);
+    let peak = peak_memory(&view.log.processes);
     let (peak_text, why) = match &peak {
         Reading::Value(bytes) => (bytes.to_string(), String::new()),
-        Reading::Absent if view.seen.processes.iter().all(|p| p.end.is_none()) => {
-            ("-".to_owned(), "the log has no end".to_owned())
+        Reading::Absent if view.log.processes.iter().all(|p| p.end.is_none()) => {
+            ("-".to_owned(), "the run is unfinished".to_owned())
         }
-        Reading::Absent => ("-".to_owned(), "the system does not tell it".to_owned()),
+        Reading::Absent => ("-".to_owned(), "not reported by the system".to_owned()),
         Reading::Unreadable { reason } => ("x".to_owned(), reason.clone()),
     };
     let against = match (peak.value(), plan) {
@@ -238,12 +235,12 @@ pub(crate) fn memory(view: &RunView) -> String {
         vec![
             Cell::text("planned"),
             Cell::number(&plan_text),
-            Cell::text("an estimate made before the first step"),
+            Cell::text("estimate made before the first step"),
         ],
-        vec![Cell::text("largest, measured"), Cell::number(&peak_text), Cell::text(&against)],
+        vec![Cell::text("peak, measured"), Cell::number(&peak_text), Cell::text(&against)],
     ];
     let mut out = table("Memory of the process", &["Memory", "size", ""], &rows);
-    let gauge = &view.seen.memory;
+    let gauge = &view.log.memory;
     if gauge.series.is_empty() {
         let text = gauge.missing().unwrap_or_default();
         out.push_str(&paragraph(&format!("Memory over the run: {text}")));

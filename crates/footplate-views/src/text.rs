@@ -1,4 +1,4 @@
-//! How values are written: short, with their unit, and with three different marks for absent, unreadable and zero.
+//! How values are written: short, with their unit, and so that absent, unreadable and zero look different.
 
 use core::time::Duration;
 
@@ -86,9 +86,12 @@ pub fn bar(width: usize, share: f64) -> String {
 }
 
 /// Cells of a bar of `width` for each share, by the largest remainders: they add up to the width if the shares
-/// add up to 1.
+/// add up to 1, and never to more.
 pub fn cells<const N: usize>(width: usize, shares: [f64; N]) -> [usize; N] {
-    let exact = shares.map(|share| share.clamp(0.0, 1.0) * width as f64);
+    let shares = shares.map(|share| share.clamp(0.0, 1.0));
+    // The parts of a damaged record may be more than the whole.
+    let whole = shares.iter().sum::<f64>().max(1.0);
+    let exact = shares.map(|share| share / whole * width as f64);
     let mut cells = exact.map(|cells| cells.floor() as usize);
     let wanted = (exact.iter().sum::<f64>().round() as usize).min(width);
     let mut order: Vec<usize> = (0..N).collect();
@@ -115,6 +118,15 @@ mod tests {
     }
 
     #[test]
+    fn absent_unreadable_and_zero_look_different() {
+        let unreadable = Reading::Unreadable { reason: "denied".to_owned() };
+        let readings = [Reading::Value(0.0), Reading::Absent, unreadable];
+        assert_eq!(readings.each_ref().map(|r| shown(r, |v| joules(*v))), ["0 J", "-", "x"]);
+        assert_eq!(readings.each_ref().map(|r| explained(r, |v| joules(*v))), ["0 J", "-", "x (denied)"]);
+        assert_eq!([Some(0.0), None].map(|share| known(share, percent)), ["0.0 %", "-"]);
+    }
+
+    #[test]
     fn a_clock_shows_hours_when_there_are_some() {
         let shown = [0.4, 59.6, 61.0, 7325.0].map(|s| clock(Duration::from_secs_f64(s)));
         assert_eq!(shown, ["0:00", "1:00", "1:01", "2:02:05"]);
@@ -129,11 +141,36 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_short_number_is_right_to_two_digits_and_short(mantissa in 1.0f64..10.0, power in -9i32..12, negative: bool) {
+            let value = mantissa * 10f64.powi(power) * if negative { -1.0 } else { 1.0 };
+            let text = short(value);
+            prop_assert!((text.parse::<f64>().unwrap() / value - 1.0).abs() <= 0.051, "{value} as {text}");
+            prop_assert!(text.len() <= 8, "{text}");
+        }
+
+        #[test]
+        fn a_clock_reads_back(ms in 0u64..100_000_000_000) {
+            let text = clock(Duration::from_millis(ms));
+            let read = text.split(':').fold(0, |sum, part| sum * 60 + part.parse::<u64>().unwrap());
+            prop_assert_eq!(read, (ms + 500) / 1000);
+        }
+
+        #[test]
+        fn a_bar_has_its_width_whatever_the_share(width in 0usize..200, share: f64) {
+            prop_assert_eq!(bar(width, share).chars().count(), width);
+        }
+
+        #[test]
         fn cells_fill_the_bar(width in 0usize..200, parts in prop::array::uniform5(0.0f64..1.0)) {
             let sum: f64 = parts.iter().sum();
             prop_assume!(sum > 0.0);
             let cells = cells(width, parts.map(|part| part / sum));
             prop_assert_eq!(cells.iter().sum::<usize>(), width);
+        }
+
+        #[test]
+        fn cells_never_leave_the_bar(width in 0usize..200, parts in prop::array::uniform5(any::<f64>())) {
+            prop_assert!(cells(width, parts).iter().sum::<usize>() <= width);
         }
     }
 }
