@@ -16,6 +16,7 @@ pub mod record;
 pub mod runlog;
 pub mod sink;
 pub mod stats;
+pub mod steps;
 pub mod summary;
 pub mod units;
 

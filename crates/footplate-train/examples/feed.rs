@@ -1,13 +1,33 @@
 //! Time and CPU time of a minibatch's way to the GPU: `cargo run --release -p footplate-train --features vulkan
 //! --example feed -- [SIDE] [ROUNDS]`. Prints a table for benches/README.md.
-#![expect(clippy::print_stdout, reason = "an example prints what it measured")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "an example measures time, and prints it"
+)]
 
 use std::error::Error;
+use std::time::{Duration, Instant};
 
+use footplate_core::ports::Clock;
 use footplate_train::TrainError;
 use footplate_train::feed_cost::{Form, device_name, measure};
 
+/// The time since it was made.
+struct WallClock(Instant);
+
+impl Clock for WallClock {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wait_ns(&self, duration_ns: u64) {
+        std::thread::sleep(Duration::from_nanos(duration_ns));
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
+    let clock = WallClock(Instant::now());
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>());
     let side = arguments.next().transpose()?.unwrap_or(224);
     let rounds = arguments.next().transpose()?.unwrap_or(15);
@@ -18,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let forms =
             [("staged f32", Form::StagedF32), ("staged u8", Form::StagedU8), ("mapped u8", Form::MappedU8)];
         for (name, form) in forms {
-            let mut cost = match measure(form, items, side, rounds) {
+            let mut cost = match measure(form, (items, side), rounds, &clock) {
                 Ok(cost) => cost,
                 Err(error @ TrainError::DeviceMemory { .. }) => {
                     println!("| {items} | {name} | - | - | - | {error} |");

@@ -2,12 +2,14 @@
 //! `forward MODEL CLASSES WEIGHTS.safetensors INPUT.f32 SHAPE LOGITS.f32 [WEIGHTS_OUT.safetensors]`.
 //! Inputs and logits are raw little-endian f32 (tokens: whole numbers as f32).
 #![expect(clippy::unwrap_used, reason = "a tool for developers ends at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "a tool for developers reads its arguments and files")]
 
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use footplate_train::model::{self, LstmSize, ModelShape, NetInput, Task};
+use footplate_train::model::{self, ModelShape, NetInput, Task};
+use footplate_train::settings::LstmSize;
 use footplate_train::weights;
 
 fn main() {
@@ -25,7 +27,7 @@ fn main() {
     let model_shape = ModelShape { classes: classes.parse().unwrap(), image_size, lstm: size };
     let mut net = (entry.build)(&model_shape, &device);
     let report = weights::load_safetensors(net.as_mut(), Path::new(weights_in)).unwrap();
-    assert!(report.reinitialised.is_empty() && report.ignored.is_empty(), "{report:?}");
+    assert!(report.replaced_head.is_none() && report.ignored.is_empty(), "{report:?}");
     let input = match entry.task {
         Task::Images => NetInput::Images(Tensor::from_data(TensorData::new(values, shape), &device)),
         Task::CharacterLm => {

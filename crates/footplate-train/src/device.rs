@@ -1,6 +1,8 @@
 //! Which device computes.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::str::FromStr;
 
 use burn::tensor::{Device, FloatDType};
@@ -8,7 +10,7 @@ use footplate_core::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::feed::{self, DeviceMemory, FeedChoice, FeedWay};
+use crate::feed_path::{self, DeviceMemory, FeedChoice, FeedPath};
 #[cfg(feature = "vulkan")]
 use crate::gpu::Gpu;
 use crate::settings::{Precision, TrainSettings};
@@ -56,12 +58,12 @@ impl fmt::Display for DeviceChoice {
 #[derive(Clone, Debug)]
 pub struct ChosenDevice {
     pub(crate) device: Device,
-    /// `cpu` or `vulkan`.
+    /// `cpu` or `vulkan`, as `--device` takes it.
     pub name: &'static str,
     /// Why it was chosen, for the user.
     pub reason: String,
     /// How minibatches get there.
-    pub feed: FeedWay,
+    pub feed: FeedPath,
     /// Whether an operation has finished when its call returns.
     pub(crate) synchronous: bool,
     /// The GPU behind it, where the feed can reach it.
@@ -70,16 +72,24 @@ pub struct ChosenDevice {
 }
 
 impl ChosenDevice {
-    /// The cpu device.
+    /// Burn's backend `flex`, which every machine has. `reason` is shown to the user.
     pub fn cpu(reason: &str) -> Self {
         Self {
             device: Device::flex(),
             name: "cpu",
             reason: reason.to_owned(),
-            feed: FeedWay::View,
+            feed: FeedPath::View,
             synchronous: true,
             #[cfg(feature = "vulkan")]
             gpu: None,
+        }
+    }
+
+    /// The device, why it was taken, and how minibatches get there where that is not as a matter of course.
+    pub fn description(&self) -> String {
+        match self.feed {
+            FeedPath::View => format!("{} ({})", self.name, self.reason),
+            path => format!("{} ({}; feed {})", self.name, self.reason, path.name()),
         }
     }
 
@@ -112,7 +122,7 @@ impl ChosenDevice {
 
     /// This device with the feed that is asked for.
     fn fed(self, choice: FeedChoice) -> Result<Self, TrainError> {
-        let feed = feed::decide(choice, self.memory())?;
+        let feed = feed_path::decide(choice, self.memory())?;
         Ok(Self { feed, ..self })
     }
 
@@ -149,6 +159,22 @@ pub(crate) fn training(device: &Device, settings: &TrainSettings) -> Device {
     if settings.checkpoint_activations { device.gradient_checkpointing() } else { device }
 }
 
+/// Opens a device, as [`choose`] does. What its kernels' tuning finds is kept below `kernels`, where they are tuned at
+/// all (cargo feature `autotune`); `None`: for this process only.
+pub fn open(
+    choice: DeviceChoice,
+    feed: FeedChoice,
+    kernels: Option<&Path>,
+) -> Result<ChosenDevice, TrainError> {
+    #[cfg(feature = "autotune")]
+    if let Some(folder) = kernels {
+        crate::kernels::keep_in(folder);
+    }
+    #[cfg(not(feature = "autotune"))]
+    let _ = kernels;
+    choose(choice, feed)
+}
+
 /// Turns a choice into a device that has proved to work by adding two numbers, with the feed that suits it or is
 /// asked for.
 pub fn choose(choice: DeviceChoice, feed: FeedChoice) -> Result<ChosenDevice, TrainError> {
@@ -176,7 +202,7 @@ fn auto() -> ChosenDevice {
 fn vulkan(reason: &str) -> Result<ChosenDevice, TrainError> {
     let failed = |reason| TrainError::Device { device: "vulkan".to_owned(), reason };
     // What is missing in a driver may show itself as a panic inside Burn's runtime.
-    let opened = std::panic::catch_unwind(Gpu::open);
+    let opened = catch_unwind(Gpu::open);
     let gpu = opened.map_err(|_| failed("its driver cannot be used".to_owned()))?.map_err(failed)?;
     let device = gpu.burn.clone();
     let reason = format!("{}; {reason}", gpu.name);
@@ -207,7 +233,7 @@ fn probe(
     use burn::tensor::Tensor;
 
     let failed = |reason: &str| TrainError::Device { device: name.to_owned(), reason: reason.to_owned() };
-    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+    let attempt = catch_unwind(AssertUnwindSafe(move || {
         let device = open();
         let sum = Tensor::<1>::from_floats([1.0, 2.0], &device).sum().into_data();
         (device, sum.iter::<f32>().next())
@@ -217,12 +243,95 @@ fn probe(
             device,
             name,
             reason: reason.to_owned(),
-            feed: FeedWay::Staged,
+            feed: FeedPath::Staged,
             synchronous: false,
             #[cfg(feature = "vulkan")]
             gpu: None,
         }),
         Ok(_) => Err(failed("it computes 1 + 2 wrongly")),
         Err(_) => Err(failed("no driver, or no device that it can use")),
+    }
+}
+
+/// Does what `device` may fail at in its own way: what a driver cannot do (a lost device, no memory left) may reach its
+/// user as a panic of Burn's runtime.
+pub(crate) fn guarded<T>(
+    device: &ChosenDevice,
+    batch_size: usize,
+    work: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    if device.synchronous {
+        return work();
+    }
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
+        Err(TrainError::of_device(device.name, batch_size, said))
+    })
+    .map_err(|error| error.on_device(device.name, batch_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::small_settings;
+
+    #[test]
+    fn every_choice_is_read_as_it_is_written() {
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Vulkan, DeviceChoice::Cuda] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        let error = "gpu".parse::<DeviceChoice>().unwrap_err();
+        assert_eq!(error, "`gpu` is not one of auto, cpu, vulkan, cuda");
+    }
+
+    #[test]
+    fn what_is_not_supported_says_what_is() {
+        let error = choose(DeviceChoice::Cuda, FeedChoice::Auto).unwrap_err().to_string();
+        assert_eq!(error, "device `cuda`: not supported; NVIDIA's GPUs are reached through Vulkan");
+    }
+
+    #[test]
+    fn the_cpu_is_always_there_and_takes_no_way_but_its_own() {
+        let cpu = open(DeviceChoice::Cpu, FeedChoice::Auto, None).unwrap();
+        assert_eq!((cpu.name, cpu.feed, cpu.own_memory()), ("cpu", FeedPath::View, None));
+        assert_eq!(cpu.description(), "cpu (asked for)");
+        let error = choose(DeviceChoice::Cpu, FeedChoice::Mapped).unwrap_err().to_string();
+        assert!(error.starts_with("--feed mapped: the cpu device takes"), "{error}");
+    }
+
+    #[test]
+    fn a_way_that_is_not_a_matter_of_course_is_told() {
+        let staged = ChosenDevice { feed: FeedPath::Staged, ..ChosenDevice::cpu("for a test") };
+        assert_eq!(staged.description(), "cpu (for a test; feed staged)");
+    }
+
+    #[test]
+    fn the_cpu_computes_in_single_precision_only() {
+        let cpu = ChosenDevice::cpu("test");
+        assert!(cpu.check_precision(Precision::F32).is_ok());
+        for precision in [Precision::F16, Precision::Bf16] {
+            let error = cpu.check_precision(precision).unwrap_err().to_string();
+            assert_eq!(error, format!("--precision {precision}: the cpu device computes in f32"));
+        }
+    }
+
+    #[test]
+    fn only_training_keeps_what_a_backward_pass_needs() {
+        let settings = small_settings("lenet5");
+        assert!(ChosenDevice::cpu("test").training(&settings).is_autodiff());
+        assert!(!ChosenDevice::cpu("test").device.is_autodiff());
+    }
+
+    #[test]
+    fn a_panic_of_an_asynchronous_device_is_its_failure() {
+        let mut device = ChosenDevice::cpu("test");
+        device.synchronous = false;
+        let lost = guarded::<()>(&device, 4, || panic!("Caused by:\n  device lost"));
+        assert_eq!(lost.unwrap_err().to_string(), "device `cpu` failed: device lost");
+        let full = guarded::<()>(&device, 4, || panic!("out of memory"));
+        assert!(matches!(full, Err(TrainError::DeviceMemory { batch_size: 4, .. })));
+        assert_eq!(guarded(&device, 4, || Ok(7)).unwrap(), 7);
     }
 }

@@ -1,15 +1,14 @@
 //! Why a training run cannot begin, go on or end well.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use footplate_core::Bytes;
 use footplate_data::DataError;
+use footplate_data::generated::GenerateError;
 use thiserror::Error;
 
 use crate::checkpoint::CheckpointError;
-use crate::device::ChosenDevice;
-use crate::params::ParamError;
+use crate::network::ParamError;
 use crate::weights::WeightsError;
 
 /// The error of this crate.
@@ -22,21 +21,44 @@ pub enum TrainError {
         name: String,
     },
     /// A setting has a value that cannot work.
-    #[error("{setting} = {value}: {reason}")]
+    #[error("--{setting} {value}: {reason}")]
     Setting {
-        /// Its name.
+        /// The flag's name, which is also its name in a settings file.
         setting: &'static str,
         /// The value as given.
         value: String,
         /// What is wrong with it.
         reason: String,
     },
+    /// A language model, and no text was named.
+    #[error("{model} needs a text to train on")]
+    NeedsText {
+        /// The model's name in the registry.
+        model: &'static str,
+    },
+    /// A path that has no absolute form.
+    #[error("cannot use {}: {source}", path.display())]
+    Path {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Why the system refused.
+        source: std::io::Error,
+    },
+    /// The embedded data set was asked for, and there is no folder to keep it in.
+    #[error("no cache folder: neither XDG_CACHE_HOME nor HOME is set")]
+    NoCacheFolder,
+    /// The embedded data set could not be made.
+    #[error(transparent)]
+    EmbeddedData(#[from] GenerateError),
+    /// Settings that TOML cannot hold, such as a seed of 64 bits.
+    #[error("the settings cannot be kept as TOML: {0}")]
+    SettingsText(#[from] toml::ser::Error),
     /// The model needs another kind of data.
     #[error("model `{model}` is trained on {needs}, and the data is {found}")]
     WrongData {
-        /// The model's name.
+        /// The model's name in the registry.
         model: String,
-        /// What it takes.
+        /// The kind of data that it takes: images, or text.
         needs: &'static str,
         /// What it was given.
         found: String,
@@ -44,29 +66,29 @@ pub enum TrainError {
     /// The device cannot be had.
     #[error("device `{device}`: {reason}")]
     Device {
-        /// Its name.
+        /// The name as `--device` takes it.
         device: String,
-        /// Why not.
+        /// Why it cannot be used here.
         reason: String,
     },
     /// The device worked, and then it did not any more.
     #[error("device `{device}` failed: {reason}")]
     DeviceFailed {
-        /// Its name.
+        /// The name as `--device` takes it.
         device: String,
-        /// What it said.
+        /// The words of the driver or of Burn, without a backtrace.
         reason: String,
     },
     /// The device's own memory is full.
     #[error("batch size {batch_size} does not fit the memory of device `{device}`: {reason}")]
     DeviceMemory {
-        /// The device's name.
+        /// The name as `--device` takes it.
         device: String,
         /// The batch size that was tried.
         batch_size: usize,
         /// The largest that fits, where it is known.
         largest_batch: Option<usize>,
-        /// What it said.
+        /// The words of the driver or of Burn, without a backtrace.
         reason: String,
     },
     /// The plan exceeds what is available.
@@ -74,9 +96,9 @@ pub enum TrainError {
     Memory {
         /// The batch size asked for.
         batch_size: usize,
-        /// The plan's total.
+        /// The sum of the memory plan.
         needed: Bytes,
-        /// What there is.
+        /// What the system still gives, or `--memory-max`.
         available: Bytes,
         /// The largest batch size that fits; 0: not even one sample.
         largest_batch: usize,
@@ -86,16 +108,16 @@ pub enum TrainError {
     Diverged {
         /// Infinite or not a number.
         loss: f32,
-        /// From 0.
+        /// Number of the step, from 0.
         step: u64,
     },
-    /// The data.
+    /// Data that cannot be opened or read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A checkpoint.
+    /// A checkpoint that cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A weights file.
+    /// A weights file that cannot be written or read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A checkpoint's arrays do not fit the model.
@@ -106,7 +128,7 @@ pub enum TrainError {
     DataChanged {
         /// What the checkpoint says.
         expected: String,
-        /// What was opened.
+        /// The fingerprint of the data that was opened, in hexadecimal.
         found: String,
     },
     /// No checkpoint of the run can be used.
@@ -114,6 +136,8 @@ pub enum TrainError {
     NoCheckpoint {
         /// Where they were looked for.
         folder: PathBuf,
+        /// Those that are there, and why each cannot be used.
+        rejected: Vec<String>,
     },
 }
 
@@ -141,25 +165,6 @@ impl TrainError {
             other => other,
         }
     }
-}
-
-/// Does what `device` may fail at in its own way: what a driver cannot do (a lost device, no memory left) may reach its
-/// user as a panic of Burn's runtime.
-pub(crate) fn guarded<T>(
-    device: &ChosenDevice,
-    batch_size: usize,
-    work: impl FnOnce() -> Result<T, TrainError>,
-) -> Result<T, TrainError> {
-    if device.synchronous {
-        return work();
-    }
-    let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
-        Err(TrainError::of_device(device.name, batch_size, said))
-    })
-    .map_err(|error| error.on_device(device.name, batch_size))
 }
 
 #[cfg(test)]

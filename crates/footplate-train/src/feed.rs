@@ -4,124 +4,16 @@
 //! kernel turns into the model's input: from where the decoders wrote them if both share one memory, else from a
 //! copy in the GPU's own. Whatever the way, the network sees the same numbers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize, PixelLayout};
-use serde::Deserialize;
+use footplate_data::{HostBatch, Inputs, LoaderSettings, Normalize};
 
 use crate::device::{self, ChosenDevice};
 use crate::error::TrainError;
+use crate::feed_path::{FeedPath, layout};
 #[cfg(feature = "vulkan")]
 use crate::gpu;
-use crate::model::NetInput;
+use crate::network::NetInput;
 use crate::settings::Precision;
-
-/// What the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FeedChoice {
-    /// What suits the device.
-    #[default]
-    Auto,
-    /// The GPU reads what the decoders wrote.
-    Mapped,
-    /// The GPU reads a copy in its own memory.
-    Staged,
-    /// The decoders' buffer is the tensor; on the cpu.
-    View,
-}
-
-impl FromStr for FeedChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "mapped" => Ok(Self::Mapped),
-            "staged" => Ok(Self::Staged),
-            "view" => Ok(Self::View),
-            other => Err(format!("`{other}` is not one of auto, mapped, staged, view")),
-        }
-    }
-}
-
-impl fmt::Display for FeedChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Mapped => "mapped",
-            Self::Staged => "staged",
-            Self::View => "view",
-        })
-    }
-}
-
-/// Whose memory a device computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeviceMemory {
-    /// The process's own.
-    Process,
-    /// One that the processor and a GPU share, and that both can address at once.
-    #[cfg_attr(
-        not(any(feature = "vulkan", test)),
-        expect(dead_code, reason = "known of Vulkan devices only")
-    )]
-    Shared,
-    /// A GPU's own, and one beside it that both can address.
-    #[cfg_attr(
-        not(any(feature = "vulkan", test)),
-        expect(dead_code, reason = "known of Vulkan devices only")
-    )]
-    Own,
-    /// A GPU's, reached through Burn only.
-    Opaque,
-}
-
-/// The way of a minibatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedWay {
-    /// See [`FeedChoice::View`].
-    View,
-    /// See [`FeedChoice::Mapped`].
-    Mapped,
-    /// See [`FeedChoice::Staged`].
-    Staged,
-}
-
-impl FeedWay {
-    /// As it is shown.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::View => "view",
-            Self::Mapped => "mapped",
-            Self::Staged => "staged",
-        }
-    }
-}
-
-/// Decides.
-pub(crate) fn decide(choice: FeedChoice, memory: DeviceMemory) -> Result<FeedWay, TrainError> {
-    let refuse = |reason: &str| {
-        Err(TrainError::Setting { setting: "feed", value: choice.to_string(), reason: reason.to_owned() })
-    };
-    match (choice, memory) {
-        (FeedChoice::Auto | FeedChoice::View, DeviceMemory::Process) => Ok(FeedWay::View),
-        (FeedChoice::Auto, DeviceMemory::Shared) => Ok(FeedWay::Mapped),
-        (FeedChoice::Auto | FeedChoice::Staged, DeviceMemory::Own | DeviceMemory::Opaque) => {
-            Ok(FeedWay::Staged)
-        }
-        // A GPU with its own memory can read the other too: slowly, but it can be asked for.
-        (FeedChoice::Mapped, DeviceMemory::Shared | DeviceMemory::Own) => Ok(FeedWay::Mapped),
-        (FeedChoice::Staged, DeviceMemory::Shared) => Ok(FeedWay::Staged),
-        (FeedChoice::Mapped, DeviceMemory::Opaque) => refuse("this device's memory cannot be mapped here"),
-        (FeedChoice::Mapped | FeedChoice::Staged, DeviceMemory::Process) => {
-            refuse("the cpu device takes the decoders' buffer as it is: auto or view")
-        }
-        (FeedChoice::View, _) => refuse("only the cpu device takes the decoders' buffer as it is"),
-    }
-}
 
 /// One minibatch on the device.
 pub(crate) struct DeviceBatch {
@@ -158,7 +50,7 @@ impl IngestTime {
 pub(crate) struct Feed {
     device: Device,
     normalize: Normalize,
-    way: FeedWay,
+    path: FeedPath,
     /// Of images, where it is not f32.
     dtype: Option<FloatDType>,
     #[cfg(feature = "vulkan")]
@@ -173,10 +65,15 @@ struct GpuFeed {
 
 #[cfg(feature = "vulkan")]
 impl GpuFeed {
-    fn new(gpu: std::sync::Arc<gpu::Gpu>, normalize: &Normalize, way: FeedWay, precision: Precision) -> Self {
+    fn new(
+        gpu: std::sync::Arc<gpu::Gpu>,
+        normalize: &Normalize,
+        path: FeedPath,
+        precision: Precision,
+    ) -> Self {
         // A kernel writes no bf16: Burn makes them of f32.
         let numbers = if precision == Precision::F16 { gpu::Numbers::F16 } else { gpu::Numbers::F32 };
-        Self { ingest: gpu::Ingest::new(gpu.clone(), normalize, way == FeedWay::Staged, numbers), gpu }
+        Self { ingest: gpu::Ingest::new(gpu.clone(), normalize, path == FeedPath::Staged, numbers), gpu }
     }
 
     /// Whether a kernel can address the tensor of so many pixels.
@@ -205,7 +102,7 @@ impl Feed {
     ) -> Self {
         Self {
             device,
-            way: chosen.feed,
+            path: chosen.feed,
             dtype: device::dtype(precision),
             #[cfg(feature = "vulkan")]
             gpu: chosen.gpu.clone().map(|gpu| GpuFeed::new(gpu, &normalize, chosen.feed, precision)),
@@ -215,7 +112,7 @@ impl Feed {
 
     /// How the pipeline should make minibatches for this feed.
     pub(crate) fn loader(&self, settings: LoaderSettings) -> LoaderSettings {
-        let layout = layout(self.way);
+        let layout = layout(self.path);
         #[cfg(feature = "vulkan")]
         if let Some(feed) = &self.gpu {
             // Those made ahead, the one in the loop's hands, and those that the GPU may be reading.
@@ -258,7 +155,7 @@ impl Feed {
 
     /// Bytes that a tensor's upload through Burn copies.
     fn copied(&self, bytes: usize) -> u64 {
-        if self.way == FeedWay::View { 0 } else { bytes as u64 }
+        if self.path == FeedPath::View { 0 } else { bytes as u64 }
     }
 
     #[cfg(feature = "vulkan")]
@@ -319,36 +216,87 @@ impl Feed {
     }
 }
 
-/// The form in which the pipeline should write pixels.
-pub(crate) fn layout(way: FeedWay) -> PixelLayout {
-    match way {
-        FeedWay::View => PixelLayout::F32Nchw,
-        FeedWay::Mapped | FeedWay::Staged => PixelLayout::U8Nhwc,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use footplate_data::StageTimes;
+
     use super::*;
 
-    #[test]
-    fn the_way_follows_from_the_memory_unless_it_is_asked_for() {
-        use DeviceMemory::{Opaque, Own, Process, Shared};
-        let auto = |memory| decide(FeedChoice::Auto, memory).unwrap();
-        assert_eq!(
-            [Process, Shared, Own, Opaque].map(auto),
-            [FeedWay::View, FeedWay::Mapped, FeedWay::Staged, FeedWay::Staged]
-        );
-        assert_eq!(decide(FeedChoice::Staged, Shared).unwrap(), FeedWay::Staged);
-        assert_eq!(decide(FeedChoice::Mapped, Own).unwrap(), FeedWay::Mapped);
-        for (choice, memory) in [
-            (FeedChoice::View, Shared),
-            (FeedChoice::Mapped, Process),
-            (FeedChoice::Staged, Process),
-            (FeedChoice::Mapped, Opaque),
-        ] {
-            let error = decide(choice, memory).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("feed = {choice}: ")), "{error}");
+    /// A minibatch of so many items; its labels are their numbers.
+    fn batch(items: usize, inputs: Inputs) -> HostBatch {
+        HostBatch {
+            seq: 0,
+            epoch: 0,
+            batch: 0,
+            items,
+            inputs,
+            labels: (0..).take(items).collect(),
+            indices: Vec::new(),
+            bad: Vec::new(),
+            times: StageTimes::default(),
         }
+    }
+
+    fn feed(path: FeedPath) -> Feed {
+        let chosen = ChosenDevice { feed: path, ..ChosenDevice::cpu("test") };
+        Feed::new(&chosen, Device::flex(), Normalize::IMAGENET, Precision::F32)
+    }
+
+    fn images(batch: DeviceBatch) -> Vec<f32> {
+        batch.input.images().into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn numbers_of_the_decoders_are_the_tensor_and_nothing_is_copied_on_the_cpu() {
+        let values: Vec<f32> = (0..24u8).map(f32::from).collect();
+        let inputs = || Inputs::F32Nchw { data: values.clone().into(), shape: [2, 3, 2, 2] };
+        let up = feed(FeedPath::View).upload(batch(2, inputs())).unwrap();
+        assert_eq!((up.rows, up.copied_bytes, up.ingest.ns()), (2, 0, None));
+        assert_eq!(up.targets.clone().into_data().iter::<i64>().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(images(up), values);
+        let copied = feed(FeedPath::Staged).upload(batch(2, inputs())).unwrap().copied_bytes;
+        assert_eq!(copied, 24 * 4);
+    }
+
+    /// Bytes become the numbers that the decoders would have written: byte · scale - shift, channels first.
+    #[test]
+    fn bytes_are_normalised_by_the_formula_of_the_decoders() {
+        let bytes: Vec<u8> = vec![0, 128, 255, 10, 20, 30];
+        let inputs = Inputs::U8Nhwc { data: bytes.into(), shape: [1, 1, 2, 3] };
+        let got = images(feed(FeedPath::View).upload(batch(1, inputs)).unwrap());
+        let pixel = |value: f32, channel| {
+            let (scale, shift) = Normalize::IMAGENET.scale_shift(channel);
+            value * scale - shift
+        };
+        let expected =
+            [pixel(0.0, 0), pixel(10.0, 0), pixel(128.0, 1), pixel(20.0, 1), pixel(255.0, 2), pixel(30.0, 2)];
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}");
+    }
+
+    #[test]
+    fn a_window_predicts_each_next_character() {
+        let inputs = Inputs::Tokens { data: vec![5, 6, 7, 8, 1, 2, 3, 4].into(), shape: [2, 4] };
+        let up = feed(FeedPath::View).upload(batch(2, inputs)).unwrap();
+        assert_eq!((up.rows, up.copied_bytes), (6, 24));
+        assert_eq!(up.targets.into_data().iter::<i64>().collect::<Vec<_>>(), [6, 7, 8, 2, 3, 4]);
+        let tokens = up.input.tokens();
+        assert_eq!(tokens.dims(), [2, 3]);
+        assert_eq!(tokens.into_data().iter::<i64>().collect::<Vec<_>>(), [5, 6, 7, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_network_of_half_precision_gets_images_of_half_precision() {
+        let feed =
+            Feed::new(&ChosenDevice::cpu("test"), Device::flex(), Normalize::IMAGENET, Precision::Bf16);
+        let inputs = Inputs::F32Nchw { data: vec![1.0; 12].into(), shape: [1, 3, 2, 2] };
+        let images = feed.upload(batch(1, inputs)).unwrap().input.images();
+        assert_eq!(images.dtype(), burn::tensor::DType::BF16);
+    }
+
+    #[test]
+    fn the_pipeline_makes_what_the_path_takes() {
+        use footplate_data::PixelLayout::{F32Nchw, U8Nhwc};
+        let layouts = [FeedPath::View, FeedPath::Mapped, FeedPath::Staged].map(layout);
+        assert_eq!(layouts, [F32Nchw, U8Nhwc, U8Nhwc]);
     }
 }

@@ -1,14 +1,13 @@
 //! What the way of a minibatch to a GPU costs: for `examples/feed.rs`.
 
-use std::time::Instant;
-
 use burn::tensor::{Tensor, TensorData};
+use footplate_core::ports::Clock;
 use footplate_data::cpu_time::process_cpu_s;
 use footplate_data::{BufferProvider, Normalize};
 
 use crate::device::{self, DeviceChoice};
 use crate::error::TrainError;
-use crate::feed::FeedChoice;
+use crate::feed_path::FeedChoice;
 use crate::gpu::{IN_FLIGHT, Ingest, LentBuffer, MappedLender, MappedPool, Numbers};
 
 /// A form of minibatches and their way.
@@ -42,7 +41,12 @@ pub fn device_name() -> Result<String, TrainError> {
 }
 
 /// Takes `rounds` minibatches of `items` images of `side` pixels to the Vulkan device, each to its end. Some warm up.
-pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<Cost, TrainError> {
+pub fn measure(
+    form: Form,
+    (items, side): (usize, usize),
+    rounds: usize,
+    clock: &dyn Clock,
+) -> Result<Cost, TrainError> {
     let device = device::choose(DeviceChoice::Vulkan, FeedChoice::Auto)?;
     let failed = |reason: String| TrainError::DeviceFailed { device: "vulkan".to_owned(), reason };
     let Some(gpu) = device.gpu.clone() else { return Err(failed("it is not open".to_owned())) };
@@ -65,7 +69,7 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
     for round in 0..rounds + warm_up {
         // Where the decoders would have written the pixels.
         let lent = if form == Form::StagedF32 { None } else { MappedLender(pool.clone()).provide(length) };
-        let (begun, cpu_began_s) = (Instant::now(), process_cpu_s());
+        let (begun_ns, cpu_began_s) = (clock.now_ns(), process_cpu_s());
         let (tensor, copied, kernel) = match (form, lent) {
             (Form::StagedF32, _) => {
                 let data = TensorData::new(normalized(&pixels, side), [items, 3, side, side]);
@@ -82,7 +86,7 @@ pub fn measure(form: Form, items: usize, side: usize, rounds: usize) -> Result<C
         };
         device.device.sync().map_err(|e| failed(e.to_string()))?;
         if round >= warm_up {
-            cost.wall_s.push(begun.elapsed().as_secs_f64());
+            cost.wall_s.push((clock.now_ns() - begun_ns) as f64 / 1e9);
             cpu_s += process_cpu_s() - cpu_began_s;
             cost.copied_bytes = copied;
             cost.kernel_s = kernel.and_then(|time| time.ns()).map(|ns| ns as f64 / 1e9);

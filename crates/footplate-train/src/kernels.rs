@@ -6,18 +6,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::cubecl::bundle::{BundleError, BundleFormat, SqliteBundle, import};
 use burn::cubecl::config::cache::CacheConfig;
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use burn::cubecl::environment;
 use footplate_core::Record;
+use footplate_core::ports::Clock;
 use footplate_core::record::KernelsRecord;
+use footplate_core::sink::RecordSink;
 use log::{LevelFilter, Log, Metadata};
 use thiserror::Error;
-
-use crate::records::{RecordSink, RunClock};
 
 /// Where CubeCL says, in a line of its log, that it begins to measure candidates.
 const TUNER: &str = "cubecl_runtime::tune::tuner";
@@ -27,7 +27,7 @@ static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 /// Choices that this process has begun to measure.
 static TUNED: AtomicU64 = AtomicU64::new(0);
 /// Who is told of them.
-static WATCHER: Mutex<Option<(RecordSink, RunClock)>> = Mutex::new(None);
+static WATCHER: Mutex<Option<(RecordSink, Arc<dyn Clock + Send + Sync>)>> = Mutex::new(None);
 
 /// Why choices cannot be carried.
 #[derive(Debug, Error)]
@@ -35,23 +35,23 @@ pub enum KernelsError {
     /// The file cannot be read, or is no bundle.
     #[error("{}: {reason}", path.display())]
     File {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it, in words.
         reason: String,
     },
     /// Nothing can be written there.
     #[error("{}: {reason}", path.display())]
     Write {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be written, in words.
         reason: String,
     },
     /// Its choices were made for something else.
     #[error("{}: made on `{found}`, and this device is `{expected}`", path.display())]
     OtherDevice {
-        /// The file.
+        /// The file that holds the choices.
         path: PathBuf,
         /// What it was made on.
         found: String,
@@ -80,17 +80,18 @@ pub fn keep_in(folder: &Path) {
 pub struct Kept {
     /// The device and driver, as the file is named.
     pub device: String,
-    /// The file.
+    /// The file that holds the choices.
     pub path: PathBuf,
     /// Whether it is there. Where it cannot be written, choices are kept for the process only.
     pub written: bool,
-    /// Choices among candidates.
+    /// Kernels that were chosen by measuring candidates.
     pub choices: u64,
     /// Kernels in compiled form.
     pub compiled: u64,
 }
 
 /// What is kept for the device that is open.
+#[expect(clippy::disallowed_methods, reason = "tells whether the file is there")]
 pub fn kept() -> Kept {
     let count = |namespace: &str| -> u64 {
         let all = environment::namespaces().into_iter();
@@ -172,7 +173,7 @@ impl Log for Listener {
 pub(crate) struct Watch;
 
 impl Watch {
-    pub(crate) fn begin(sink: RecordSink, clock: RunClock) -> Self {
+    pub(crate) fn begin(sink: RecordSink, clock: Arc<dyn Clock + Send + Sync>) -> Self {
         *WATCHER.lock().unwrap_or_else(PoisonError::into_inner) = Some((sink, clock));
         Self
     }
@@ -186,7 +187,10 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests write what is no bundle")]
+
     use super::*;
+    use crate::testing::TestClock;
 
     #[test]
     fn a_run_is_told_of_choices_while_it_lives_and_of_nothing_else() {
@@ -197,7 +201,7 @@ mod tests {
             Listener.log(&record);
         };
         let before = TUNED.load(Ordering::Relaxed);
-        let watch = Watch::begin(sink, RunClock::start());
+        let watch = Watch::begin(sink, Arc::new(TestClock::default()));
         says(TUNER, "Tuning MatmulKey");
         says(TUNER, "Loaded 3 autotune cached entries");
         says("wgpu_core::device", "Tuning");

@@ -1,35 +1,54 @@
 //! Training on Burn: the only crate that names it.
 //!
-//! A [`Job`] is a run that is ready to start; [`engine::run`] is the loop. What happens is told through
-//! [`records::RecordSink`], never printed; where things are stored is decided by the caller.
+//! [`prepare`] turns a [`JobRequest`] into a [`JobPlan`], in which everything is decided; [`JobPlan::build`] into a
+//! [`PreparedRun`], which makes steps for whoever keeps the run. What happens is told through records, never printed;
+//! where things are stored is decided by the caller, and what the machine has is an argument ([`Host`]).
 
+mod auto_cache;
+mod check;
 pub mod checkpoint;
+mod defaults;
 pub mod device;
 pub mod diagnose;
 pub mod engine;
 pub mod error;
 mod evaluate;
-pub mod feed;
+mod feed;
 #[cfg(feature = "vulkan")]
 pub mod feed_cost;
+pub mod feed_path;
 #[cfg(feature = "vulkan")]
 mod gpu;
-pub mod job;
+mod host;
+mod job;
 #[cfg(feature = "autotune")]
 pub mod kernels;
+mod loader;
 mod loss;
+pub mod measure_step;
 pub mod memory;
+mod memory_planner;
 pub mod model;
+pub mod network;
 mod optimizer;
 pub mod params;
-pub mod probe;
-pub mod records;
+pub mod prepare;
+mod prepared_run;
+pub mod request;
+mod run_context;
 mod schedule;
 pub mod settings;
+mod step;
 #[cfg(test)]
 mod testing;
+mod training_steps;
 pub mod weights;
-pub mod workload;
 
 pub use error::TrainError;
-pub use job::{Job, MemoryPlanner};
+pub use host::Host;
+pub use job::Job;
+pub use memory_planner::MemoryPlanner;
+pub use prepare::{JobPlan, OpenJob, Preparing, ResumeRequest, prepare, resume};
+pub use prepared_run::PreparedRun;
+pub use request::JobRequest;
+pub use run_context::RunContext;

@@ -9,10 +9,10 @@ use burn::tensor::{Device, Int, Tensor};
 use footplate_core::Bytes;
 
 use crate::device::training;
-use crate::loss::cross_entropy_sum;
 use crate::model::{ModelEntry, ModelShape, NetInput, Task};
 use crate::optimizer::Optimizer;
 use crate::settings::TrainSettings;
+use crate::step::{Step, Update};
 
 /// Batch sizes of the two trials: large enough that the engine divides the work as it does for a real batch,
 /// small enough for a board's memory.
@@ -45,7 +45,7 @@ pub struct MemoryPlan {
     pub parameters: u64,
     /// One gradient for each parameter, and the sum of those where they are accumulated.
     pub gradients: u64,
-    /// The optimizer's memory.
+    /// The optimizer's state: momentum, or the two means of AdamW.
     pub optimizer: u64,
     /// Activations kept for the backward pass, and the engine's workspace.
     pub activations: u64,
@@ -56,7 +56,7 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The sum.
+    /// The sum of all parts.
     pub fn total(&self) -> Bytes {
         let parts = [
             self.program,
@@ -89,7 +89,7 @@ pub(crate) struct StepMemory {
 
 impl StepMemory {
     /// The line through two trials of `(batch size, bytes)`.
-    fn through(parameters: u64, [(n1, bytes1), (n2, bytes2)]: [(usize, u64); 2]) -> Self {
+    pub(crate) fn through(parameters: u64, [(n1, bytes1), (n2, bytes2)]: [(usize, u64); 2]) -> Self {
         let per_item = ((bytes2 as f64 - bytes1 as f64) / (n2 as f64 - n1 as f64)).max(0.0);
         let fixed = (bytes1 as f64 - per_item * n1 as f64).max(0.0);
         Self { parameters, fixed, per_item }
@@ -117,12 +117,10 @@ pub(crate) fn try_steps(
         let live = heap.live_bytes();
         heap.reset_peak();
         let targets = Tensor::<1, Int>::zeros([rows], &device);
-        let loss = cross_entropy_sum(net.forward(input), targets, settings.label_smoothing);
-        let gradients = net.gradients(loss);
-        optimizer.begin_step();
-        net.update(gradients, &mut |path, rank, value, gradient| {
-            optimizer.update(path, rank > 1, value, gradient, 0.0)
-        });
+        let mut step = Step::default();
+        step.add(net.as_ref(), (input, targets, rows), settings.label_smoothing, 1.0);
+        let update = Update { loss_scale: 1.0, clip_norm: settings.clip_norm, learning_rate: 0.0 };
+        step.update(net.as_mut(), &mut optimizer, update);
         heap.peak_bytes().saturating_sub(live)
     };
     step(TRIALS[0]);
@@ -187,9 +185,11 @@ pub(crate) fn largest_batch(limit: usize, available: Bytes, total: impl Fn(usize
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::small_settings;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::settings::OptimizerSettings;
+    use crate::testing::small_settings;
 
     #[test]
     fn the_line_through_the_trials_is_carried_on() {
@@ -205,7 +205,49 @@ mod tests {
         assert_eq!(plan.total(), Bytes(PROGRAM_GROWTH + 7 + 100 + 100 + 2520 + 100 + 11 + 200));
     }
 
+    /// Bytes of gradients, optimizer state and the checkpoint's copy for 100 bytes of parameters.
+    #[test]
+    fn what_the_optimizer_keeps_is_counted_twice_and_sums_of_gradients_once() {
+        use crate::settings::OptimizerKind::{AdamW, Sgd};
+        let step = StepMemory::through(100, [(2, 1200), (4, 2200)]);
+        let cases = [
+            (Sgd, 0.0, 1, (100, 0, 100)),
+            (Sgd, 0.9, 1, (100, 100, 200)),
+            (AdamW, 0.0, 1, (100, 200, 300)),
+            (AdamW, 0.9, 4, (200, 200, 300)),
+        ];
+        for (kind, momentum, accumulate, expected) in cases {
+            let mut settings = TrainSettings { accumulate, ..small_settings("lenet5") };
+            settings.optimizer = OptimizerSettings { kind, momentum, ..settings.optimizer };
+            let plan = plan(&step, &settings, 4, 0, 0);
+            assert_eq!((plan.gradients, plan.optimizer, plan.checkpoint), expected, "{kind} {momentum}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_less_than_its_gradients_has_no_activations() {
+        let step = StepMemory::through(1000, [(4, 300), (12, 300)]);
+        let plan = plan(&step, &small_settings("lenet5"), 4, 0, 0);
+        assert_eq!((plan.gradients, plan.activations), (300, 0));
+        let falling = StepMemory::through(0, [(4, 900), (12, 100)]);
+        assert_eq!([4, 12].map(|n| falling.step_bytes(n)), [900, 900], "noise gives no negative slope");
+    }
+
+    #[test]
+    fn a_device_of_its_own_holds_what_is_computed_with_and_not_what_is_read() {
+        let step = StepMemory::through(100, [(2, 1200), (4, 2200)]);
+        let plan = plan(&step, &small_settings("lenet5"), 4, 7000, 9000);
+        assert_eq!(plan.on_device(), Bytes(100 + 100 + 100 + 2520));
+    }
+
     proptest! {
+        #[test]
+        fn more_samples_never_need_less(n in 1usize..300, first in 0u64..1 << 30, more in 0u64..1 << 30) {
+            let step = StepMemory::through(1 << 20, [(4, first), (12, first + more)]);
+            let total = |n| plan(&step, &small_settings("lenet5"), n, 0, 0).total();
+            prop_assert!(total(n) <= total(n + 1));
+        }
+
         #[test]
         fn the_largest_batch_fits_and_the_next_does_not(limit in 1usize..500, each in 1u64..50, space in 0u64..5000) {
             let total = |n: usize| Bytes(13 + n as u64 * each);

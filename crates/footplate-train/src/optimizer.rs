@@ -8,16 +8,13 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::model::OptimizerKind;
-use crate::settings::OptimizerSettings;
+use crate::network::GradientMap;
+use crate::settings::{OptimizerKind, OptimizerSettings};
 
 /// AdamW's constants besides rate and decay: PyTorch's defaults, kept fixed.
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
-
-/// Gradients of one step by parameter path, each flattened to one dimension.
-pub(crate) type GradientMap = BTreeMap<String, Tensor<1>>;
 
 /// What an optimizer remembers of one parameter.
 struct State {
@@ -165,57 +162,4 @@ pub(crate) fn clip_norm(gradients: &mut GradientMap, norm_max: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(kind: OptimizerKind) -> OptimizerSettings {
-        OptimizerSettings { kind, momentum: 0.9, nesterov: true, weight_decay: 0.1 }
-    }
-
-    /// Minimises (x² + 3x) / 2 · [1, 2] for three steps; the gradient is (x + 1.5) · [1, 2].
-    fn three_steps(kind: OptimizerKind) -> Vec<f32> {
-        let device = Device::flex();
-        let mut optimizer = Optimizer::new(settings(kind));
-        let mut value = Tensor::<1>::from_floats([1.0, -2.0], &device);
-        let weights = Tensor::<1>::from_floats([1.0, 2.0], &device);
-        for _ in 0..3 {
-            let gradient = value.clone().add_scalar(1.5) * weights.clone();
-            optimizer.begin_step();
-            value = optimizer.update("w", true, value, gradient, 0.01);
-        }
-        value.into_data().try_to_vec().unwrap()
-    }
-
-    fn assert_near(got: &[f32], expected: &[f32]) {
-        for (got, expected) in got.iter().zip(expected) {
-            assert!((got - expected).abs() < 1e-6, "{got} is not {expected}");
-        }
-    }
-
-    /// Expected values: the recurrences of torch `SGD([w], lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.1)` in float64.
-    #[test]
-    fn sgd_is_that_of_pytorch() {
-        assert_near(&three_steps(OptimizerKind::Sgd), &SGD_EXPECTED);
-    }
-
-    /// Expected values: the recurrences of torch `AdamW([w], lr=0.01, weight_decay=0.1)` in float64.
-    #[test]
-    fn adamw_is_that_of_pytorch() {
-        assert_near(&three_steps(OptimizerKind::AdamW), &ADAMW_EXPECTED);
-    }
-
-    const SGD_EXPECTED: [f32; 2] = [0.794_682_1, -1.906_880_5];
-    const ADAMW_EXPECTED: [f32; 2] = [0.967_037_3, -1.964_062_1];
-
-    #[test]
-    fn clipping_keeps_the_direction() {
-        let device = Device::flex();
-        let mut gradients = GradientMap::new();
-        gradients.insert("a".into(), Tensor::from_floats([3.0], &device));
-        gradients.insert("b".into(), Tensor::from_floats([4.0], &device));
-        assert!((clip_norm(&mut gradients, 1.0) - 5.0).abs() < 1e-6);
-        let clipped: Vec<f32> =
-            gradients.into_values().flat_map(|t| t.into_data().try_to_vec::<f32>().unwrap()).collect();
-        assert_near(&clipped, &[0.6, 0.8]);
-    }
-}
+mod tests;

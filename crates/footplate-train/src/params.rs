@@ -4,88 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
-use thiserror::Error;
 
-use crate::model::{Forward, NetInput};
-use crate::optimizer::GradientMap;
-
-/// Whether an array is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParamKind {
-    /// By gradients.
-    Parameter,
-    /// A running statistic.
-    Buffer,
-}
-
-/// One array of a network.
-#[derive(Clone, Debug)]
-pub struct NamedTensor {
-    /// Its place in the module, the same in each process.
-    pub path: String,
-    /// Whether it is trained.
-    pub kind: ParamKind,
-    /// A dense layer's weight is `[in, out]` here and `[out, in]` in PyTorch.
-    pub transposed: bool,
-    /// Its values.
-    pub data: TensorData,
-}
-
-/// Why arrays cannot be loaded into a network.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum ParamError {
-    /// The network has it, and what is loaded has not.
-    #[error("`{path}` is missing")]
-    Missing {
-        /// Which.
-        path: String,
-    },
-    /// It is of another shape.
-    #[error("`{path}` is {found:?}, and the model needs {expected:?}")]
-    Shape {
-        /// Which.
-        path: String,
-        /// The network's.
-        expected: Vec<usize>,
-        /// That of what is loaded.
-        found: Vec<usize>,
-    },
-    /// What is loaded has it, and the network has not.
-    #[error("`{path}` is not a part of the model")]
-    Unknown {
-        /// Which.
-        path: String,
-    },
-}
-
-/// New value of a parameter, from its path, rank, value and gradient (both flattened to one dimension).
-pub(crate) type UpdateRule<'a> = dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1> + 'a;
-
-/// A network of any type.
-pub trait Network: Send {
-    /// Scores, `[rows, classes]`; see [`Forward::forward`].
-    fn forward(&self, input: NetInput) -> Tensor<2>;
-    /// A copy for evaluation: without autodiff and with the running statistics as they are now.
-    fn eval(&self) -> Box<dyn Network>;
-    /// All arrays in a stable order.
-    fn tensors(&self) -> Vec<NamedTensor>;
-    /// Replaces all arrays. On an error some may have been replaced.
-    fn load(&mut self, tensors: &BTreeMap<String, TensorData>) -> Result<(), ParamError>;
-    /// Gradients of `loss` (one value) by path, each flattened to one dimension.
-    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>>;
-    /// Updates each parameter that has a gradient, in a stable order.
-    fn update(
-        &mut self,
-        gradients: BTreeMap<String, Tensor<1>>,
-        rule: &mut dyn FnMut(&str, usize, Tensor<1>, Tensor<1>) -> Tensor<1>,
-    );
-    /// The key of the array at `path` in PyTorch's state dictionary.
-    fn torch_key(&self, path: &str) -> String;
-    /// Beginning of the keys of the last layer.
-    fn head(&self) -> &'static str;
-    /// Values that are trained.
-    fn parameter_count(&self) -> usize;
-}
+use crate::network::{
+    Forward, GradientMap, NamedTensor, NetInput, Network, ParamError, ParamKind, UpdateRule,
+};
 
 /// A network of one type.
 pub(crate) struct Net<M> {
@@ -142,7 +64,7 @@ impl<M: Forward> Network for Net<M> {
         }
     }
 
-    fn gradients(&self, loss: Tensor<1>) -> BTreeMap<String, Tensor<1>> {
+    fn gradients(&self, loss: Tensor<1>) -> GradientMap {
         let gradients = loss.backward();
         let mut collector =
             GradientCollector { place: Place::default(), gradients, found: GradientMap::new() };
@@ -150,7 +72,7 @@ impl<M: Forward> Network for Net<M> {
         collector.found
     }
 
-    fn update(&mut self, gradients: BTreeMap<String, Tensor<1>>, rule: &mut UpdateRule<'_>) {
+    fn update(&mut self, gradients: GradientMap, rule: &mut UpdateRule<'_>) {
         self.map(&mut Updater { place: Place::default(), gradients, rule });
     }
 
@@ -334,5 +256,108 @@ impl ModuleMapper for Updater<'_, '_> {
             value = value.with_gradient_checkpointing_strategy(strategy);
         }
         Param::from_mapped_value(id, value.require_grad(), mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Int};
+
+    use super::*;
+    use crate::model::{ModelShape, find};
+    use crate::settings::LstmSize;
+    use crate::testing::seeded;
+
+    fn net(classes: usize) -> Box<dyn Network> {
+        let _turn = seeded(2);
+        let lstm = LstmSize { embed: 2, hidden: 3, layers: 1 };
+        let shape = ModelShape { classes, image_size: 32, lstm };
+        (find("lstm").unwrap().build)(&shape, &Device::flex().autodiff())
+    }
+
+    fn arrays(net: &dyn Network) -> BTreeMap<String, TensorData> {
+        net.tensors().into_iter().map(|tensor| (tensor.path, tensor.data)).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = arrays(net(4).as_ref());
+        assert!(net(4).load(&good).is_ok());
+        let mut missing = good.clone();
+        missing.remove("head.weight");
+        let path = || "head.weight".to_owned();
+        assert_eq!(net(4).load(&missing), Err(ParamError::Missing { path: path() }));
+        let shape = net(5).load(&good).unwrap_err();
+        assert!(matches!(&shape, ParamError::Shape { path, .. } if path == "embedding.weight"), "{shape}");
+        let mut more = good.clone();
+        more.insert("tail.weight".to_owned(), good["head.weight"].clone());
+        assert_eq!(net(4).load(&more), Err(ParamError::Unknown { path: "tail.weight".to_owned() }));
+    }
+
+    #[test]
+    fn every_parameter_has_a_gradient_of_its_length_and_no_statistic_has_one() {
+        let net = net(4);
+        let tokens = Tensor::<2, Int>::from_ints([[0, 1, 2]], &Device::flex().autodiff());
+        let gradients = net.gradients(net.forward(NetInput::Tokens(tokens)).sum());
+        let tensors = net.tensors();
+        assert_eq!(gradients.len(), tensors.len());
+        for tensor in &tensors {
+            assert_eq!(tensor.kind, ParamKind::Parameter, "{}", tensor.path);
+            assert_eq!(
+                gradients[&tensor.path].dims(),
+                [tensor.data.shape().num_elements()],
+                "{}",
+                tensor.path
+            );
+        }
+    }
+
+    #[test]
+    fn an_update_reaches_the_parameters_that_have_a_gradient_and_no_other() {
+        let mut net = net(4);
+        let before = arrays(net.as_ref());
+        let bias = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &Device::flex());
+        let gradients = GradientMap::from([("head.bias".to_owned(), bias)]);
+        let mut seen = Vec::new();
+        net.update(gradients, &mut |path, rank, value, gradient| {
+            seen.push((path.to_owned(), rank));
+            value + gradient
+        });
+        assert_eq!(seen, [("head.bias".to_owned(), 1)]);
+        let after = arrays(net.as_ref());
+        for (path, data) in &before {
+            assert_eq!(after[path] == *data, path != "head.bias", "{path}");
+        }
+        let moved: Vec<f32> = after["head.bias"]
+            .iter::<f32>()
+            .zip(before["head.bias"].iter::<f32>())
+            .map(|(a, b)| a - b)
+            .collect();
+        assert!(moved.iter().zip([1.0, 2.0, 3.0, 4.0]).all(|(m, g)| (m - g).abs() < 1e-6), "{moved:?}");
+    }
+
+    #[test]
+    fn a_copy_for_evaluation_has_the_same_arrays_and_no_gradients() {
+        let net = net(4);
+        let eval = net.eval();
+        assert_eq!(arrays(eval.as_ref()), arrays(net.as_ref()));
+        assert_eq!(eval.parameter_count(), net.parameter_count());
+    }
+
+    #[test]
+    fn running_statistics_are_buffers_and_dense_weights_stand_the_other_way_in_pytorch() {
+        let _turn = seeded(2);
+        let shape =
+            ModelShape { classes: 4, image_size: 32, lstm: LstmSize { embed: 2, hidden: 3, layers: 1 } };
+        let net = (find("lenet5").unwrap().build)(&shape, &Device::flex());
+        for tensor in net.tensors() {
+            let running = tensor.path.contains("running_");
+            assert_eq!(tensor.kind == ParamKind::Buffer, running, "{}", tensor.path);
+            let dense = tensor.path.starts_with("fc") && tensor.path.ends_with(".weight");
+            assert_eq!(tensor.transposed, dense, "{}", tensor.path);
+        }
+        let trained = net.tensors().into_iter().filter(|tensor| tensor.kind == ParamKind::Parameter);
+        let values: usize = trained.map(|tensor| tensor.data.shape().num_elements()).sum();
+        assert_eq!(net.parameter_count(), values);
     }
 }

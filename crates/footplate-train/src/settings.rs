@@ -8,8 +8,6 @@ use std::str::FromStr;
 use footplate_data::CacheSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LstmSize, OptimizerKind};
-
 /// The complete settings of a training run: nothing is left to a default after this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -69,11 +67,22 @@ pub struct TrainSettings {
     pub max_bad_fraction: f64,
 }
 
+impl TrainSettings {
+    /// The settings in TOML, under the flags' names.
+    ///
+    /// # Errors
+    ///
+    /// A number of more than 63 bits, which TOML does not hold.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
 /// In what numbers a network is computed while it is trained. Parameters, normalisation and loss are f32 with any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Single precision.
+    /// Single precision, 32 bits.
     #[default]
     F32,
     /// Half precision, with scaled gradients.
@@ -105,11 +114,55 @@ impl fmt::Display for Precision {
     }
 }
 
+/// Size of the character language model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LstmSize {
+    /// Of a character's embedding.
+    pub embed: usize,
+    /// Of the hidden state.
+    pub hidden: usize,
+    /// Layers on top of each other.
+    pub layers: usize,
+}
+
+/// The rule of the update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2017).
+    #[serde(rename = "adamw")]
+    AdamW,
+}
+
+impl FromStr for OptimizerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sgd" => Ok(Self::Sgd),
+            "adamw" => Ok(Self::AdamW),
+            other => Err(format!("`{other}` is not one of sgd, adamw")),
+        }
+    }
+}
+
+impl fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sgd => "sgd",
+            Self::AdamW => "adamw",
+        })
+    }
+}
+
 /// The rule of the update and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct OptimizerSettings {
-    /// Which rule.
+    /// The rule: SGD or AdamW.
     pub kind: OptimizerKind,
     /// SGD's momentum, 0 to below 1. Not used by AdamW.
     pub momentum: f64,
@@ -139,7 +192,7 @@ pub struct ScheduleSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// It stays.
+    /// It stays as it is.
     Constant,
     /// It drops by a factor every few epochs.
     Step,
@@ -182,4 +235,65 @@ pub struct AugmentSettings {
     pub color_jitter: f32,
     /// Whether images are turned upright as their EXIF orientation says.
     pub exif_orientation: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::small_settings;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        for kind in [ScheduleKind::Constant, ScheduleKind::Step, ScheduleKind::Cosine] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        for kind in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        assert_eq!("f64".parse::<Precision>(), Err("`f64` is not one of f32, f16, bf16".to_owned()));
+        let schedule = "linear".parse::<ScheduleKind>();
+        assert_eq!(schedule, Err("`linear` is not one of constant, step, cosine".to_owned()));
+        assert_eq!("adam".parse::<OptimizerKind>(), Err("`adam` is not one of sgd, adamw".to_owned()));
+    }
+
+    #[test]
+    fn toml_gives_back_what_it_was_given() {
+        let settings = TrainSettings {
+            max_steps: Some(7),
+            clip_norm: Some(1.5),
+            weights: Some("w.safetensors".into()),
+            workers_max: Some(4),
+            cache: Some(CacheSettings::Ram { bytes: 1 << 30 }),
+            ..small_settings("lstm")
+        };
+        let text = settings.to_toml().unwrap();
+        assert_eq!(toml::from_str::<TrainSettings>(&text).unwrap(), settings);
+        let plain = small_settings("lenet5");
+        assert_eq!(toml::from_str::<TrainSettings>(&plain.to_toml().unwrap()).unwrap(), plain);
+    }
+
+    #[test]
+    fn a_run_of_before_has_no_precision_and_no_recomputing_and_is_read() {
+        let text = small_settings("lenet5").to_toml().unwrap();
+        let new = ["precision", "checkpoint-activations"];
+        let old: String = text
+            .lines()
+            .filter(|l| !new.iter().any(|n| l.starts_with(n)))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert!(old.len() < text.len());
+        assert_eq!(toml::from_str::<TrainSettings>(&old).unwrap(), small_settings("lenet5"));
+        let unknown = format!("surprise = 1\n{text}");
+        assert!(toml::from_str::<TrainSettings>(&unknown).unwrap_err().to_string().contains("surprise"));
+    }
+
+    #[test]
+    fn a_seed_of_64_bits_is_kept_or_refused_and_never_another() {
+        let settings = TrainSettings { seed: u64::MAX, ..small_settings("lstm") };
+        if let Ok(text) = settings.to_toml() {
+            assert_eq!(toml::from_str::<TrainSettings>(&text).unwrap(), settings);
+        }
+    }
 }

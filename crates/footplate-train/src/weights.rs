@@ -1,4 +1,5 @@
 //! Weights in PyTorch's layout, as safetensors (format: <https://huggingface.co/docs/safetensors>).
+#![expect(clippy::disallowed_methods, reason = "reads weights files")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use thiserror::Error;
 
 use crate::checkpoint::Checkpoint;
 use crate::model::{self, ModelShape};
-use crate::params::{NamedTensor, Network, ParamError, ParamKind};
+use crate::network::{NamedTensor, Network, ParamError, ParamKind};
 
 /// PyTorch counts the batches of each normalisation layer; nothing here depends on that number.
 const BATCH_COUNT: &str = "num_batches_tracked";
@@ -22,52 +23,58 @@ const BATCH_COUNT: &str = "num_batches_tracked";
 /// Why weights could not be read or written.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The system refused.
+    /// The file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// On what.
+        /// The weights file.
         path: PathBuf,
-        /// The system's answer.
+        /// Why the system refused.
         source: io::Error,
     },
     /// It is not a safetensors file.
     #[error("{}: not a safetensors file: {reason}", path.display())]
     NotSafetensors {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
+    /// It is what `torch.save` writes.
+    #[error("{} is a PyTorch pickle, not safetensors", path.display())]
+    Pickle {
+        /// The weights file.
+        path: PathBuf,
+    },
     /// The model has an array that the file has not.
     #[error("{}: no array `{key}`, which the model needs; is the file of another model?", path.display())]
     Missing {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
     },
     /// An array of the file has another shape.
     #[error("{}: `{key}` is {found:?}, and the model needs {expected:?}", path.display())]
     Shape {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
-        /// The model's.
+        /// The model's shape, in PyTorch's layout.
         expected: Vec<usize>,
-        /// The file's.
+        /// The file's shape.
         found: Vec<usize>,
     },
     /// An array holds something other than floating-point numbers.
     #[error("{}: `{key}` holds {found}, not floating-point numbers", path.display())]
     Type {
-        /// Which file.
+        /// The weights file.
         path: PathBuf,
-        /// The array's name.
+        /// The array's name in PyTorch's state dictionary.
         key: String,
-        /// What it holds.
+        /// The type of number that it holds.
         found: String,
     },
     /// A checkpoint of a model that this program does not have, or that does not fit it.
@@ -80,6 +87,17 @@ impl WeightsError {
     pub fn is_write(&self) -> bool {
         matches!(self, Self::Io { action: "write", .. })
     }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        let Self::Pickle { path } = self else { return None };
+        let (from, to) = (path.display(), path.with_extension("safetensors"));
+        Some(format!(
+            "convert it on any PC: python -c \"import torch, safetensors.torch as s; d = torch.load('{from}', \
+             map_location='cpu'); s.save_file({{k: v.contiguous() for k, v in d.items()}}, '{}')\"",
+            to.display()
+        ))
+    }
 }
 
 /// What was taken from a weights file.
@@ -87,20 +105,30 @@ impl WeightsError {
 pub struct LoadReport {
     /// Arrays that were taken.
     pub loaded: usize,
-    /// Arrays of the last layer that keep their random values: the file's are for other classes.
-    pub reinitialised: Vec<String>,
+    /// The last layer keeps its random values, because the file's is for another number of classes.
+    pub replaced_head: Option<ReplacedHead>,
     /// Arrays of the file that the model does not have.
     pub ignored: Vec<String>,
+}
+
+/// A last layer that was not taken from the weights file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplacedHead {
+    /// Classes that the last layer of the file tells apart.
+    pub file_classes: usize,
+    /// The model's, which are those of the data.
+    pub own_classes: usize,
 }
 
 impl LoadReport {
     /// What the user should know.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if !self.reinitialised.is_empty() {
-            let names = self.reinitialised.join(", ");
-            warnings
-                .push(format!("{names}: of another size in the weights file, begun anew with random values"));
+        if let Some(ReplacedHead { file_classes, own_classes }) = self.replaced_head {
+            warnings.push(format!(
+                "classifier head replaced: the file has {file_classes} classes, your data {own_classes}; \
+                 all other layers loaded"
+            ));
         }
         if !self.ignored.is_empty() {
             warnings.push(format!(
@@ -117,6 +145,9 @@ impl LoadReport {
 pub fn load_safetensors(net: &mut dyn Network, path: &Path) -> Result<LoadReport, WeightsError> {
     let io_error = |source| WeightsError::Io { action: "read", path: path.to_owned(), source };
     let bytes = fs::read(path).map_err(io_error)?;
+    if is_pickle(&bytes) {
+        return Err(WeightsError::Pickle { path: path.to_owned() });
+    }
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| WeightsError::NotSafetensors { path: path.to_owned(), reason: e.to_string() })?;
     let mut report = LoadReport::default();
@@ -129,11 +160,11 @@ pub fn load_safetensors(net: &mut dyn Network, path: &Path) -> Result<LoadReport
                 report.loaded += 1;
                 data
             }
-            Err(WeightsError::Shape { .. }) if key.starts_with(net.head()) => {
-                report.reinitialised.push(key.clone());
+            Err(error) => {
+                let head = replaced_head(&error).filter(|_| key.starts_with(net.head()));
+                report.replaced_head = Some(head.ok_or(error)?);
                 own.data
             }
-            Err(error) => return Err(error),
         };
         arrays.insert(own.path, data);
         known.push(key);
@@ -143,6 +174,25 @@ pub fn load_safetensors(net: &mut dyn Network, path: &Path) -> Result<LoadReport
     report.ignored.sort();
     net.load(&arrays).map_err(|e: ParamError| WeightsError::Checkpoint(e.to_string()))?;
     Ok(report)
+}
+
+/// Whether bytes are what `torch.save` writes: a zip archive whose first file is `data.pkl` (since PyTorch 1.6), or a
+/// bare pickle of protocol 2 or later.
+fn is_pickle(bytes: &[u8]) -> bool {
+    const ZIP: &[u8] = b"PK\x03\x04";
+    const DATA: &[u8] = b"data.pkl";
+    let first = &bytes[..bytes.len().min(1024)];
+    let zipped = bytes.starts_with(ZIP) && first.windows(DATA.len()).any(|window| window == DATA);
+    // The lowest byte of a header's length may be 0x80 too; what follows the length is `{` then.
+    let bare = matches!(bytes, [0x80, 2..=5, ..]) && bytes.get(8) != Some(&b'{');
+    zipped || bare
+}
+
+/// A last layer for another number of classes, which stand first in PyTorch's layout of weight and bias.
+fn replaced_head(error: &WeightsError) -> Option<ReplacedHead> {
+    let WeightsError::Shape { expected, found, .. } = error else { return None };
+    let (file_classes, own_classes) = (*found.first()?, *expected.first()?);
+    (file_classes != own_classes).then_some(ReplacedHead { file_classes, own_classes })
 }
 
 /// The file's array for `own`, in this program's layout.
@@ -278,125 +328,4 @@ pub fn export(checkpoint: &Checkpoint, path: &Path) -> Result<(), WeightsError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::LstmSize;
-
-    fn net(model: &str, classes: usize, seed: u64) -> Box<dyn Network> {
-        let device = Device::flex();
-        let lstm = LstmSize { embed: 3, hidden: 5, layers: 2 };
-        let _turn = crate::testing::seeded(seed);
-        (model::find(model).unwrap().build)(&ModelShape { classes, image_size: 32, lstm }, &device)
-    }
-
-    fn values(net: &dyn Network) -> Vec<(String, Vec<f32>)> {
-        net.tensors().into_iter().map(|t| (t.path, t.data.try_to_vec().unwrap())).collect()
-    }
-
-    #[test]
-    fn what_is_saved_is_loaded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("w.safetensors");
-        for model in ["lenet5", "mobilenet_v3_small", "lstm"] {
-            let saved = net(model, 3, 1);
-            save_safetensors(saved.as_ref(), &path).unwrap();
-            let mut loaded = net(model, 3, 2);
-            assert_ne!(values(loaded.as_ref()), values(saved.as_ref()));
-            let report = load_safetensors(loaded.as_mut(), &path).unwrap();
-            assert_eq!(values(loaded.as_ref()), values(saved.as_ref()));
-            assert!(report.reinitialised.is_empty() && report.ignored.is_empty(), "{report:?}");
-        }
-    }
-
-    #[test]
-    fn a_head_for_other_classes_keeps_its_random_values() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("w.safetensors");
-        save_safetensors(net("lenet5", 10, 1).as_ref(), &path).unwrap();
-        let mut other = net("lenet5", 3, 2);
-        let report = load_safetensors(other.as_mut(), &path).unwrap();
-        assert_eq!(report.reinitialised, ["fc2.weight", "fc2.bias"]);
-        let fresh = values(net("lenet5", 3, 2).as_ref());
-        let head = |all: &[(String, Vec<f32>)]| {
-            all.iter().filter(|(p, _)| p.starts_with("fc2")).cloned().collect::<Vec<_>>()
-        };
-        assert_eq!(head(&values(other.as_ref())), head(&fresh));
-    }
-
-    #[test]
-    fn weights_of_another_model_are_refused_by_the_missing_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("w.safetensors");
-        save_safetensors(net("lenet5", 3, 1).as_ref(), &path).unwrap();
-        let error = load_safetensors(net("mobilenet_v3_small", 3, 1).as_mut(), &path).unwrap_err();
-        assert!(
-            matches!(&error, WeightsError::Missing { key, .. } if key == "features.0.0.weight"),
-            "{error}"
-        );
-        fs::write(&path, "text").unwrap();
-        let error = load_safetensors(net("lenet5", 3, 1).as_mut(), &path).unwrap_err();
-        assert!(matches!(error, WeightsError::NotSafetensors { .. }));
-    }
-
-    #[test]
-    fn halves_become_floats() {
-        let cases =
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x0000, 0.0)];
-        for (bits, expected) in cases {
-            assert_eq!(half_to_f32(bits), expected);
-        }
-        assert!(half_to_f32(0x7e00).is_nan() && half_to_f32(0xfc00) == f32::NEG_INFINITY);
-    }
-
-    #[test]
-    fn transposing_twice_gives_the_same() {
-        let values: Vec<f32> = (0..6u8).map(f32::from).collect();
-        assert_eq!(transpose(&values, 2, 3), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        assert_eq!(transpose(&transpose(&values, 2, 3), 3, 2), values);
-    }
-
-    /// The keys of torchvision's state dictionaries at places where counting goes wrong most easily.
-    #[test]
-    fn keys_are_those_of_torchvision() {
-        let keys = |model: &str| -> Vec<String> {
-            let net = net(model, 3, 1);
-            net.tensors().iter().map(|t| net.torch_key(&t.path)).collect()
-        };
-        let has = |model: &str, wanted: &[&str]| {
-            let keys = keys(model);
-            for key in wanted {
-                assert!(keys.iter().any(|k| k == key), "{model} lacks {key}");
-            }
-        };
-        has(
-            "resnet18",
-            &[
-                "conv1.weight",
-                "bn1.running_var",
-                "layer2.0.downsample.0.weight",
-                "layer4.1.bn2.bias",
-                "fc.weight",
-            ],
-        );
-        has(
-            "resnet50",
-            &["layer1.0.downsample.1.running_mean", "layer3.5.conv3.weight", "layer4.2.bn3.weight"],
-        );
-        has(
-            "mobilenet_v3_small",
-            &[
-                "features.0.1.running_mean",
-                "features.1.block.0.0.weight",
-                "features.1.block.1.fc1.bias",
-                "features.1.block.2.1.weight",
-                "features.2.block.2.0.weight",
-                "features.11.block.2.fc2.weight",
-                "features.11.block.3.1.bias",
-                "features.12.0.weight",
-                "classifier.0.weight",
-                "classifier.3.bias",
-            ],
-        );
-        has("lstm", &["lstm.weight_ih_l0", "lstm.bias_hh_l1", "embedding.weight", "head.bias"]);
-    }
-}
+mod tests;

@@ -4,13 +4,18 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use footplate_core::steps::StepError;
 use footplate_data::{BadSample, DataError};
+use footplate_device::SimBoard;
+use footplate_run::{ErrorKind, RunError};
 use footplate_train::TrainError;
 use footplate_train::checkpoint::CheckpointError;
 #[cfg(feature = "autotune")]
 use footplate_train::kernels::KernelsError;
 use footplate_train::model::models;
 use footplate_train::weights::WeightsError;
+
+use crate::commands::tune;
 
 /// What went wrong, as far as a script needs to know. The README lists the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,55 @@ fn kind_of(error: &io::Error) -> Kind {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        let kind = match error.kind() {
+            ErrorKind::Internal => Kind::Internal,
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Data => Kind::Data,
+            ErrorKind::Machine => Kind::Machine,
+            ErrorKind::Infeasible => Kind::Infeasible,
+            ErrorKind::Interrupted => Kind::Interrupted,
+        };
+        let failure = Self::new(kind, message);
+        match error {
+            RunError::File { action, path, source } => Self::io(action, &path, &source),
+            RunError::Device(error) => error.into(),
+            RunError::Control(error) => error.into(),
+            RunError::HoldsARun { folder } => failure
+                .hint(format!("go on with it by --resume {}, or name another --run-dir", folder.display())),
+            RunError::NotARun { .. } | RunError::NoRun { .. } => {
+                failure.hint("runs are kept under runs/ unless --run-dir says otherwise")
+            }
+            RunError::NewerLog { .. } => failure.hint("look at it with the footplate that wrote it"),
+            RunError::Table { .. } => failure.hint("docs/profile-table.md describes the columns"),
+            RunError::StudyHeld { .. } => failure.hint("wait for it, or name another folder with --out"),
+            RunError::Tune { error, records } => tune::failure(&error, records.as_deref()),
+            RunError::Infeasible { .. } => failure.hint(
+                "the steps made so far are kept; another budget needs a new run, or --weights from this one",
+            ),
+            RunError::NotRestored(_) => failure.hint("`footplate mode restore` tries again"),
+            RunError::NoBoard(_) => {
+                failure.hint(format!("the simulated boards are {}", SimBoard::names().join(", ")))
+            }
+            RunError::NoSimulatedJob { .. } => failure.hint(format!("the models are {}", model_names())),
+            RunError::NoData { .. } => failure.hint("paths of a study are relative to its file"),
+            _ => failure,
+        }
+    }
+}
+
+impl Failure {
+    /// Why a job failed that makes steps.
+    pub(crate) fn of_steps(error: StepError) -> Self {
+        match error.downcast::<TrainError>() {
+            Ok(error) => (*error).into(),
+            Err(other) => Self::new(Kind::Internal, other.to_string()),
+        }
+    }
+}
+
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let message = error.to_string();
@@ -95,6 +149,16 @@ impl From<TrainError> for Failure {
                 Self::new(Kind::Usage, message).hint(hint)
             }
             TrainError::Setting { .. } => Self::new(Kind::Usage, message),
+            TrainError::NeedsText { .. } => {
+                Self::new(Kind::Usage, message).hint("name a text file with --data")
+            }
+            TrainError::Path { path, source } => Self::io("use", &path, &source),
+            TrainError::NoCacheFolder => {
+                Self::new(Kind::Machine, message).hint("name one with --cache-dir")
+            }
+            TrainError::EmbeddedData(_) => Self::new(Kind::Machine, message)
+                .hint("choose a folder that you may write, on a disk with 20 MB free, with --cache-dir"),
+            TrainError::SettingsText(_) => Self::new(Kind::Internal, message),
             TrainError::WrongData { .. } => Self::new(Kind::Data, message)
                 .hint("image models take folders, tar shards, idx or CIFAR files; lstm takes a text file"),
             TrainError::Device { .. } => Self::new(Kind::Machine, message)
@@ -116,10 +180,18 @@ impl From<TrainError> for Failure {
             TrainError::Params(_) => Self::new(Kind::Data, message),
             TrainError::DataChanged { .. } => Self::new(Kind::Data, message)
                 .hint("put the data back as it was, or start a new run with --weights"),
-            TrainError::NoCheckpoint { .. } => Self::new(Kind::Data, message)
-                .hint("the run ended before its first checkpoint: start it anew in another --run-dir"),
+            TrainError::NoCheckpoint { rejected, .. } => {
+                let failure = Self::new(Kind::Data, message)
+                    .hint("the run ended before its first checkpoint: start it anew in another --run-dir");
+                Self { details: rejected, ..failure }
+            }
         }
     }
+}
+
+/// The names of all models, for a hint.
+fn model_names() -> String {
+    models().iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
 }
 
 fn memory(message: String, largest_batch: usize) -> Failure {
@@ -180,7 +252,7 @@ impl From<CheckpointError> for Failure {
 impl From<WeightsError> for Failure {
     fn from(error: WeightsError) -> Self {
         let kind = if error.is_write() { Kind::Machine } else { Kind::Data };
-        Self::new(kind, error.to_string())
+        Self { hint: error.hint(), ..Self::new(kind, error.to_string()) }
     }
 }
 

@@ -1,27 +1,21 @@
 //! The program `footplate`: arguments and settings in, records and figures out.
 
-mod auto_cache;
+mod cache_folder;
 mod cli;
 mod commands;
-mod embedded;
 mod exporter;
 mod failure;
 mod heap;
-mod host;
 mod live;
-mod log_file;
 mod machine;
 mod options;
 mod output;
-mod power;
-mod profile_file;
-mod recorder;
-mod resolve;
-mod run_store;
 mod signals;
 mod stalls_text;
 mod summary_text;
 mod terminal;
+#[cfg(test)]
+mod test_records;
 mod view;
 
 use std::panic;

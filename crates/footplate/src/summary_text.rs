@@ -113,7 +113,7 @@ fn number(value: Option<f64>, decimals: usize) -> String {
 }
 
 /// A memory plan in words.
-pub(crate) fn plan(plan: &MemoryPlan, available: Bytes) -> String {
+pub(crate) fn plan(plan: &MemoryPlan, available: &Reading<Bytes>) -> String {
     let parts = [
         ("program", plan.program),
         ("parameters", plan.parameters),
@@ -124,7 +124,7 @@ pub(crate) fn plan(plan: &MemoryPlan, available: Bytes) -> String {
         ("checkpoint", plan.checkpoint),
     ];
     let parts: Vec<String> = parts.iter().map(|(name, bytes)| format!("{name} {}", Bytes(*bytes))).collect();
-    let available = if available == Bytes(u64::MAX) { "unknown".to_owned() } else { available.to_string() };
+    let available = available.value().map_or("unknown".to_owned(), Bytes::to_string);
     format!(
         "memory plan (estimate for batch size {}): {} of {available} available\n  {}",
         plan.batch_size,
@@ -136,7 +136,7 @@ pub(crate) fn plan(plan: &MemoryPlan, available: Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::{minibatch, start};
+    use crate::test_records::{minibatch, start};
     use footplate_core::Record;
     use footplate_core::summary::SummaryBuilder;
 

@@ -1,6 +1,8 @@
 //! What people see while a run goes on: one live line on a terminal, plain lines at a sane rate elsewhere.
+#![expect(clippy::disallowed_methods, reason = "whether stderr is a terminal decides how much is told")]
 
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use footplate_core::record::{
@@ -8,6 +10,8 @@ use footplate_core::record::{
     TuneRecord, ValidationRecord,
 };
 use footplate_core::{Bytes, Reading, Record};
+use footplate_run::Listener;
+use footplate_train::Preparing;
 use footplate_views::live::LiveState;
 use footplate_views::live::text::{clock, known, shown};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -92,6 +96,17 @@ impl<'a> Progress<'a> {
                 bar.set_length(total);
                 bar.set_position(done);
             }
+        }
+    }
+
+    /// A training job is being prepared.
+    pub(crate) fn prepares(&mut self, what: Preparing) {
+        if let Preparing::EmbeddedData { done, total } = what {
+            return self.counted(&what.to_string(), done, total);
+        }
+        self.clear();
+        if let Some(board) = self.board {
+            board.preparing(&what.to_string());
         }
     }
 
@@ -210,6 +225,37 @@ impl View {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Shows a run of this process: on its board, and in lines.
+pub(crate) struct Viewer {
+    board: Arc<Board>,
+    quiet: bool,
+    view: Mutex<View>,
+}
+
+impl Viewer {
+    pub(crate) fn new(detail: Detail, board: Arc<Board>) -> Self {
+        Self { board, quiet: detail == Detail::Quiet, view: Mutex::new(View::new(detail)) }
+    }
+}
+
+impl Listener for Viewer {
+    fn record(&self, record: &Record) {
+        self.board.push(record);
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        self.board.look(|state, _, _| view.show(record, state));
+    }
+
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            output::note(text);
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        output::warning(text);
     }
 }
 

@@ -270,4 +270,56 @@ pub(super) mod tests {
         bytes[8] = 2;
         assert!(matches!(decode(&bytes), Err(CheckpointError::Version { found: 2 })));
     }
+
+    /// The bytes of `small()` with another header, and the checksum made right again.
+    fn with_header(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let bytes = bytes_of(&small());
+        let length = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) as usize;
+        let mut header: serde_json::Value = serde_json::from_slice(&bytes[20..20 + length]).unwrap();
+        change(&mut header);
+        let header = serde_json::to_vec(&header).unwrap();
+        let mut changed = bytes[..12].to_vec();
+        changed.extend((header.len() as u64).to_le_bytes());
+        changed.extend(header);
+        changed.extend(&bytes[20 + length..bytes.len() - CHECKSUM_BYTES]);
+        let crc = crc32fast::hash(&changed);
+        changed.extend(crc.to_le_bytes());
+        changed
+    }
+
+    #[test]
+    fn a_header_that_makes_no_sense_is_told_though_its_checksum_is_right() {
+        type Change = fn(&mut serde_json::Value);
+        let cases: [(Change, &str); 6] = [
+            (|h| h["arrays"][0]["shape"] = serde_json::json!([3, 1000]), "an array exceeds the file"),
+            (|h| h["arrays"][0]["shape"] = serde_json::json!([u64::MAX, 2]), "an array exceeds the file"),
+            (|h| h["arrays"][1]["shape"] = serde_json::json!([2]), "bytes after the last array"),
+            (|h| h["data_fingerprint"] = "not hexadecimal".into(), "data_fingerprint"),
+            (|h| h["surprise"] = 1.into(), "unknown field `surprise`"),
+            (|h| h["progress"]["steps"] = "seven".into(), "invalid type"),
+        ];
+        assert!(decode(&with_header(|_| ())).is_ok());
+        for (change, words) in cases {
+            let Err(CheckpointError::Malformed(reason)) = decode(&with_header(change)) else {
+                panic!("{words}")
+            };
+            assert!(reason.contains(words), "{reason}, not {words}");
+        }
+    }
+
+    #[test]
+    fn another_file_is_not_taken_for_a_checkpoint() {
+        assert!(matches!(decode(b"PK\x03\x04 a zip archive"), Err(CheckpointError::NotACheckpoint)));
+        assert!(matches!(decode(b""), Err(CheckpointError::Truncated { found: 0, .. })));
+        let error = CheckpointError::Checksum { expected: 0xab, found: 0x1 }.to_string();
+        assert_eq!(error, "checksum 00000001 does not match the file's 000000ab");
+    }
+
+    #[test]
+    fn only_numbers_of_single_precision_are_written() {
+        let mut checkpoint = small();
+        checkpoint.model[0].1 = TensorData::new(vec![1i32], [1]);
+        let error = encode(&checkpoint, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "`a.weight` is not f32");
+    }
 }

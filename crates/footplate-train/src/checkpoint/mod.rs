@@ -24,7 +24,7 @@ pub(crate) use writer::CheckpointWriter;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// Steps done.
+    /// Steps made since the run began.
     pub steps: u64,
     /// The epoch of the next minibatch, from 0.
     pub epoch: u32,
@@ -72,7 +72,7 @@ impl Progress {
 pub struct Best {
     /// Its epoch, from 0.
     pub epoch: u32,
-    /// Mean loss.
+    /// Mean loss of the validation split, in nats a row.
     pub loss: f64,
     /// Share of items that were right, 0 to 1.
     pub top1: f64,
@@ -83,7 +83,7 @@ pub struct Best {
 pub struct Checkpoint {
     /// Where the run stands.
     pub progress: Progress,
-    /// How it computes.
+    /// All settings of the run, as `run.toml` has them.
     pub settings: TrainSettings,
     /// Of the data set that it computes on.
     pub data_fingerprint: u64,
@@ -98,14 +98,14 @@ pub struct Checkpoint {
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// The system refused.
+    /// A file or a folder could not be read, written or listed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// Why the system refused.
         source: io::Error,
     },
     /// It is not a checkpoint of ours.
@@ -114,7 +114,7 @@ pub enum CheckpointError {
     /// A newer program wrote it.
     #[error("checkpoint version {found}; this program reads up to {VERSION}")]
     Version {
-        /// The file's version.
+        /// The version that the file names.
         found: u32,
     },
     /// It ends too early.
@@ -122,13 +122,13 @@ pub enum CheckpointError {
     Truncated {
         /// What it must have.
         expected: u64,
-        /// What it has.
+        /// The bytes that it has.
         found: u64,
     },
     /// Its bytes are not the ones that were written.
     #[error("checksum {found:08x} does not match the file's {expected:08x}")]
     Checksum {
-        /// The file's own.
+        /// The CRC-32 that the file ends with.
         expected: u32,
         /// Computed from its bytes.
         found: u32,

@@ -1,4 +1,5 @@
 //! A folder of checkpoints.
+#![expect(clippy::disallowed_methods, reason = "keeps checkpoints in files")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,9 @@ pub struct CheckpointStore {
 /// A checkpoint that could not be used.
 #[derive(Debug)]
 pub struct Rejected {
-    /// Its file.
+    /// The file that was rejected.
     pub path: PathBuf,
-    /// Why.
+    /// Why it cannot be read.
     pub error: CheckpointError,
 }
 
@@ -73,6 +74,16 @@ impl CheckpointStore {
             }
         }
         Ok((None, rejected))
+    }
+
+    /// As [`Self::newest`]; a folder that is not there holds none.
+    pub fn newest_if_any(&self) -> Result<(Option<Checkpoint>, Vec<Rejected>), CheckpointError> {
+        match self.newest() {
+            Err(CheckpointError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok((None, Vec::new()))
+            }
+            other => other,
+        }
     }
 
     /// The checkpoint of the best model, if there is one.
@@ -190,5 +201,49 @@ mod tests {
         assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_none_and_one_that_cannot_be_listed_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(&folder.path().join("none"));
+        assert!(matches!(store.newest(), Err(CheckpointError::Io { action: "list", .. })));
+        let (checkpoint, rejected) = store.newest_if_any().unwrap();
+        assert!(checkpoint.is_none() && rejected.is_empty());
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(CheckpointStore::open(&file).newest_if_any().is_err());
+    }
+
+    #[test]
+    fn the_best_is_kept_beside_the_newest_and_is_none_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with_steps(folder.path(), &[5]);
+        assert!(store.best().unwrap().is_none());
+        let mut best = small();
+        best.progress.steps = 3;
+        store.write_best(&best).unwrap();
+        store_with_steps(folder.path(), &[6, 7, 8]);
+        assert_eq!(store.best().unwrap().unwrap().progress.steps, 3);
+        assert_eq!(newest_steps(&store), (Some(8), 0));
+        fs::write(folder.path().join(BEST), "damaged").unwrap();
+        assert!(matches!(
+            store.best(),
+            Err(CheckpointError::NotACheckpoint | CheckpointError::Truncated { .. })
+        ));
+    }
+
+    #[test]
+    fn all_that_are_damaged_are_named_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with_steps(folder.path(), &[1, 2]);
+        for step in [1, 2] {
+            fs::write(folder.path().join(format!("step-{step:012}.ckpt")), b"FOOTPLCK\x09\0\0\0").unwrap();
+        }
+        let (checkpoint, rejected) = store.newest().unwrap();
+        assert!(checkpoint.is_none());
+        let names: Vec<_> = rejected.iter().map(|r| r.path.file_name().unwrap().to_string_lossy()).collect();
+        assert_eq!(names, ["step-000000000002.ckpt", "step-000000000001.ckpt"]);
+        assert!(rejected.iter().all(|r| matches!(r.error, CheckpointError::Version { found: 9 })));
     }
 }

@@ -1,4 +1,5 @@
 //! Writes checkpoints on a thread of its own while training goes on.
+#![expect(clippy::disallowed_types, reason = "writes on a thread of its own")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,10 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use footplate_core::Bytes;
+use footplate_core::ports::Clock;
 use footplate_core::record::{CheckpointRecord, Record, WarningRecord};
+use footplate_core::sink::RecordSink;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore};
-use crate::records::{RecordSink, RunClock};
 
 /// A checkpoint on its way to the disk.
 struct Job {
@@ -30,14 +32,18 @@ pub(crate) struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    pub(crate) fn start(store: CheckpointStore, sink: RecordSink, clock: RunClock) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        store: CheckpointStore,
+        sink: RecordSink,
+        clock: Arc<dyn Clock + Send + Sync>,
+    ) -> std::io::Result<Self> {
         // A rendezvous: a job is accepted only when the thread is idle, so that memory holds one copy.
         let (jobs, receiver) = sync_channel(0);
         let busy = Arc::new(AtomicBool::new(false));
         let thread_busy = busy.clone();
         let thread = thread::Builder::new()
             .name("checkpoint".into())
-            .spawn(move || write_all(&store, &receiver, &sink, clock, &thread_busy))?;
+            .spawn(move || write_all(&store, &receiver, &sink, clock.as_ref(), &thread_busy))?;
         Ok(Self { jobs: Some(jobs), busy, thread: Some(thread) })
     }
 
@@ -79,7 +85,7 @@ fn write_all(
     store: &CheckpointStore,
     jobs: &Receiver<Job>,
     sink: &RecordSink,
-    clock: RunClock,
+    clock: &dyn Clock,
     busy: &AtomicBool,
 ) -> LastWrite {
     let mut last = Ok(());
@@ -96,7 +102,7 @@ fn write_all(
     last
 }
 
-fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: RunClock) -> LastWrite {
+fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: &dyn Clock) -> LastWrite {
     let begun = clock.now_ns();
     let Job { mut checkpoint, snapshot_ns, best } = job;
     let (file, size) = store.write(&checkpoint)?;
@@ -114,4 +120,67 @@ fn write_one(store: &CheckpointStore, job: Job, sink: &RecordSink, clock: RunClo
         write_ns: t_ns - begun,
     }));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests take folders away")]
+
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::format::tests::small;
+    use super::*;
+    use crate::testing::TestClock;
+
+    fn writer(folder: &Path) -> (CheckpointWriter, Receiver<Record>) {
+        let (sink, records) = RecordSink::bounded();
+        let clock = Arc::new(TestClock::ticking(1000));
+        let store = CheckpointStore::create(folder).unwrap();
+        (CheckpointWriter::start(store, sink, clock).unwrap(), records)
+    }
+
+    #[test]
+    fn each_checkpoint_is_told_and_the_best_has_no_optimizer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, records) = writer(folder.path());
+        writer.write(small(), 42, false);
+        writer.write(small(), 43, true);
+        writer.finish().unwrap();
+        let told: Vec<Record> = records.iter().collect();
+        let [Record::Checkpoint(first), Record::Checkpoint(second)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((first.step, first.snapshot_ns, second.snapshot_ns), (7, 42, 43));
+        let file = folder.path().join(&first.file);
+        assert_eq!(first.size_bytes, Bytes(fs::metadata(file).unwrap().len()));
+        assert!(first.write_ns > 0 && second.t_ns > first.t_ns);
+        let best = CheckpointStore::open(folder.path()).best().unwrap().unwrap();
+        assert!(best.optimizer.is_empty() && !best.model.is_empty());
+    }
+
+    /// The folder is gone for one checkpoint and there for the next: the run goes on, and only the last write counts.
+    #[test]
+    fn a_write_that_fails_is_told_and_the_next_may_succeed() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = folder.path().join("checkpoints");
+        let (writer, records) = writer(&checkpoints);
+        fs::remove_dir(&checkpoints).unwrap();
+        writer.write(small(), 0, false);
+        let told = records.recv().unwrap();
+        let Record::Warning(warning) = &told else { panic!("{told:?}") };
+        assert!(warning.message.starts_with("no checkpoint at step 7: cannot write "), "{}", warning.message);
+        fs::create_dir(&checkpoints).unwrap();
+        writer.write(small(), 0, false);
+        writer.finish().unwrap();
+        assert!(matches!(records.recv().unwrap(), Record::Checkpoint(_)));
+    }
+
+    #[test]
+    fn a_last_write_that_fails_is_the_error_of_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = folder.path().join("checkpoints");
+        let (writer, _records) = writer(&checkpoints);
+        fs::remove_dir(&checkpoints).unwrap();
+        writer.write(small(), 0, false);
+        assert!(matches!(writer.finish(), Err(CheckpointError::Io { action: "write", .. })));
+    }
 }

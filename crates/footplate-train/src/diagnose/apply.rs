@@ -6,9 +6,10 @@ use footplate_data::measure_rates;
 use footplate_data::stall::{Change, Situation};
 use footplate_data::{CacheSettings, Split};
 
-use super::{Applied, Bench, Diagnosis, Source, Subject, share};
+use super::bench::{Bench, share};
+use super::{Applied, Diagnosis, Source, Subject};
 use crate::error::TrainError;
-use crate::probe::Lead;
+use crate::measure_step::Lead;
 use crate::settings::TrainSettings;
 
 /// The same run that differs by more than this share was not run on the same machine, in effect.
@@ -17,7 +18,7 @@ const DRIFT: f64 = 0.1;
 const FILLING: f64 = 1.2;
 
 /// The settings after a change; `None` for one that settings cannot express.
-fn changed(settings: &TrainSettings, change: Change) -> Option<TrainSettings> {
+pub(super) fn changed(settings: &TrainSettings, change: Change) -> Option<TrainSettings> {
     let settings = settings.clone();
     match change {
         Change::Workers { workers } => Some(TrainSettings { workers, workers_max: None, ..settings }),

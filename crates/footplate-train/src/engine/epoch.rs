@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use footplate_core::record::{EpochRecord, Record, ValidationRecord};
+use footplate_core::steps::Ending;
 use footplate_data::{Dataset, Pipeline, Position, Split};
 
-use super::{Ending, Loop};
+use super::train_loop::TrainLoop;
 use crate::checkpoint::{Best, Checkpoint, CheckpointWriter};
 use crate::error::TrainError;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::model::Task;
 
-impl Loop<'_> {
+impl TrainLoop {
     /// The epoch's record, its validation and what follows from that.
     pub(super) fn finish_epoch(&mut self) -> Result<Option<Ending>, TrainError> {
         let epoch = self.job.progress.epoch - 1;
@@ -24,7 +25,7 @@ impl Loop<'_> {
         if gain {
             self.checkpoint_now(true)?;
         }
-        let now = self.around.clock.now_ns();
+        let now = self.context.now_ns();
         self.epoch_began_ns = now;
         self.step_ended_ns = now;
         let patience = self.job.settings.early_stop;
@@ -52,10 +53,10 @@ impl Loop<'_> {
 
     pub(super) fn record_epoch(&mut self, epoch: u32) -> Result<(), TrainError> {
         self.fetch_loss()?;
-        let t_ns = self.around.clock.now_ns();
+        let t_ns = self.context.now_ns();
         let progress = &self.job.progress;
         let items = progress.epoch_items;
-        self.around.sink.send(Record::Epoch(EpochRecord {
+        self.context.send(Record::Epoch(EpochRecord {
             t_ns,
             epoch,
             items,
@@ -70,13 +71,13 @@ impl Loop<'_> {
         if self.job.dataset.len(Split::Validation) == 0 || self.writer.is_none() {
             return Ok(Some(false));
         }
-        let begun = self.around.clock.now_ns();
+        let begun = self.context.now_ns();
         let settings = self.validation_feed.loader(self.job.loader_settings(Split::Validation));
         let from = Position { epoch: 0, batch: 0 };
         let pipeline = Pipeline::start(self.job.dataset.clone(), Split::Validation, settings, from, 1)?;
         let net = self.job.net.eval();
         let feed = &self.validation_feed;
-        let Some(mut found) = evaluate(net.as_ref(), feed, pipeline, self.around.stop)? else {
+        let Some(mut found) = evaluate(net.as_ref(), feed, pipeline, &self.context.stop)? else {
             return Ok(None);
         };
         self.note_bad(std::mem::take(&mut found.bad))?;
@@ -101,8 +102,8 @@ impl Loop<'_> {
             Dataset::Images(images) => images.classes().len(),
             Dataset::Text(text) => text.vocabulary().len(),
         };
-        let t_ns = self.around.clock.now_ns();
-        self.around.sink.send(Record::Validation(ValidationRecord {
+        let t_ns = self.context.now_ns();
+        self.context.send(Record::Validation(ValidationRecord {
             t_ns,
             epoch: now.epoch,
             items: found.rows,
@@ -118,12 +119,12 @@ impl Loop<'_> {
         let every =
             Duration::try_from_secs_f64(self.job.settings.checkpoint_every_s).unwrap_or(Duration::MAX);
         let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
-        self.checkpoint_at_ns = self.around.clock.now_ns().saturating_add(every);
+        self.checkpoint_at_ns = self.context.now_ns().saturating_add(every);
     }
 
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), TrainError> {
         let idle = self.writer.as_ref().is_some_and(CheckpointWriter::is_idle);
-        if self.around.clock.now_ns() < self.checkpoint_at_ns || !idle {
+        if self.context.now_ns() < self.checkpoint_at_ns || !idle {
             return Ok(());
         }
         self.checkpoint_now(false)
@@ -134,11 +135,11 @@ impl Loop<'_> {
         if self.writer.is_none() {
             return Ok(());
         }
-        let begun = self.around.clock.now_ns();
+        let begun = self.context.now_ns();
         self.fetch_loss()?;
         let (updates, optimizer) = self.job.optimizer.to_tensors();
         self.job.progress.optimizer_updates = updates;
-        self.job.progress.bad_samples = self.bad.iter().copied().collect();
+        self.job.progress.bad_samples = self.bad.indices();
         let checkpoint = Checkpoint {
             progress: self.job.progress.clone(),
             settings: self.job.settings.clone(),
@@ -147,7 +148,7 @@ impl Loop<'_> {
             model: self.job.net.tensors().into_iter().map(|t| (t.path, t.data)).collect(),
             optimizer,
         };
-        let snapshot_ns = self.around.clock.now_ns() - begun;
+        let snapshot_ns = self.context.now_ns() - begun;
         if let Some(writer) = &self.writer {
             writer.write(checkpoint, snapshot_ns, best);
         }

@@ -1,38 +1,26 @@
 //! The loop on small real runs.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use footplate_core::Record;
 use footplate_core::ports::{WorkError, Workload};
-use footplate_data::{Dataset, OpenOptions, open};
+use footplate_core::steps::Steps;
 
 use super::*;
 use crate::checkpoint::CheckpointStore;
 use crate::device::ChosenDevice;
 use crate::settings::TrainSettings;
-use crate::testing::{seeded, small_settings};
-use crate::workload::TrainingWorkload;
-
-fn dataset(folder: &Path) -> Arc<Dataset> {
-    let path = folder.join("text.txt");
-    fs::write(&path, "she sells sea shells by the sea shore. ".repeat(12)).unwrap();
-    let options = OpenOptions { format: None, seed: 7, validation_fraction: 0.2, sequence_length: 8 };
-    Arc::new(open(&path, &options).unwrap())
-}
+use crate::testing::{context, rhyme, seeded, small_settings};
+use crate::training_steps::TrainingSteps;
 
 /// The final weights by path, and the records.
 fn trained(settings: TrainSettings) -> (Vec<(String, Vec<f32>)>, Vec<Record>) {
     let _turn = seeded(0);
     let folder = tempfile::tempdir().unwrap();
-    let (job, _) = Job::new(settings, dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
-    let (sink, records) = RecordSink::bounded();
-    let stop = AtomicBool::new(false);
+    let (job, _) = Job::new(settings, rhyme(folder.path(), 12), ChosenDevice::cpu("test")).unwrap();
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    run(job, Surroundings { store: Some(store.clone()), sink, clock: RunClock::start(), stop: &stop })
-        .unwrap();
+    let (context, records) = context(Some(store.clone()));
+    run(job, context).unwrap();
     let (checkpoint, _) = store.newest().unwrap();
     let arrays = checkpoint.unwrap().model.into_iter();
     (arrays.map(|(path, data)| (path, data.try_to_vec().unwrap())).collect(), records.iter().collect())
@@ -100,12 +88,10 @@ fn a_run_that_is_lent_to_a_tuner_comes_to_the_same_weights() {
     let _turn = seeded(0);
     let folder = tempfile::tempdir().unwrap();
     let (job, _) =
-        Job::new(small_settings("lstm"), dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
-    let (sink, lent_records) = RecordSink::bounded();
-    let stop = AtomicBool::new(false);
+        Job::new(small_settings("lstm"), rhyme(folder.path(), 12), ChosenDevice::cpu("test")).unwrap();
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    let around = Surroundings { store: Some(store.clone()), sink, clock: RunClock::start(), stop: &stop };
-    let mut workload = TrainingWorkload::new(Session::start(job, around).unwrap(), vec![1, 2]);
+    let (context, lent_records) = context(Some(store.clone()));
+    let mut workload = TrainingSteps::new(Session::start(job, context).unwrap(), vec![1, 2]);
     assert_eq!((workload.steps_left(), workload.steps_per_epoch()), (Some(24), 12));
     let mut seen = 0;
     for workers in [1, 2, 1] {
@@ -118,9 +104,8 @@ fn a_run_that_is_lent_to_a_tuner_comes_to_the_same_weights() {
     // A time that is not reached ends at the most steps.
     seen += workload.run(1, u64::MAX, 4).unwrap().len();
     assert_eq!(seen, 13);
-    let mut session = workload.into_session().unwrap();
-    while session.advance().unwrap().is_some() {}
-    assert_eq!(session.finish().unwrap().steps, 24);
+    workload.train_to_end();
+    assert_eq!(Box::new(workload).finish().unwrap().steps, 24);
     let (checkpoint, _) = store.newest().unwrap();
     let arrays = checkpoint.unwrap().model.into_iter();
     let lent: Vec<_> = arrays.map(|(path, data)| (path, data.try_to_vec().unwrap())).collect();
@@ -136,20 +121,19 @@ fn a_run_that_is_lent_to_a_tuner_comes_to_the_same_weights() {
 fn a_lent_run_ends_and_can_be_interrupted() {
     let _turn = seeded(0);
     let folder = tempfile::tempdir().unwrap();
-    let start = |stop| {
+    let start = || {
         let (job, _) =
-            Job::new(small_settings("lstm"), dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
-        let (sink, _) = RecordSink::bounded();
-        Session::start(job, Surroundings { store: None, sink, clock: RunClock::start(), stop }).unwrap()
+            Job::new(small_settings("lstm"), rhyme(folder.path(), 12), ChosenDevice::cpu("test")).unwrap();
+        let (context, _records) = context(None);
+        (context.stop.clone(), TrainingSteps::new(Session::start(job, context).unwrap(), Vec::new()))
     };
-    let stop = AtomicBool::new(false);
-    let mut workload = TrainingWorkload::new(start(&stop), Vec::new());
+    let (_, mut workload) = start();
     assert_eq!(workload.run(100, 0, 100).unwrap().len(), 24);
     assert_eq!(workload.run(1, 0, 1), Err(WorkError::Finished));
-    let mut workload = TrainingWorkload::new(start(&stop), Vec::new());
+    let (stop, mut workload) = start();
     stop.store(true, Ordering::Relaxed);
     assert_eq!(workload.run(1, 0, 1), Err(WorkError::Interrupted));
-    assert_eq!(workload.into_session().unwrap().finish().unwrap().ending, Ending::Interrupted);
+    assert_eq!(Box::new(workload).finish().unwrap().ending, Ending::Interrupted);
 }
 
 #[test]
@@ -158,10 +142,8 @@ fn a_loss_that_is_no_number_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = small_settings("lstm");
     settings.schedule.learning_rate = 1e30;
-    let (job, _) = Job::new(settings, dataset(folder.path()), ChosenDevice::cpu("test")).unwrap();
-    let (sink, _records) = RecordSink::bounded();
-    let stop = AtomicBool::new(false);
+    let (job, _) = Job::new(settings, rhyme(folder.path(), 12), ChosenDevice::cpu("test")).unwrap();
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    let result = run(job, Surroundings { store: Some(store), sink, clock: RunClock::start(), stop: &stop });
+    let result = run(job, context(Some(store)).0);
     assert!(matches!(result, Err(TrainError::Diverged { .. })), "{result:?}");
 }

@@ -23,7 +23,7 @@ static OPENED: Mutex<Option<Arc<Gpu>>> = Mutex::new(None);
 
 /// A GPU, with the handles that Burn's runtime uses.
 pub(crate) struct Gpu {
-    /// Burn's.
+    /// The device as Burn has it.
     pub(crate) burn: Device,
     /// Burn's runtime submits to the same queue: what is submitted first is done first.
     pub(crate) queue: wgpu::Queue,

@@ -1,11 +1,15 @@
 //! The GPU's path on whatever Vulkan device there is: Mesa's lavapipe, which computes on the processor, will do.
 //!
 //! Without one these tests pass and say so; with `FOOTPLATE_REQUIRE_VULKAN` set, as in CI, they fail.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the GPU's tests write images and start a child"
+)]
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorData, f16};
 use footplate_core::Record;
@@ -23,15 +27,14 @@ use super::mapped::{LentBuffer, MappedLender, MappedPool};
 use super::*;
 use crate::checkpoint::CheckpointStore;
 use crate::device::{ChosenDevice, DeviceChoice, choose};
-use crate::engine::{self, Surroundings};
+use crate::engine;
 use crate::error::TrainError;
-use crate::feed::{Feed, FeedChoice};
+use crate::feed::Feed;
+use crate::feed_path::FeedChoice;
 use crate::job::Job;
-use crate::model::NetInput;
-use crate::params::NamedTensor;
-use crate::records::{RecordSink, RunClock};
+use crate::network::{NamedTensor, NetInput};
 use crate::settings::{Precision, TrainSettings};
-use crate::testing::{seeded, small_settings};
+use crate::testing::{context, seeded, small_settings};
 
 /// The Vulkan device with a feed; `None` where there is none and none is required.
 fn vulkan(feed: FeedChoice) -> Option<ChosenDevice> {
@@ -113,7 +116,7 @@ fn buffers_come_back_on_every_way_and_no_more_are_made_than_allowed() {
     let gpu = device.gpu.clone().unwrap();
     let pool = MappedPool::new(gpu.clone(), 2);
     let provider = MappedLender(pool.clone());
-    let (first, second) = (provider.provide(12).unwrap(), provider.lend(12).unwrap());
+    let (first, second) = (provider.provide(12).unwrap(), provider.provide(12).unwrap());
     assert!(provider.provide(12).is_none());
     assert_eq!(pool.counts(), (0, 2));
     // Dropped by the pipeline, or in an error's way.
@@ -226,11 +229,9 @@ fn trained_from(
         let tensors = job.net.tensors().into_iter().map(moved).collect();
         job.net.load(&tensors).unwrap();
     }
-    let (sink, records) = RecordSink::bounded();
-    let stop = AtomicBool::new(false);
     let store = CheckpointStore::create(&folder.path().join("c")).unwrap();
-    let around = Surroundings { store: Some(store), sink, clock: RunClock::start(), stop: &stop };
-    let result = engine::run(job, around);
+    let (context, records) = context(Some(store));
+    let result = engine::run(job, context);
     let step = |record: Record| if let Record::Minibatch(step) = record { Some(step) } else { None };
     (result, records.iter().filter_map(step).collect())
 }
@@ -382,10 +383,8 @@ fn loses_its_device() {
     let mut settings = TrainSettings { epochs: 1000, ..small_settings("lenet5") };
     settings.checkpoint_every_s = 0.0;
     let (job, _) = Job::new(settings, images(folder), device).unwrap();
-    let (sink, records) = RecordSink::bounded();
-    let stop = AtomicBool::new(false);
     let store = CheckpointStore::create(&folder.join("c")).unwrap();
-    let around = Surroundings { store: Some(store), sink, clock: RunClock::start(), stop: &stop };
+    let (context, records) = context(Some(store));
     let result = std::thread::scope(|scope| {
         scope.spawn(move || {
             // After some steps, when a checkpoint is on the disk.
@@ -394,7 +393,7 @@ fn loses_its_device() {
             gpu.device.destroy();
             records.iter().for_each(drop);
         });
-        engine::run(job, around)
+        engine::run(job, context)
     });
     assert!(matches!(result, Err(TrainError::DeviceFailed { .. })), "{result:?}");
 }

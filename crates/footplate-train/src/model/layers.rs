@@ -142,3 +142,74 @@ impl Dropout {
         input * mask * (1.0 / kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::testing::seeded;
+
+    const WIDTH: usize = 1000;
+
+    fn dropped(seed: u64, device: &Device) -> Vec<f32> {
+        let _turn = seeded(seed);
+        let input = Tensor::<2>::ones([4, WIDTH], device);
+        Dropout::new(0.2).forward(input).into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn dropout_follows_from_the_seed_and_keeps_the_mean() {
+        let device = Device::flex().autodiff();
+        let once = dropped(3, &device);
+        assert_eq!(once, dropped(3, &device));
+        assert_ne!(once, dropped(4, &device));
+        assert!(
+            once.iter().all(|value| *value == 0.0 || *value == 1.25),
+            "kept values are scaled by 1 / 0.8"
+        );
+        let kept = once.iter().filter(|value| **value > 0.0).count();
+        // Five standard deviations of 4000 draws are 127.
+        assert!(kept.abs_diff(4 * WIDTH * 8 / 10) < 127, "{kept} of {}", once.len());
+    }
+
+    #[test]
+    fn dropout_does_nothing_outside_training() {
+        assert!(dropped(3, &Device::flex()).iter().all(|value| *value == 1.0));
+    }
+
+    /// Two images of two pixels in one channel: 1, 3, 5, 7 has the mean 4 and the variances 5 (biased) and 20/3.
+    fn batch(device: &Device) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(vec![1.0f32, 3.0, 5.0, 7.0], [2, 1, 1, 2]), device)
+    }
+
+    #[test]
+    fn normalisation_takes_the_biased_variance_and_remembers_the_unbiased_one() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNorm2d::with_constants(1, 0.0, 0.1, &device);
+        let output: Vec<f32> = norm.forward(batch(&device)).into_data().try_to_vec().unwrap();
+        let expected = [-3.0, -1.0, 1.0, 3.0].map(|x: f32| x / 5f32.sqrt());
+        assert!(output.iter().zip(expected).all(|(got, x)| (got - x).abs() < 1e-5), "{output:?}");
+        let number =
+            |state: &RunningState<Tensor<1>>| state.value().into_data().iter::<f32>().next().unwrap();
+        assert!((number(&norm.running_mean) - 0.4).abs() < 1e-6);
+        assert!((number(&norm.running_var) - (0.9 + 0.1 * 20.0 / 3.0)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn evaluation_uses_what_is_remembered_and_leaves_it_alone() {
+        let device = Device::flex();
+        let norm = BatchNorm2d::with_constants(1, 0.0, 0.1, &device);
+        let output: Vec<f32> = norm.forward(batch(&device)).into_data().try_to_vec().unwrap();
+        assert_eq!(output, [1.0, 3.0, 5.0, 7.0], "mean 0 and variance 1 at the beginning");
+        assert_eq!(norm.running_mean.value().into_data().iter::<f32>().next(), Some(0.0));
+    }
+
+    #[test]
+    fn the_average_is_that_of_each_channel() {
+        let values: Vec<f32> = (0..8u8).map(f32::from).collect();
+        let input = Tensor::<4>::from_data(TensorData::new(values, [1, 2, 2, 2]), &Device::flex());
+        let means: Vec<f32> = global_average(input).into_data().try_to_vec().unwrap();
+        assert_eq!(means, [1.5, 5.5]);
+    }
+}

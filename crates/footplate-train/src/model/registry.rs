@@ -1,16 +1,18 @@
-//! The registry: a new model is a file and a line in [`models`].
-
-use std::fmt;
-use std::str::FromStr;
+//! The registry of networks.
+//!
+//! A new one is a file beside this one that implements [`Forward`](super::Forward), an entry in [`models`], and its name in
+//! the help of the commands that take one (`crates/footplate/src/cli.rs` and `commands/tune/arguments.rs`). A simulated board
+//! can run it once its work is in `crates/footplate-device/src/sim/workload.rs`.
 
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use super::lenet5::LeNet5;
 use super::lstm::CharacterLstm;
 use super::mobilenet_v3::{MobileNetV3, Variant};
 use super::resnet::ResNet;
-use crate::params::{Net, Network};
+use crate::network::Network;
+use crate::params::Net;
+use crate::settings::{LstmSize, OptimizerKind};
 
 /// What a model learns from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,50 +21,6 @@ pub enum Task {
     Images,
     /// Text, of which it predicts each next character.
     CharacterLm,
-}
-
-/// The rule of the update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam with decoupled weight decay (Loshchilov and Hutter 2017).
-    #[serde(rename = "adamw")]
-    AdamW,
-}
-
-impl FromStr for OptimizerKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "sgd" => Ok(Self::Sgd),
-            "adamw" => Ok(Self::AdamW),
-            other => Err(format!("`{other}` is not one of sgd, adamw")),
-        }
-    }
-}
-
-impl fmt::Display for OptimizerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sgd => "sgd",
-            Self::AdamW => "adamw",
-        })
-    }
-}
-
-/// Size of the character language model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LstmSize {
-    /// Of a character's embedding.
-    pub embed: usize,
-    /// Of the hidden state.
-    pub hidden: usize,
-    /// Layers on top of each other.
-    pub layers: usize,
 }
 
 /// What must be known to build a network.
@@ -89,30 +47,30 @@ pub struct Defaults {
     pub optimizer: OptimizerKind,
     /// The learning rate for `batch_size`.
     pub learning_rate: f64,
-    /// SGD's momentum.
+    /// SGD's momentum, 0 to below 1.
     pub momentum: f64,
-    /// Weight decay.
+    /// Weight decay, 0 or more; not applied to biases and normalisation parameters.
     pub weight_decay: f64,
     /// Share of the steps that warm up.
     pub warmup_fraction: f64,
-    /// Label smoothing.
+    /// Share of the target that is spread over all classes, 0 to below 1.
     pub label_smoothing: f64,
     /// Largest norm of the gradients.
     pub clip_norm: Option<f64>,
 }
 
-/// One model.
+/// One model: its name, its defaults, and how it is built.
 #[derive(Debug)]
 pub struct ModelEntry {
     /// As `footplate train NAME` knows it.
     pub name: &'static str,
     /// What it learns from.
     pub task: Task,
-    /// In a few words.
+    /// What it is, for help texts.
     pub about: &'static str,
     /// Smallest height and width that leave something of the image at its last layer.
     pub min_image_size: usize,
-    /// Settings that suit it.
+    /// Settings that suit it, where nothing else is asked for.
     pub defaults: Defaults,
     /// Builds it with random parameters: a pure function of the shape and of the device's seed.
     pub build: fn(&ModelShape, &Device) -> Box<dyn Network>,
@@ -158,7 +116,18 @@ macro_rules! image_model {
     };
 }
 
-/// All models. The order is that of help texts.
+/// All models, in the order of help texts.
+///
+/// ```
+/// use footplate_train::model::{Task, find, models};
+///
+/// let resnet = find("resnet18").ok_or("no such model")?;
+/// assert_eq!((resnet.task, resnet.defaults.image_size), (Task::Images, 224));
+/// assert!(find("resnet-18").is_none());
+/// let texts: Vec<&str> = models().iter().filter(|m| m.task == Task::CharacterLm).map(|m| m.name).collect();
+/// assert_eq!(texts, ["lstm"]);
+/// # Ok::<(), &str>(())
+/// ```
 pub fn models() -> &'static [ModelEntry] {
     const MODELS: &[ModelEntry] = &[
         image_model!("lenet5", "LeNet-5 with batch normalisation, for small images", 8, LENET, LeNet5::new),

@@ -4,6 +4,7 @@ use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 
 use super::*;
 use crate::loss::cross_entropy_sum;
+use crate::settings::LstmSize;
 use crate::testing::seeded;
 
 const LSTM: LstmSize = LstmSize { embed: 4, hidden: 6, layers: 2 };

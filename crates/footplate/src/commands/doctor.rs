@@ -3,28 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use footplate_core::Reading;
-use footplate_data::Dataset;
 use footplate_data::measure_rates::{self, Cold, Rate};
 use footplate_device::discover::storage_of_folder;
 use footplate_device::doctor::{self, Finding, Level, Outside, StorageVerdict};
+use footplate_device::host;
+use footplate_device::meter::RealClock;
 use footplate_device::{Device, Source, guard};
 use footplate_train::device::DeviceChoice;
-use footplate_train::feed::FeedChoice;
-use footplate_train::probe::step_rate;
+use footplate_train::feed_path::FeedChoice;
+use footplate_train::measure_step::{Watch, step_rate};
+use footplate_train::{JobRequest, OpenJob, TrainError, device};
 use footplate_views::live::text::{known, short};
 use serde_json::json;
 
-use super::train;
 use crate::failure::{Failure, Kind};
 use crate::machine::MachineArguments;
-use crate::options::TrainOptions;
 use crate::view::{Detail, Progress, percent};
-use crate::{host, output, resolve};
+use crate::{cache_folder, machine, output};
 
 /// Each measurement takes so long at most.
 const TIME_WARM: Duration = Duration::from_millis(500);
@@ -90,7 +89,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> Result<ExitCode, Failure> {
 
 /// The device that `--device auto` would choose.
 fn engine() -> Finding {
-    match resolve::open_device(DeviceChoice::Auto, FeedChoice::Auto, None) {
+    match device::open(DeviceChoice::Auto, FeedChoice::Auto, kernels_folder().as_deref()) {
         Ok(chosen) => {
             let finding = Finding::new(
                 "device",
@@ -133,30 +132,31 @@ fn storage(
     model: Option<&str>,
     progress: &mut Progress,
 ) -> Result<Vec<Finding>, Failure> {
-    let entry = resolve::entry(model)?;
-    let options = TrainOptions::default();
+    let request =
+        JobRequest { model: model.map(str::to_owned), data: Some(data.to_owned()), ..JobRequest::default() };
     progress.stage("opening the data set");
-    let fraction = resolve::validation_fraction(&options, entry.task);
-    let opened = train::open(&train::absolute(data)?, None, fraction, 0, resolve::sequence_length(&options));
-    let dataset = match opened {
-        Ok(dataset) => dataset,
-        Err(failure) => {
+    let open = match OpenJob::open(&request, &machine::of_process(), &mut |_| {}) {
+        Ok(open) => open,
+        Err(error @ (TrainError::UnknownModel { .. } | TrainError::Path { .. })) => return Err(error.into()),
+        Err(error) => {
+            let failure = Failure::from(error);
             let finding = Finding::new("data", Level::Problem, failure.message);
             let repair =
                 failure.hint.unwrap_or_else(|| "docs/data.md tells which forms can be read".to_owned());
             return Ok(vec![finding.repair(repair)]);
         }
     };
+    let dataset = &open.dataset;
     let mut findings: Vec<Finding> =
         dataset.warnings().iter().map(|text| Finding::new("data", Level::Warning, text.clone())).collect();
     findings.push(Finding::new("data", Level::Ok, dataset.description()));
-    let never = AtomicBool::new(false);
+    let watch = Watch { clock: Arc::new(RealClock::since(Instant::now())), stop: Arc::default() };
     progress.stage("reading samples");
-    let Some(read) = measure_rates::storage(&dataset, TIME_WARM, TIME_COLD, &never) else {
+    let Some(read) = measure_rates::storage(dataset, TIME_WARM, TIME_COLD, &watch.stop) else {
         return Ok(findings);
     };
     progress.stage("running steps on random numbers");
-    let need = need(entry, &options, &dataset, &never)?;
+    let need = need(&open, &watch)?;
     let folder = if data.is_dir() { data } else { data.parent().unwrap_or(Path::new(".")) };
     let disk = match storage_of_folder(&machine.root, folder) {
         Reading::Value(storage) => {
@@ -169,26 +169,26 @@ fn storage(
     Ok(findings)
 }
 
+/// Where kernels that were chosen by measuring are kept.
+fn kernels_folder() -> Option<PathBuf> {
+    cache_folder::user_cache().map(|folder| folder.join("kernels"))
+}
+
 /// What the steps take.
 struct Need {
     items_per_s: f64,
     how: String,
 }
 
-fn need(
-    entry: &'static footplate_train::model::ModelEntry,
-    options: &TrainOptions,
-    dataset: &Arc<Dataset>,
-    never: &AtomicBool,
-) -> Result<Option<Need>, Failure> {
-    let chosen = resolve::open_device(DeviceChoice::Auto, FeedChoice::Auto, None)?;
-    let settings = train::settings_for(options, entry, dataset);
-    let rate = step_rate(&settings, dataset, &chosen, TIME_STEPS, never)?;
+fn need(open: &OpenJob, watch: &Watch) -> Result<Option<Need>, Failure> {
+    let chosen = device::open(DeviceChoice::Auto, FeedChoice::Auto, kernels_folder().as_deref())?;
+    let settings = open.settings(host::cores());
+    let rate = step_rate(&settings, &open.dataset, &chosen, TIME_STEPS, watch)?;
     Ok(rate.wall_s_each().map(|each| Need {
         items_per_s: 1.0 / each,
         how: format!(
             "{} on {}, batch {}, measured on random numbers",
-            entry.name, chosen.name, rate.batch_size
+            open.entry.name, chosen.name, rate.batch_size
         ),
     }))
 }

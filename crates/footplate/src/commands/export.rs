@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
+use footplate_run::RunFolder;
 use footplate_train::checkpoint::{Checkpoint, CheckpointStore};
 use footplate_train::{TrainError, weights};
 
 use crate::cli::ExportArguments;
 use crate::failure::Failure;
 use crate::output;
-use crate::run_store::RunStore;
 
 pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, Failure> {
-    let run = RunStore::open(&arguments.run)?;
+    let run = RunFolder::open(&arguments.run)?;
     let store = CheckpointStore::open(&run.checkpoints());
     let (which, checkpoint) = chosen(&store, arguments.newest)?;
     let model = checkpoint.settings.model.clone();
@@ -38,6 +38,6 @@ fn chosen(store: &CheckpointStore, newest: bool) -> Result<(&'static str, Checkp
     for rejected in rejected {
         output::warning(&format!("{} cannot be used: {}", rejected.path.display(), rejected.error));
     }
-    let none = || TrainError::NoCheckpoint { folder: store.folder().to_owned() };
+    let none = || TrainError::NoCheckpoint { folder: store.folder().to_owned(), rejected: Vec::new() };
     Ok(("newest checkpoint", checkpoint.ok_or_else(none)?))
 }

@@ -60,15 +60,16 @@ mod with_autotune {
     use super::*;
 
     use footplate_train::device::DeviceChoice;
-    use footplate_train::feed::FeedChoice;
-    use footplate_train::kernels;
+    use footplate_train::feed_path::FeedChoice;
+    use footplate_train::{device, kernels};
 
-    use crate::output;
-    use crate::resolve;
+    use crate::{cache_folder, output};
 
     pub(crate) fn run(arguments: &KernelsArguments) -> Result<ExitCode, Failure> {
         // What is kept belongs to a device and its driver, which only the driver can name.
-        resolve::open_device(DeviceChoice::Vulkan, FeedChoice::Auto, arguments.cache_dir.as_deref())?;
+        let cache = arguments.cache_dir.clone().or_else(cache_folder::user_cache);
+        let kept = cache.map(|folder| folder.join("kernels"));
+        device::open(DeviceChoice::Vulkan, FeedChoice::Auto, kept.as_deref())?;
         match &arguments.what {
             None => {
                 let kept = kernels::kept();

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use footplate_core::runlog::{LineError, VERSION};
+use footplate_files::whole;
+use footplate_run::{RunFolder, log_reader};
 use footplate_views::report::{Gather, RunView, compare, page};
 use serde::Serialize;
 
 use crate::commands::characterize::{self, Finished};
 use crate::failure::{Failure, Kind};
-use crate::log_file;
 use crate::output;
-use crate::run_store::RunStore;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +66,8 @@ fn write(
     views: &[RunView],
 ) -> Result<ExitCode, Failure> {
     let path = arguments.out.clone().unwrap_or(default);
-    log_file::write_whole(&path, html.as_bytes()).map_err(|f| f.hint("name another file with -o"))?;
+    let failed = |e| Failure::io("write", &path, &e).hint("name another file with -o");
+    whole::write_bytes(&path, html.as_bytes()).map_err(failed)?;
     let text = if arguments.json { json(&path, views)? } else { path.display().to_string() };
     output::result(&text);
     Ok(ExitCode::SUCCESS)
@@ -86,10 +87,10 @@ fn beside(run: &Path) -> PathBuf {
 
 /// Reads a run's log, line by line.
 pub(crate) fn read(run: &Path) -> Result<RunView, Failure> {
-    let path = log_file::log_of(run)?;
+    let path = log_reader::log_of(run)?;
     let mut gather = Gather::new(&run.display().to_string());
     let (mut whole, mut newer) = (0u64, None);
-    log_file::read_log(&path, |number, line| match line {
+    log_reader::read_log(&path, |number, line| match line {
         Ok(record) => {
             whole += 1;
             gather.push(&record);
@@ -102,7 +103,7 @@ pub(crate) fn read(run: &Path) -> Result<RunView, Failure> {
         }
     })?;
     if let Some(mut view) = gather.finish() {
-        if let Ok(file) = RunStore::open(run).and_then(|store| store.read_run_file()) {
+        if let Ok(file) = RunFolder::open(run).and_then(|folder| folder.read_run_file::<toml::Table>()) {
             view.labels.insert("data folder".to_owned(), file.data.display().to_string());
         }
         return Ok(view);

@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use footplate_core::Bytes;
-use footplate_data::Dataset;
+use footplate_device::meter::RealClock;
+use footplate_train::JobRequest;
 use footplate_train::diagnose::{self, Subject};
-use footplate_train::settings::TrainSettings;
+use footplate_train::measure_step::Watch;
 
 use crate::cli::StallsArguments;
-use crate::commands::train;
 use crate::failure::{Failure, Kind};
-use crate::options::{BatchSize, SettingsFile, TrainOptions};
+use crate::heap::Heap;
+use crate::options::SettingsFile;
 use crate::view::{Detail, Progress};
-use crate::{host, output, resolve, stalls_text};
+use crate::{machine, output, signals, stalls_text};
 
 /// The least time that gives every stage a measurement worth the name.
 const TIME_MIN_S: f64 = 1.0;
@@ -30,11 +30,12 @@ pub(crate) fn run(arguments: &StallsArguments) -> Result<ExitCode, Failure> {
     for warning in subject.dataset.warnings() {
         output::warning(warning);
     }
-    let stop = train::stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let stop = signals::stop_flag()?;
+    let watch = Watch { clock: Arc::new(RealClock::since(Instant::now())), stop };
     let mut progress = Progress::new(detail);
     let mut note = |what: &str| progress.stage(&format!("measuring: {what}"));
     let time = Duration::from_secs_f64(seconds.min(86_400.0));
-    let found = diagnose::diagnose(&subject, time, arguments.apply, &stop, &mut note);
+    let found = diagnose::diagnose(&subject, time, arguments.apply, &watch, &mut note);
     progress.clear();
     let Some(diagnosis) = found? else {
         return Err(Failure::new(Kind::Interrupted, "interrupted before the diagnosis was complete"));
@@ -57,39 +58,16 @@ fn subject(arguments: &StallsArguments, detail: Detail) -> Result<Subject, Failu
         Some(path) => SettingsFile::read(path)?,
         None => SettingsFile::default(),
     };
-    let options = arguments.options.clone().or(file.options);
-    let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = resolve::opened_device(&options)?;
-    let data = match &options.data {
-        Some(path) => train::absolute(path)?,
-        None => train::embedded_data(entry, &options, detail)?,
-    };
-    let fraction = resolve::validation_fraction(&options, entry.task);
-    let (seed, length) = (options.seed.unwrap_or(0), resolve::sequence_length(&options));
-    let dataset = train::open(&data, options.format.as_deref(), fraction, seed, length)?;
-    let mut settings = train::settings_for(&options, entry, &dataset);
-    let available = train::available_memory(&options);
-    let planner = train::planner(&settings, &dataset)?;
-    if options.batch_size == Some(BatchSize::Auto) {
-        let batch_size = Some(BatchSize::Fixed(train::auto_batch(&planner, &dataset, available)?));
-        settings = train::settings_for(&TrainOptions { batch_size, ..options.clone() }, entry, &dataset);
+    let model = arguments.model.clone();
+    let request = JobRequest { model, ..arguments.options.clone() }.or(file.options);
+    let mut progress = Progress::new(detail);
+    let plan = footplate_train::prepare(&request, &machine::of_process(), &Heap, &mut |what| {
+        progress.prepares(what);
+    });
+    progress.clear();
+    let plan = plan?;
+    if detail != Detail::Quiet {
+        plan.notes.iter().for_each(|note| output::note(note));
     }
-    let planner = planner.with_batch_size(settings.batch_size);
-    let plan = planner.checked(available)?;
-    let batch_max = planner.largest_batch(train::AUTO_BATCH_MAX.max(settings.batch_size), available);
-    let known = available != Bytes(u64::MAX);
-    Ok(Subject {
-        cores: host::cores(),
-        memory_free: known.then(|| available.0.saturating_sub(plan.total().0)),
-        batch_max: batch_max.min(largest_sensible(&dataset, &settings)),
-        cold: arguments.cold,
-        settings,
-        dataset,
-        device,
-    })
-}
-
-/// A batch that leaves an epoch a few steps.
-fn largest_sensible(dataset: &Arc<Dataset>, settings: &TrainSettings) -> usize {
-    (dataset.len(footplate_data::Split::Train) / 4).max(settings.batch_size)
+    Ok(Subject::of(plan, arguments.cold))
 }

@@ -1,62 +1,36 @@
 //! `footplate train`.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use footplate_core::record::{Record, RunEnd, RunStart, RunStatus, TuneRecord, WarningRecord};
+use footplate_core::steps::{Ending, JobFacts, StepJob};
 use footplate_core::summary::{Summary, SummaryBuilder};
-use footplate_core::{Bytes, Joules, Reading};
-use footplate_data::{Dataset, Format, OpenOptions, Split};
+use footplate_device::meter::RealClock;
+use footplate_device::{Device, Root};
+use footplate_run::mode_request::{GoalRequest, JobSize, Minimise};
+use footplate_run::run::FinishedRun;
+use footplate_run::run_machine::{JobOnBoard, RunMachine};
+use footplate_run::tuned_run::{self, AfterTune, Tuning};
+use footplate_run::{ErrorKind, Listener, ModeRequest, RunFile, RunFolder, RunRequest, SharedClock};
 use footplate_train::checkpoint::CheckpointStore;
-use footplate_train::device::{ChosenDevice, DeviceChoice};
-use footplate_train::engine::{self, Ending, Outcome, Session, Surroundings};
-use footplate_train::feed::{FeedChoice, FeedWay};
-use footplate_train::memory::{HeapMeter, MemoryPlan};
-use footplate_train::model::{ModelEntry, Task};
-use footplate_train::records::{RecordSink, RunClock};
 use footplate_train::settings::TrainSettings;
-use footplate_train::{Job, MemoryPlanner, TrainError};
+use footplate_train::{JobRequest, PreparedRun, ResumeRequest};
 use footplate_views::live::Phase;
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::TrainArguments;
-use crate::commands::tune::run::{Ended, Place, Then, Told};
-use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments, Wish};
+use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments};
 use crate::exporter::Exporter;
 use crate::failure::{Failure, Kind};
 use crate::heap::Heap;
 use crate::live::{self, Board, Screen};
-use crate::options::{BatchSize, CacheChoice, SettingsFile, TrainOptions};
-use crate::power::PowerWatch;
-use crate::recorder::Recorder;
-use crate::run_store::{RunFile, RunStore};
+use crate::options::SettingsFile;
 use crate::signals::{self, Intent};
-use crate::view::{Detail, Progress, View};
-use crate::{auto_cache, embedded, host, output, resolve, summary_text};
-
-/// The largest batch that `--batch-size auto` chooses: larger ones seldom learn better.
-pub(crate) const AUTO_BATCH_MAX: usize = 256;
-/// `auto` leaves this share of the available memory to others.
-const AUTO_HEADROOM: f64 = 0.2;
-
-/// Everything that is known before training starts.
-struct Prepared {
-    job: Job,
-    plan: MemoryPlan,
-    store: RunStore,
-    device: ChosenDevice,
-    /// Said once the log is open.
-    warnings: Vec<String>,
-    first_step: u64,
-    /// The mode that is wanted, if any, and what an earlier process chose for it.
-    wish: Option<Wish>,
-    earlier: Option<TuneRecord>,
-}
+use crate::view::{Detail, Progress, Viewer};
+use crate::{machine, output, summary_text};
 
 /// Who watches the run.
 struct Watchers {
@@ -77,8 +51,7 @@ impl Watchers {
             output::note(&format!("metrics: http://{}/metrics", exporter.address()));
         }
         let its_board = board.clone();
-        let stop = signals::watch(move || asked_to_stop(&its_board));
-        let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+        let stop = signals::watch(move || asked_to_stop(&its_board))?;
         let screen = match detail {
             // A screen that cannot be shown is no reason not to train.
             Detail::Screen => Screen::start(board.clone(), live::Kind::Train).ok(),
@@ -97,125 +70,79 @@ fn asked_to_stop(board: &Board) -> Intent {
     Intent::Finish
 }
 
+/// A run whose folder is there and whose job is ready.
+struct Ready {
+    job: PreparedRun,
+    folder: RunFolder,
+    mode: Option<ModeRequest>,
+}
+
 pub(crate) fn run(arguments: &TrainArguments) -> Result<ExitCode, Failure> {
     let watchers = Watchers::begin(arguments)?;
-    let prepared = match &arguments.resume {
+    let ready = match &arguments.resume {
         Some(folder) => resumed(folder, arguments, &watchers.board)?,
-        None => match started(arguments, &watchers)? {
-            Some(prepared) => prepared,
-            None => return Ok(ExitCode::SUCCESS),
-        },
+        None => {
+            let (file, request) = job_request(arguments)?;
+            let mode = wanted_mode(arguments, file.goal)?;
+            match started(&request, mode, arguments.dry_run, &watchers)? {
+                Some(ready) => ready,
+                None => return Ok(ExitCode::SUCCESS),
+            }
+        }
     };
-    train(prepared, watchers, arguments.json)
+    let folder = ready.folder.clone();
+    let finished = run_through(ready, watchers, AfterTune::Train)?;
+    finish(finished, &folder, arguments.json)
 }
 
 /// `footplate tune` on this machine: begins a run, chooses a mode on its first steps, and leaves it to be resumed.
 pub(crate) fn tune_here(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
-    let mut wish = Wish { goal: arguments.goal.clone(), machine: arguments.machine.clone() };
-    wish.goal.ensure_set();
-    let start = TrainArguments {
-        model: arguments.model.clone(),
-        options: arguments.options.clone(),
-        goal: wish.goal.clone(),
-        machine: wish.machine.clone(),
-        config: None,
-        resume: None,
-        dry_run: false,
-        json: arguments.json,
-        quiet: arguments.quiet,
-        plain: true,
-        metrics: None,
-    };
-    wish.check(None)?;
-    let watchers = Watchers::begin(&start)?;
-    let Some(prepared) = started(&start, &watchers)? else { return Ok(ExitCode::SUCCESS) };
-    let folder = prepared.store.folder().to_owned();
-    let ran = run_through(prepared, watchers, Then::Stop { keep: arguments.keep })?;
-    if ran.failure.as_ref().is_some_and(|f| f.kind != Kind::Infeasible) || ran.ended.is_err() {
-        return Err(ran.failure_of());
+    let mut mode = ModeRequest::from(arguments);
+    if !mode.goal.is_set() {
+        mode.goal.minimise = Some(Minimise::Time);
     }
-    let told = ran
-        .told
-        .as_ref()
-        .ok_or_else(|| Failure::new(Kind::Data, "the job ended before a mode was measured"))?;
-    tune::tell(arguments, told, &folder)?;
-    ran.log?;
-    output::note(&format!("the run's steps so far are kept: footplate train --resume {}", folder.display()));
-    Ok(ran.failure.map_or(ExitCode::SUCCESS, |failure| failure.kind.exit_code()))
+    tune::check(&mode, None)?;
+    let start = TrainArguments::of_tune(arguments);
+    let watchers = Watchers::begin(&start)?;
+    let (_, request) = job_request(&start)?;
+    let Some(ready) = started(&request, Some(mode), false, &watchers)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let folder = ready.folder.clone();
+    let finished = run_through(ready, watchers, AfterTune::Stop { keep: arguments.keep })?;
+    let FinishedRun { ended, mode_error, report, log, .. } = finished;
+    ended.map_err(Failure::of_steps)?;
+    let failure = match mode_error {
+        Some(error) if error.kind() != ErrorKind::Infeasible => return Err(error.into()),
+        error => error.map(Failure::from),
+    };
+    let none = || Failure::new(Kind::Data, "the job ended before a mode was measured");
+    tune::tell(arguments, &report.ok_or_else(none)?, Some(folder.path()))?;
+    log?;
+    let folder = folder.path().display();
+    output::note(&format!("the run's steps so far are kept: footplate train --resume {folder}"));
+    Ok(failure.map_or(ExitCode::SUCCESS, |failure| failure.kind.exit_code()))
 }
 
-/// A new run; `None` after a dry run.
-fn started(arguments: &TrainArguments, watchers: &Watchers) -> Result<Option<Prepared>, Failure> {
-    let Watchers { detail, board, .. } = watchers;
+/// What the flags ask for, completed by the settings file.
+fn job_request(arguments: &TrainArguments) -> Result<(SettingsFile, JobRequest), Failure> {
     let file = match &arguments.config {
         Some(path) => SettingsFile::read(path)?,
         None => SettingsFile::default(),
     };
-    let options = arguments.options.clone().or(file.options);
-    let wish = wish(arguments, file.goal)?;
-    let entry = resolve::entry(arguments.model.as_deref().or(file.model.as_deref()))?;
-    let device = resolve::opened_device(&options)?;
-    let data = match &options.data {
-        Some(path) => absolute(path)?,
-        None => embedded_data_told(entry, &options, &mut Progress::with_board(*detail, board))?,
-    };
-    board.preparing("reading the data set's list of samples");
-    let fraction = resolve::validation_fraction(&options, entry.task);
-    let seed = options.seed.unwrap_or(0);
-    let dataset = open(&data, options.format.as_deref(), fraction, seed, resolve::sequence_length(&options))?;
-    let mut settings = settings_for(&options, entry, &dataset);
-    let available = available_memory(&options);
-    board.preparing("planning the memory: two small steps are measured");
-    let planner = planner(&settings, &dataset)?.on(&device);
-    if options.batch_size == Some(BatchSize::Auto) {
-        settings.batch_size = auto_batch(&planner, &dataset, available)?;
-        let fixed =
-            TrainOptions { batch_size: Some(BatchSize::Fixed(settings.batch_size)), ..options.clone() };
-        settings = settings_for(&fixed, entry, &dataset);
-    }
-    let planner = planner.with_batch_size(settings.batch_size);
-    let mut plan = planner.checked(available)?;
-    if options.cache == Some(CacheChoice::Auto) {
-        let (cache, why) = auto_cache::choose(&dataset, available, plan.total());
-        if *detail != Detail::Quiet {
-            output::note(&why);
-        }
-        settings.cache = cache;
-        // It takes a part of what the plan leaves: nothing needs to be measured again.
-        plan.pipeline += settings.cache.as_ref().map_or(0, |cache| cache.memory_bytes(&dataset));
-    }
-    if *detail != Detail::Quiet {
-        output::note(&summary_text::plan(&plan, available));
-    }
-    let mut run =
-        RunFile::new(data, options.format.clone(), fraction, device.name.to_owned(), settings.clone());
-    run.tune = wish.clone();
-    if arguments.dry_run {
-        let text = toml::to_string(&run).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
-        output::result(text.trim_end());
-        return Ok(None);
-    }
-    if let Some(wish) = &wish {
-        wish.check(Some(entry.name))?;
-    }
-    board.preparing("making the model on the device");
-    let (job, report) = Job::new(settings, dataset.clone(), device.clone())?;
-    let mut warnings = dataset.warnings().to_vec();
-    if let Some(report) = report {
-        warnings.extend(report.warnings());
-    }
-    let store = RunStore::create(options.run_dir.as_deref(), entry.name, &file_time())?;
-    store.write_run_file(&run)?;
-    Ok(Some(Prepared { job, plan, store, device, warnings, first_step: 0, wish, earlier: None }))
+    let model = arguments.model.clone();
+    let request = JobRequest { model, ..arguments.options.clone() }.or(file.options.clone());
+    Ok((file, request))
 }
 
 /// The mode that is wanted, if any.
-fn wish(arguments: &TrainArguments, file: GoalArguments) -> Result<Option<Wish>, Failure> {
-    let wish = Wish { goal: arguments.goal.clone().or(file), machine: arguments.machine.clone() };
-    if wish.goal.is_set() {
-        return Ok(Some(wish));
+fn wanted_mode(arguments: &TrainArguments, file: GoalRequest) -> Result<Option<ModeRequest>, Failure> {
+    let goal = GoalRequest::from(arguments.goal.clone()).or(file);
+    let mode = ModeRequest { goal, machine: arguments.machine.clone().into() };
+    if mode.goal.is_set() {
+        return Ok(Some(mode));
     }
-    if wish != Wish::default() {
+    if mode != ModeRequest::default() {
         let message = "options for choosing a mode, and none that says which mode is wanted";
         return Err(Failure::new(Kind::Usage, message)
             .hint("add a limit such as --power-max 20W, or --minimise time"));
@@ -223,339 +150,160 @@ fn wish(arguments: &TrainArguments, file: GoalArguments) -> Result<Option<Wish>,
     Ok(None)
 }
 
+/// A new run; `None` after a dry run.
+fn started(
+    request: &JobRequest,
+    mode: Option<ModeRequest>,
+    dry_run: bool,
+    watchers: &Watchers,
+) -> Result<Option<Ready>, Failure> {
+    let Watchers { detail, board, .. } = watchers;
+    let mut progress = Progress::with_board(*detail, board);
+    let mut tell = |what| progress.prepares(what);
+    let plan = footplate_train::prepare(request, &machine::of_process(), &Heap, &mut tell)?;
+    if *detail != Detail::Quiet {
+        plan.notes.iter().for_each(|note| output::note(note));
+        output::note(&summary_text::plan(&plan.memory, &plan.available));
+    }
+    let mut file = RunFile::new(
+        env!("CARGO_PKG_VERSION"),
+        plan.open.data.clone(),
+        request.format.clone(),
+        plan.open.validation_fraction,
+        plan.device.name.to_owned(),
+        plan.settings.clone(),
+    );
+    file.tune = mode.clone();
+    if dry_run {
+        let text = toml::to_string(&file).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?;
+        output::result(text.trim_end());
+        return Ok(None);
+    }
+    let name = plan.open.entry.name;
+    if let Some(mode) = &mode {
+        tune::check(mode, Some(name))?;
+    }
+    let job = plan.build(&mut tell)?;
+    let folder = RunFolder::create(request.run_dir.as_deref(), name, &file_time())?;
+    folder.write_run_file(&file)?;
+    Ok(Some(Ready { job, folder, mode }))
+}
+
 /// The rest of a run.
-fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<Prepared, Failure> {
-    let options = &arguments.options;
+fn resumed(folder: &Path, arguments: &TrainArguments, board: &Board) -> Result<Ready, Failure> {
     let own_mode = arguments.goal != GoalArguments::default()
         || BoardArguments { restore_stale: false, ..arguments.machine.clone() } != BoardArguments::default();
-    if *options != TrainOptions::default() || own_mode {
+    if arguments.options != JobRequest::default() || own_mode {
         let message = "a resumed run keeps its own settings: --resume goes with --json, --plain, --quiet and --metrics only";
         return Err(Failure::new(Kind::Usage, message)
             .hint("to go on with other settings, start a new run with --weights"));
     }
-    let store = RunStore::open(folder)?;
-    let run = store.read_run_file()?;
+    let folder = RunFolder::open(folder)?;
+    let file: RunFile<TrainSettings> = folder.read_run_file()?;
     board.preparing("reading what was recorded so far");
-    store.read_log(|record| board.change(Duration::ZERO, |state| state.push(&record)))?;
-    board.change(Duration::ZERO, |state| state.resuming("reading the data set's list of samples"));
-    let checkpoints = CheckpointStore::open(&store.checkpoints());
-    let (checkpoint, rejected) = match checkpoints.newest() {
-        Ok(found) => found,
-        Err(error) if !store.checkpoints().exists() => {
-            let _ = error;
-            (None, Vec::new())
-        }
-        Err(error) => return Err(error.into()),
+    folder.read_log(|record| board.change(Duration::ZERO, |state| state.push(&record)))?;
+    let request = ResumeRequest {
+        data: file.data,
+        format: file.format,
+        validation_fraction: file.validation_fraction,
+        device: file.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?,
+        settings: file.settings,
+        checkpoints: folder.checkpoints(),
     };
-    let warnings: Vec<String> = rejected
-        .iter()
-        .map(|r| format!("{} cannot be used ({}); taking the one before", r.path.display(), r.error))
-        .collect();
-    let choice: DeviceChoice = run.device.parse().map_err(|e: String| Failure::new(Kind::Data, e))?;
-    // How minibatches get there makes no difference to what is computed.
-    let device = resolve::open_device(choice, FeedChoice::Auto, options.cache_dir.as_deref())?;
-    let settings = &run.settings;
-    let dataset = open(
-        &run.data,
-        run.format.as_deref(),
-        run.validation_fraction,
-        settings.seed,
-        settings.sequence_length,
-    )?;
-    board.change(Duration::ZERO, |state| state.resuming("planning the memory: two small steps are measured"));
-    let plan = planner(settings, &dataset)?.on(&device).checked(available_memory(options))?;
-    board.change(Duration::ZERO, |state| state.resuming("taking the model up from its checkpoint"));
-    let job = match checkpoint {
-        Some(checkpoint) => Job::resume(checkpoint, dataset, device.clone())?,
-        // Killed before its first checkpoint: the beginning is where it stands.
-        None if rejected.is_empty() => Job::new(settings.clone(), dataset, device.clone())?.0,
-        None => return Err(no_checkpoint(&checkpoints, warnings)),
+    let job = footplate_train::resume(request, &machine::of_process(), &Heap, &mut |what| {
+        board.change(Duration::ZERO, |state| state.resuming(what.to_string()));
+    })?;
+    let mut mode = file.tune;
+    if let Some(mode) = &mut mode {
+        mode.machine.restore_stale = arguments.machine.restore_stale;
+    }
+    Ok(Ready { job, folder, mode })
+}
+
+/// Trains and records.
+fn run_through(ready: Ready, watchers: Watchers, after: AfterTune) -> Result<FinishedRun, Failure> {
+    let Ready { job, folder, mode } = ready;
+    let Watchers { detail, board, screen, stop, exporter } = watchers;
+    let clock: SharedClock = Arc::new(RealClock::since(Instant::now()));
+    let listener = Arc::new(Viewer::new(detail, board));
+    let mode = match mode {
+        Some(request) => Some(tuning(request, &job.facts(), &folder, &clock, listener.as_ref(), after)?),
+        None => None,
     };
-    let first_step = job.progress().steps;
-    let wish = run.tune.map(|mut wish| {
-        wish.machine.restore_stale = arguments.machine.restore_stale;
-        wish
-    });
+    let request = RunRequest {
+        folder,
+        started_at: jiff::Timestamp::now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        device: Device::discover(Root::system()),
+        mode,
+        clock,
+        stop,
+        listener,
+    };
+    let finished = request.run(Box::new(job));
+    if let Some(screen) = screen {
+        screen.finish();
+    }
+    drop(exporter);
+    Ok(finished?)
+}
+
+/// What is needed to choose a mode, and the machine that it is chosen on. Says what it is chosen from.
+fn tuning(
+    request: ModeRequest,
+    facts: &JobFacts,
+    folder: &RunFolder,
+    clock: &SharedClock,
+    listener: &dyn Listener,
+    after: AfterTune,
+) -> Result<(Tuning, RunMachine), Failure> {
+    let batch_size = u32::try_from(facts.step_items).unwrap_or(u32::MAX);
+    let job = JobOnBoard { model: &facts.model, batch_size, seed: facts.seed };
+    let machine = tune::machine(&request, job, clock.clone())?;
+    let size = JobSize { steps_per_epoch: facts.steps_per_epoch, steps: facts.steps_total };
+    let goal = tuned_run::goal_on(&request.goal, &size, &machine)?;
+    tuned_run::beginning(&machine, &goal).iter().for_each(|line| listener.note(line));
     // What was chosen once holds for the whole run.
-    let earlier = if wish.is_some() { store.last_choice()? } else { None };
-    Ok(Prepared { job, plan, store, device, warnings, first_step, wish, earlier })
+    let earlier = folder.last_choice()?;
+    Ok((Tuning { request, size, seed: facts.seed, earlier, after }, machine))
 }
 
-fn no_checkpoint(store: &CheckpointStore, reasons: Vec<String>) -> Failure {
-    let mut failure: Failure = TrainError::NoCheckpoint { folder: store.folder().to_owned() }.into();
-    failure.details = reasons;
-    failure
-}
-
-pub(crate) fn embedded_data(
-    entry: &ModelEntry,
-    options: &TrainOptions,
-    detail: Detail,
-) -> Result<PathBuf, Failure> {
-    embedded_data_told(entry, options, &mut Progress::new(detail))
-}
-
-fn embedded_data_told(
-    entry: &ModelEntry,
-    options: &TrainOptions,
-    progress: &mut Progress,
-) -> Result<PathBuf, Failure> {
-    if entry.task == Task::CharacterLm {
-        return Err(Failure::new(Kind::Usage, format!("{} needs a text to train on", entry.name))
-            .hint("name a text file with --data"));
-    }
-    embedded::folder(options.cache_dir.as_deref(), progress)
-}
-
-pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|e| Failure::io("use", path, &e))
-}
-
-pub(crate) fn open(
-    path: &Path,
-    format: Option<&str>,
-    validation_fraction: f64,
-    seed: u64,
-    sequence_length: usize,
-) -> Result<Arc<Dataset>, Failure> {
-    let format: Option<Format> = format
-        .map(str::parse)
-        .transpose()
-        .map_err(|e| Failure::new(Kind::Usage, format!("--format: {e}")))?;
-    if !(0.0..1.0).contains(&validation_fraction) {
-        let message =
-            format!("validation-fraction = {validation_fraction}: must be 0 or more and less than 1");
-        return Err(Failure::new(Kind::Usage, message));
-    }
-    let options = OpenOptions { format, seed, validation_fraction, sequence_length };
-    Ok(Arc::new(footplate_data::open(path, &options)?))
-}
-
-pub(crate) fn settings_for(options: &TrainOptions, entry: &ModelEntry, dataset: &Dataset) -> TrainSettings {
-    let side = match dataset {
-        Dataset::Images(images) => images.typical_side(),
-        Dataset::Text(_) => None,
-    };
-    resolve::settings(options, entry, side, dataset.len(Split::Train))
-}
-
-pub(crate) fn planner(settings: &TrainSettings, dataset: &Arc<Dataset>) -> Result<MemoryPlanner, Failure> {
-    // What is resident beside the heap: the program's code and the system's own.
-    let resident = host::resident_memory().value().map_or(0, |bytes| bytes.0);
-    let program = Bytes(resident.max(Heap.live_bytes()));
-    Ok(MemoryPlanner::new(settings, dataset, &Heap, program)?)
-}
-
-pub(crate) fn available_memory(options: &TrainOptions) -> Bytes {
-    let system = match host::available_memory() {
-        Reading::Value(bytes) => bytes,
-        // Unknown: nothing is refused on a guess.
-        Reading::Absent | Reading::Unreadable { .. } => Bytes(u64::MAX),
-    };
-    options.memory_max.map_or(system, |size| system.min(size))
-}
-
-/// The largest power of two that fits with some headroom, and that gives an epoch at least ten steps.
-pub(crate) fn auto_batch(
-    planner: &MemoryPlanner,
-    dataset: &Dataset,
-    available: Bytes,
-) -> Result<usize, Failure> {
-    let headroom = Bytes((available.0 as f64 * (1.0 - AUTO_HEADROOM)) as u64);
-    let limit = AUTO_BATCH_MAX.min((dataset.len(Split::Train) / 10).max(1));
-    match planner.largest_batch(limit, headroom) {
-        0 => Err(TrainError::Memory {
-            batch_size: 1,
-            needed: planner.plan(1).total(),
-            available: headroom,
-            largest_batch: 0,
-        }
-        .into()),
-        largest => Ok(1 << largest.ilog2()),
-    }
-}
-
-/// Trains, records, and prints the figures.
-fn train(prepared: Prepared, watchers: Watchers, json: bool) -> Result<ExitCode, Failure> {
-    let store = prepared.store.clone();
-    let ran = run_through(prepared, watchers, Then::Train)?;
-    let Ok(outcome) = &ran.ended else { return Err(resumable(ran.failure_of(), &store)) };
-    let ending = outcome.ending;
-    tell(&ran.figures, &store, json)?;
-    ran.log?;
-    match (ran.failure, ending) {
+/// Prints the figures, and says how the run came out.
+fn finish(finished: FinishedRun, folder: &RunFolder, json: bool) -> Result<ExitCode, Failure> {
+    let FinishedRun { ended, mode_error, figures, log, .. } = finished;
+    let end = ended.map_err(|error| resumable(Failure::of_steps(error), folder))?;
+    tell(&figures, folder, json)?;
+    log?;
+    match (mode_error, end.ending) {
         // What the user interrupted was the choice of a mode: the run itself says how to go on.
-        (Some(failure), _) if failure.kind != Kind::Interrupted => Err(resumable(failure, &store)),
+        (Some(error), _) if error.kind() != ErrorKind::Interrupted => Err(resumable(error.into(), folder)),
         (_, Ending::Completed | Ending::EarlyStopped) => Ok(ExitCode::SUCCESS),
         (_, Ending::Interrupted) => {
-            output::note(&format!(
-                "interrupted; go on with: footplate train --resume {}",
-                store.folder().display()
-            ));
+            let folder = folder.path().display();
+            output::note(&format!("interrupted; go on with: footplate train --resume {folder}"));
             Ok(Kind::Interrupted.exit_code())
         }
     }
 }
 
-/// A run that is over in this process.
-struct Ran {
-    ended: Result<Outcome, TrainError>,
-    /// What went wrong with the mode that was wanted.
-    failure: Option<Failure>,
-    told: Option<Told>,
-    figures: SummaryBuilder,
-    log: Result<(), Failure>,
-}
-
-impl Ran {
-    fn failure_of(self) -> Failure {
-        match (self.ended, self.failure) {
-            (Err(error), _) => error.into(),
-            (Ok(_), Some(failure)) => failure,
-            (Ok(_), None) => Failure::new(Kind::Internal, "a run without an error was taken for one"),
-        }
-    }
-}
-
-/// Trains and records.
-fn run_through(prepared: Prepared, watchers: Watchers, then: Then) -> Result<Ran, Failure> {
-    let Prepared { job, plan, store, device, warnings, first_step, wish, earlier } = prepared;
-    let Watchers { detail, board, screen, stop, exporter } = watchers;
-    let clock = RunClock::start();
-    let settings = job.settings();
-    let about = (settings.model.as_str(), settings.batch_size * settings.accumulate, settings.seed);
-    let place = wish.as_ref().map(|wish| Place::open(wish, clock, about)).transpose()?;
-    if let (Some(wish), Some(place)) = (&wish, &place) {
-        let lines = tune::run::beginning_lines(place, wish, (job.steps_per_epoch(), job.steps_total()))?;
-        lines.iter().filter(|_| detail != Detail::Quiet).for_each(|line| output::note(line));
-    }
-    let mut recorder = Recorder::new(store.append_log()?, View::new(detail), board);
-    recorder.record(&Record::RunStart(run_start(&job, &plan, &device, first_step)?));
-    for message in warnings.into_iter().chain(place.as_ref().and_then(Place::label)) {
-        recorder.record(&Record::Warning(WarningRecord { message }));
-    }
-    let checkpoints = CheckpointStore::create(&store.checkpoints())?;
-    let (sink, records) = RecordSink::bounded();
-    let listener = recorder.listen(records)?;
-    let power = PowerWatch::start(
-        clock,
-        sink.clone(),
-        place.as_ref().and_then(Place::meter),
-        place.as_ref().and_then(Place::simulated_board),
-    );
-    let around = Surroundings { store: Some(checkpoints), sink: sink.clone(), clock, stop: &stop };
-    let ended = match (&wish, place) {
-        (Some(wish), Some(place)) => match Session::start(job, around) {
-            Ok(session) => {
-                tune::run::run(session, place, wish, earlier.as_ref(), &stop, store.folder(), then)
-            }
-            Err(error) => Ended::failed(error),
-        },
-        _ => Ended { result: engine::run(job, around), failure: None, tuned: None },
-    };
-    let Ended { result, failure, tuned: mut told } = ended;
-    let (energy_j, last_power) = power.finish();
-    for record in last_power {
-        sink.send(record);
-    }
-    let dropped = sink.dropped();
-    drop(sink);
-    // The listener ends when nobody can tell it anything any more.
-    if let Some(told) = &mut told {
-        told.keeper.end_log();
-    }
-    let mut recorder = listener
-        .join()
-        .map_err(|_| Failure::new(Kind::Internal, "the thread that keeps the run log panicked"))?;
-    let end = run_end(&result, recorder.figures(), clock, dropped, energy_j);
-    recorder.record(&Record::RunEnd(end));
-    let (figures, log) = recorder.finish();
-    if let Some(screen) = screen {
-        screen.finish();
-    }
-    drop(exporter);
-    Ok(Ran { ended: result, failure, told, figures, log })
-}
-
-fn run_start(
-    job: &Job,
-    plan: &MemoryPlan,
-    device: &ChosenDevice,
-    first_step: u64,
-) -> Result<RunStart, Failure> {
-    let settings = job.settings();
-    Ok(RunStart {
-        started_at: jiff::Timestamp::now().to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: settings.model.clone(),
-        device: device_text(device),
-        data: job.dataset().description(),
-        host: host::description(),
-        parameters: job.parameter_count() as u64,
-        train_items: job.dataset().len(Split::Train) as u64,
-        validation_items: job.dataset().len(Split::Validation) as u64,
-        batch_size: settings.batch_size as u64,
-        epochs: settings.epochs,
-        steps_per_epoch: job.steps_per_epoch(),
-        steps_total: job.steps_total(),
-        first_step,
-        planned_memory_bytes: plan.total(),
-        settings_toml: toml::to_string(settings).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?,
-    })
-}
-
-/// The device, why it was taken, and how minibatches get there where that is not as a matter of course.
-fn device_text(device: &ChosenDevice) -> String {
-    match device.feed {
-        FeedWay::View => format!("{} ({})", device.name, device.reason),
-        way => format!("{} ({}; feed {})", device.name, device.reason, way.name()),
-    }
-}
-
-fn run_end(
-    result: &Result<Outcome, TrainError>,
-    figures: &SummaryBuilder,
-    clock: RunClock,
-    dropped_records: u64,
-    energy_j: Reading<Joules>,
-) -> RunEnd {
-    let status = match result.as_ref().map(|outcome| outcome.ending) {
-        Ok(Ending::Completed) => RunStatus::Completed,
-        Ok(Ending::EarlyStopped) => RunStatus::EarlyStopped,
-        Ok(Ending::Interrupted) => RunStatus::Interrupted,
-        Err(_) => RunStatus::Failed,
-    };
-    RunEnd {
-        t_ns: clock.now_ns(),
-        status,
-        steps: result.as_ref().map_or(figures.steps_done(), |outcome| outcome.steps),
-        bad_samples: result.as_ref().map_or(figures.bad_samples(), |outcome| outcome.bad_samples),
-        dropped_records,
-        peak_memory_bytes: host::peak_memory(),
-        energy_j,
-    }
-}
-
 /// Tells how to go on after an error, where there is something to go on from.
-fn resumable(failure: Failure, store: &RunStore) -> Failure {
-    let has_checkpoint = matches!(CheckpointStore::open(&store.checkpoints()).newest(), Ok((Some(_), _)));
+fn resumable(failure: Failure, folder: &RunFolder) -> Failure {
+    let has_checkpoint = matches!(CheckpointStore::open(&folder.checkpoints()).newest(), Ok((Some(_), _)));
     if !has_checkpoint {
         return failure;
     }
-    let resume =
-        format!("the last checkpoint is kept: footplate train --resume {}", store.folder().display());
+    let resume = format!("the last checkpoint is kept: footplate train --resume {}", folder.path().display());
     let hint = failure.hint.clone().map_or(resume.clone(), |hint| format!("{hint}\n      {resume}"));
     failure.hint(hint)
 }
 
 /// Prints the figures: for people on stdout, or as one JSON document.
-fn tell(figures: &SummaryBuilder, store: &RunStore, json: bool) -> Result<(), Failure> {
+fn tell(figures: &SummaryBuilder, folder: &RunFolder, json: bool) -> Result<(), Failure> {
     let Some(summary) = figures.summary() else { return Ok(()) };
     let text = if json {
-        json_text(&summary, store.folder()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+        json_text(&summary, folder.path()).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
     } else {
-        let energy: Reading<Joules> = figures.energy();
-        summary_text::text(&summary, &energy, store.folder())
+        summary_text::text(&summary, &figures.energy(), folder.path())
     };
     output::result(&text);
     Ok(())
@@ -569,23 +317,6 @@ fn json_text(summary: &Summary, run_dir: &Path) -> serde_json::Result<String> {
         run_dir: &'a Path,
     }
     serde_json::to_string_pretty(&Document { summary, run_dir })
-}
-
-/// The first signal asks the run to stop after the present step, the second ends the process at once.
-pub(crate) fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_on(&stop)?;
-    Ok(stop)
-}
-
-/// The same with a flag that is there already.
-pub(crate) fn stop_on(stop: &Arc<AtomicBool>) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // The order matters: the first handler sees the flag as it was before this signal.
-        signal_hook::flag::register_conditional_shutdown(signal, Kind::Interrupted as i32, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    Ok(())
 }
 
 /// The time (UTC) as a part of a folder's name.

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use footplate_core::Record;
 use footplate_core::summary::SummaryBuilder;
+use footplate_run::RunFolder;
+use footplate_run::log_reader::{Advance, LogFollower};
 use footplate_views::live::{Phase, state::time_of};
 
 use crate::failure::{Failure, Kind};
 use crate::live::{self, Board, Screen};
-use crate::run_store::{Advance, LogReader, RunStore};
 use crate::signals::{self, Intent};
 use crate::view::{Detail, View};
 use crate::{output, summary_text};
@@ -60,14 +61,13 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
-    let store = RunStore::open(&arguments.run)?;
+    let store = RunFolder::open(&arguments.run)?;
     let detail = Detail::of_run(false, arguments.plain);
     let board = Board::new();
     board.preparing("waiting for the run's first record");
-    let stop = signals::watch(|| Intent::Finish);
-    let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let stop = signals::watch(|| Intent::Finish)?;
     let mut watch = Watch {
-        reader: store.log_reader(),
+        reader: store.follow_log(),
         board: board.clone(),
         lines: None,
         summary: SummaryBuilder::default(),
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     }
     followed?;
     if let (Some(_), Some(figures)) = (lines, summary.summary()) {
-        output::result(&summary_text::text(&figures, &summary.energy(), store.folder()));
+        output::result(&summary_text::text(&figures, &summary.energy(), store.path()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,7 +118,7 @@ impl Pace {
 }
 
 struct Watch {
-    reader: LogReader,
+    reader: LogFollower,
     board: Arc<Board>,
     lines: Option<View>,
     summary: SummaryBuilder,
@@ -154,7 +154,7 @@ impl Watch {
             if advance == Advance::End {
                 if is_first && came && self.pace.is_none() {
                     // A run that has long been silent is not taken for one that was just written to.
-                    self.board.change(self.reader.age(), |_| {});
+                    self.board.change(self.reader.age(SystemTime::now()), |_| {});
                 }
                 is_first = false;
                 self.board.notice(None);
@@ -210,7 +210,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::{minibatch, start};
+    use crate::test_records::{minibatch, start};
 
     #[test]
     fn a_replay_waits_by_the_runs_own_clock() {

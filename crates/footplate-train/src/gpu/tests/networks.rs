@@ -7,7 +7,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::gradients::{distance, floats, is_far, length, numbers};
 use super::*;
 use crate::loss::cross_entropy_sum;
-use crate::model::{LstmSize, ModelShape, NetInput, Task, find};
+use crate::model::{ModelShape, NetInput, Task, find};
+use crate::settings::LstmSize;
 
 const ITEMS: usize = 8;
 const CLASSES: usize = 10;

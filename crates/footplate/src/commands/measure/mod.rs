@@ -14,12 +14,13 @@ use clap::Args;
 use footplate_core::Seconds;
 use footplate_core::ports::{Clock, PowerMeter};
 use footplate_core::quantity::QuantityError;
+use footplate_device::host;
 use footplate_device::meter::{INTERVAL_NS, Meter, RealClock};
 use footplate_device::sim::{Activity, SimBoard, SimOptions};
 use footplate_device::{Device, Root};
 
 use crate::failure::{Failure, Kind};
-use crate::{host, output};
+use crate::output;
 
 use self::figures::{Figures, Run};
 
