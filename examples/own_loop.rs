@@ -160,7 +160,8 @@ fn train(told: &mut impl Write) -> Result<Outcome, Failure> {
             Ask::Train { steps_min, time_min_ns } => {
                 let from_ns = machine.clock().now_ns();
                 let steps = own.steps(steps_min, time_min_ns, u32::MAX);
-                let window = machine.meter().window(from_ns, machine.clock().now_ns());
+                let to_ns = machine.clock().now_ns();
+                let window = machine.meter().window(from_ns, to_ns);
                 trained = window.total.value().map(|energy| energy.mean_power_w.0).or(trained);
                 Answer::Steps(steps)
             }
