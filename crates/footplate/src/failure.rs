@@ -14,8 +14,7 @@ use footplate_train::checkpoint::CheckpointError;
 use footplate_train::kernels::KernelsError;
 use footplate_train::model::models;
 use footplate_train::weights::WeightsError;
-
-use crate::commands::tune;
+use footplate_tune::tuner::TuneError;
 
 /// What went wrong, as far as a script needs to know. The README lists the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +110,7 @@ impl From<RunError> for Failure {
             RunError::NewerLog { .. } => failure.hint("look at it with the footplate that wrote it"),
             RunError::Table { .. } => failure.hint("docs/profile-table.md describes the columns"),
             RunError::StudyHeld { .. } => failure.hint("wait for it, or name another folder with --out"),
-            RunError::Tune { error, records } => tune::failure(&error, records.as_deref()),
+            RunError::Tune { error, records } => of_tune(&error, records.as_deref()),
             RunError::Infeasible { .. } => failure.hint(
                 "the steps made so far are kept; another budget needs a new run, or --weights from this one",
             ),
@@ -276,6 +275,33 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// What helps after a tune without a result.
+fn of_tune(error: &TuneError, records: Option<&Path>) -> Failure {
+    let kind = match error {
+        TuneError::Interrupted { .. } => Kind::Interrupted,
+        TuneError::Infeasible => Kind::Infeasible,
+        _ => Kind::Machine,
+    };
+    let failure = Failure::new(kind, error.to_string());
+    match (error, records) {
+        (TuneError::NoPower { .. }, _) => failure.hint(
+            "without a power sensor only the time can be tuned: --minimise time, with --time-max or --max-slowdown at most",
+        ),
+        (TuneError::NothingToSet { .. }, _) => {
+            failure.hint("setting modes needs root on most boards: try again with sudo, or with --sim BOARD")
+        }
+        (TuneError::ChoiceNotSet(source), _) if source.permission => failure.hint("sudo"),
+        (TuneError::Interrupted { .. }, Some(folder)) => failure.hint(format!(
+            "what was measured is in {}: the same command goes on from there",
+            folder.display()
+        )),
+        (TuneError::Interrupted { .. }, None) => {
+            failure.hint("with --records DIR an interrupted tune can go on")
+        }
+        _ => failure,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod exporter;
 mod failure;
+mod goal;
 mod heap;
 mod live;
 mod machine;
@@ -19,7 +20,7 @@ mod view;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::failure::{Failure, Kind};
 
@@ -60,6 +61,8 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Kernels(arguments) => commands::kernels::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),
         cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
-        cli::Command::Completions(arguments) => commands::completions::run(&arguments),
+        cli::Command::Completions(arguments) => {
+            commands::completions::run(&arguments, &mut cli::Cli::command())
+        }
     }
 }

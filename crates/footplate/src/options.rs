@@ -8,8 +8,8 @@ use footplate_run::mode_request::GoalRequest;
 pub(crate) use footplate_train::JobRequest as TrainOptions;
 pub(crate) use footplate_train::request::BatchSize;
 
-use crate::commands::tune::GoalArguments;
 use crate::failure::{Failure, Kind};
+use crate::goal::GoalArguments;
 
 /// A settings file.
 #[derive(Debug, Default, PartialEq)]

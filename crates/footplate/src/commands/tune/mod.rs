@@ -15,14 +15,14 @@ use footplate_run::run_machine::{JobOnBoard, RunMachine, SIMULATED_BATCH, SIMULA
 use footplate_run::tuned_run::{self, AfterTune, TuneReport, Tuning};
 use footplate_run::{Listener, SharedClock};
 use footplate_tune::profiler::ProfileRecord;
-use footplate_tune::tuner::{Purpose, TuneError};
+use footplate_tune::tuner::Purpose;
 
 use crate::failure::{Failure, Kind};
 use crate::machine::MachineArguments;
 use crate::options::BatchSize;
 use crate::{output, signals};
 
-pub(crate) use self::arguments::{BoardArguments, GoalArguments, TuneArguments};
+pub(crate) use self::arguments::TuneArguments;
 
 pub(crate) fn run(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
     let Some(board) = &arguments.machine.sim else { return super::train::tune_here(arguments) };
@@ -154,31 +154,4 @@ fn here(wanted: &MachineRequest) -> Result<(Device, Option<PathBuf>), Failure> {
     machine.look_for_stale(&device)?;
     let journal = machine.state_folder(&device.root);
     Ok((device, journal))
-}
-
-/// What helps after a tune without a result.
-pub(crate) fn failure(error: &TuneError, records: Option<&Path>) -> Failure {
-    let kind = match error {
-        TuneError::Interrupted { .. } => Kind::Interrupted,
-        TuneError::Infeasible => Kind::Infeasible,
-        _ => Kind::Machine,
-    };
-    let failure = Failure::new(kind, error.to_string());
-    match (error, records) {
-        (TuneError::NoPower { .. }, _) => failure.hint(
-            "without a power sensor only the time can be tuned: --minimise time, with --time-max or --max-slowdown at most",
-        ),
-        (TuneError::NothingToSet { .. }, _) => {
-            failure.hint("setting modes needs root on most boards: try again with sudo, or with --sim BOARD")
-        }
-        (TuneError::ChoiceNotSet(source), _) if source.permission => failure.hint("sudo"),
-        (TuneError::Interrupted { .. }, Some(folder)) => failure.hint(format!(
-            "what was measured is in {}: the same command goes on from there",
-            folder.display()
-        )),
-        (TuneError::Interrupted { .. }, None) => {
-            failure.hint("with --records DIR an interrupted tune can go on")
-        }
-        _ => failure,
-    }
 }

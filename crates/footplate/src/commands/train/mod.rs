@@ -1,5 +1,7 @@
 //! `footplate train`.
 
+mod arguments;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,10 +23,11 @@ use footplate_train::{JobRequest, PreparedRun, ResumeRequest};
 use footplate_views::live::Phase;
 use footplate_views::summary;
 
-use crate::cli::TrainArguments;
-use crate::commands::tune::{self, BoardArguments, GoalArguments, TuneArguments};
+pub(crate) use self::arguments::TrainArguments;
+use crate::commands::tune::{self, TuneArguments};
 use crate::exporter::Exporter;
 use crate::failure::{Failure, Kind};
+use crate::goal::{BoardArguments, GoalArguments};
 use crate::heap::Heap;
 use crate::live::{self, Board, Screen};
 use crate::options::SettingsFile;
