@@ -1,6 +1,10 @@
 //! What this process holds and may use: cores, memory, time of its children, space of its disks. Not through a
 //! [`Root`](crate::Root): a captured or simulated machine has no process of ours. Parsers are pure; one function each
 //! reads.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what the kernel says of this very process has no place in a captured or simulated machine"
+)]
 
 use std::fs;
 use std::num::NonZero;

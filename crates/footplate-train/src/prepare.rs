@@ -262,7 +262,7 @@ impl JobPlan {
         let dataset = self.open.dataset;
         let mut warnings = dataset.warnings().to_vec();
         let (job, report) = Job::new(self.settings, dataset, self.device)?;
-        warnings.extend(report.iter().flat_map(|report| report.warnings()));
+        warnings.extend(report.iter().flat_map(crate::weights::LoadReport::warnings));
         PreparedRun::new(job, self.memory, warnings, self.cores)
     }
 }
