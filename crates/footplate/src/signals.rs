@@ -71,6 +71,7 @@ fn die(signal: i32) {
     let _ = emulate_default_handler(signal);
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn failed(error: io::Error) -> Failure {
     Failure::new(Kind::Machine, format!("signals: {error}"))
 }

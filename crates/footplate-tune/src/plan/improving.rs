@@ -82,7 +82,8 @@ impl Search {
         (gain >= CHECK_GAIN).then(|| self.space[index])
     }
 
-    /// A setting that the model expects to be a tie with the choice, and clearly better in the second quantity, such as a lower GPU clock for a job that waits for its data. `None`: none is.
+    /// A setting that the model expects to be a tie with the choice, and clearly better in the second quantity, such as a
+    /// lower GPU clock for a job that waits for its data. `None`: none is.
     pub fn lower_power_tie(&self, outlook: &Outlook) -> Option<Setting> {
         let goal = &outlook.goal;
         let chosen = outlook.verified?;

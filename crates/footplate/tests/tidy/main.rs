@@ -1,6 +1,5 @@
 //! The house rules that a test can check; what goes by name resolution is checked by clippy (`walls.rs`).
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-#![expect(clippy::disallowed_methods, reason = "it reads the sources")]
 #![expect(clippy::disallowed_methods, reason = "tests read the sources")]
 
 mod source;
