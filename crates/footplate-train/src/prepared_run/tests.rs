@@ -23,7 +23,7 @@ fn run(change: impl FnOnce(&mut JobRequest)) -> PreparedRun {
 /// A run's surroundings in a folder, or without one.
 fn around(folder: Option<&std::path::Path>) -> (StepContext, std::sync::mpsc::Receiver<Record>) {
     let (RunContext { sink, clock, stop, .. }, records) = context(None);
-    (StepContext { checkpoints: folder.map(|f| f.to_owned()), sink, clock, stop }, records)
+    (StepContext { checkpoints: folder.map(ToOwned::to_owned), sink, clock, stop }, records)
 }
 
 #[test]
