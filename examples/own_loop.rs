@@ -8,7 +8,7 @@ use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
 
-use footplate_core::ports::{Workload, WorkError, WorkStep};
+use footplate_core::ports::{WorkError, WorkStep, Workload};
 use footplate_core::{PowerMode, Watts};
 use footplate_data::transform::Transform;
 use footplate_data::{
@@ -110,7 +110,9 @@ impl OwnLoop {
         while (made.len() as u32) < min.min(max) || (spent_ns < time_min_ns && (made.len() as u32) < max) {
             let Some(batch) = self.batches.next() else { break };
             let batch = batch.map_err(|e| failed(e.into()))?;
-            let Inputs::F32Nchw { data, .. } = &batch.inputs else { return Err(failed("f32 was asked for".into())) };
+            let Inputs::F32Nchw { data, .. } = &batch.inputs else {
+                return Err(failed("f32 was asked for".into()));
+            };
             self.losses.push(self.network.step(data, &batch.labels));
             let step = self.board.run(1, 0, 1)?;
             spent_ns += step.iter().map(|step| step.step_ns).sum::<u64>();
@@ -158,7 +160,8 @@ fn train(told: &mut impl Write) -> Result<Outcome, Failure> {
             Ask::Train { steps_min, time_min_ns } => {
                 let from_ns = machine.clock().now_ns();
                 let steps = own.steps(steps_min, time_min_ns, u32::MAX);
-                let window = machine.meter().window(from_ns, machine.clock().now_ns());
+                let to_ns = machine.clock().now_ns();
+                let window = machine.meter().window(from_ns, to_ns);
                 trained = window.total.value().map(|energy| energy.mean_power_w.0).or(trained);
                 Answer::Steps(steps)
             }
@@ -169,7 +172,13 @@ fn train(told: &mut impl Write) -> Result<Outcome, Failure> {
             }
             Ask::Keep { record, .. } => {
                 profiles += 1;
-                writeln!(told, "measured {}: {:.1} ms a step, {}", record.setting, record.step_s * 1e3, watts(&record.power))?;
+                writeln!(
+                    told,
+                    "measured {}: {:.1} ms a step, {}",
+                    record.setting,
+                    record.step_s * 1e3,
+                    watts(&record.power)
+                )?;
                 Answer::Done
             }
             Ask::Chosen { tuned, .. } => {
@@ -226,7 +235,12 @@ mod tests {
         let outcome = train(&mut std::io::sink()).unwrap();
         assert!(outcome.chosen.is_some() && outcome.profiles <= 16);
         assert!(outcome.trained_w.is_some_and(|watts| watts <= POWER_MAX.0), "{:?}", outcome.trained_w);
-        assert!(outcome.last_loss < 0.5 * outcome.first_loss, "{} -> {}", outcome.first_loss, outcome.last_loss);
+        assert!(
+            outcome.last_loss < 0.5 * outcome.first_loss,
+            "{} -> {}",
+            outcome.first_loss,
+            outcome.last_loss
+        );
         assert_eq!(outcome.after, outcome.before);
     }
 }

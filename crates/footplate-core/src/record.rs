@@ -125,7 +125,7 @@ impl MinibatchRecord {
     /// The part of the stall that is attributed to storage: the wait for the pipeline is split in the
     /// proportion of the worker's time on this minibatch.
     pub fn fetch_stall_ns(&self) -> u64 {
-        let worked = self.fetch_ns + self.prep_ns;
+        let worked = self.fetch_ns.saturating_add(self.prep_ns);
         if worked == 0 {
             return 0;
         }

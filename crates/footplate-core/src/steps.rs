@@ -80,7 +80,8 @@ pub trait StepJob {
 /// A job that makes steps when it is asked to.
 ///
 /// [`Workload::run`] makes them for a measurement, each to its end on the device; [`Workload::train`] makes them as fast
-/// as they go. If the job fails both say so in words, and [`Steps::finish`] gives the error itself. Either way they are the job's own: the same order, records and checkpoints.
+/// as they go. If the job fails both say so in words, and [`Steps::finish`] gives the error itself. Either way they are
+/// the job's own: the same order, records and checkpoints.
 pub trait Steps: Workload {
     /// Makes all steps that are left, until the job ends, fails or is asked to stop.
     fn train_to_end(&mut self) {

@@ -125,7 +125,8 @@ impl SummaryBuilder {
             }
             Record::Checkpoint(checkpoint) => {
                 self.checkpoints += 1;
-                self.checkpoint_snapshot_ns += checkpoint.snapshot_ns;
+                self.checkpoint_snapshot_ns =
+                    self.checkpoint_snapshot_ns.saturating_add(checkpoint.snapshot_ns);
             }
             Record::BadSample(_) => self.bad_samples += 1,
             Record::Warning(_) | Record::Loader(_) | Record::Kernels(_) | Record::Power(_) => {}
@@ -137,20 +138,20 @@ impl SummaryBuilder {
     fn push_minibatch(&mut self, minibatch: &MinibatchRecord) {
         self.step_ns.push(minibatch.step_ns as f64);
         self.items += u64::from(minibatch.items);
-        self.stall_ns += minibatch.stall_ns;
-        self.fetch_stall_ns += minibatch.fetch_stall_ns();
-        self.prep_stall_ns += minibatch.prep_stall_ns();
-        self.transfer_ns += minibatch.transfer_ns;
-        self.compute_ns += minibatch.compute_ns;
-        self.other_ns += minibatch.other_ns();
+        self.stall_ns = self.stall_ns.saturating_add(minibatch.stall_ns);
+        self.fetch_stall_ns = self.fetch_stall_ns.saturating_add(minibatch.fetch_stall_ns());
+        self.prep_stall_ns = self.prep_stall_ns.saturating_add(minibatch.prep_stall_ns());
+        self.transfer_ns = self.transfer_ns.saturating_add(minibatch.transfer_ns);
+        self.compute_ns = self.compute_ns.saturating_add(minibatch.compute_ns);
+        self.other_ns = self.other_ns.saturating_add(minibatch.other_ns());
         for (sum, value) in
             [(&mut self.copied, minibatch.copied_bytes), (&mut self.ingest_ns, minibatch.ingest_ns)]
         {
             if let Some(value) = value {
-                *sum = (sum.0 + value, sum.1 + 1);
+                *sum = (sum.0.saturating_add(value), sum.1 + 1);
             }
         }
-        self.steps_done = minibatch.step + 1;
+        self.steps_done = minibatch.step.saturating_add(1);
     }
 
     /// The last epoch that ended.
@@ -216,7 +217,7 @@ impl SummaryBuilder {
             val_accuracy: last.map(|v| v.top1),
             val_top5: last.and_then(|v| v.top5),
             best_val_accuracy: self.best_validation.as_ref().map(|v| v.top1),
-            best_epoch: self.best_validation.as_ref().map(|v| v.epoch + 1),
+            best_epoch: self.best_validation.as_ref().map(|v| v.epoch.saturating_add(1)),
             peak_memory_bytes: end.and_then(|end| end.peak_memory_bytes.value().copied()),
             planned_memory_bytes: Some(start.planned_memory_bytes),
             energy_j: end.and_then(|end| end.energy_j.value().copied()),

@@ -1,6 +1,11 @@
 //! The pixels that a training run sees, for training with another tool:
 //! `augmented DATA SIZE EPOCHS SEED (train|eval) OUT` writes `OUT.u8` (`[EPOCHS * samples, SIZE, SIZE, 3]`, in the order
 //! in which they would be trained on) and `OUT.labels` (a byte each). `eval` takes the images in their order.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a tool for developers takes arguments, files and times"
+)]
 #![expect(clippy::unwrap_used, reason = "a tool for developers ends at the first surprise")]
 
 use std::fs::File;

@@ -2,6 +2,7 @@
 //!
 //! The work: bytes in memory, decode, random resized crop to 224, flip, and what the layout asks for. The ways take
 //! turns in each round; the medians are printed. `WAY` runs that one only, for a profiler.
+#![expect(clippy::disallowed_methods, reason = "a tool for developers takes arguments, files and times")]
 #![expect(clippy::unwrap_used, reason = "a tool for developers ends at the first surprise")]
 #![expect(clippy::print_stdout, reason = "it prints its result")]
 

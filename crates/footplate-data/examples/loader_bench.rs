@@ -3,6 +3,7 @@
 //!
 //! The figures are of the minibatches after the first `--warmup` ones, in the middle of the stream: the pipeline would go
 //! on after the last one counted, so that what was made ahead before counts neither for nor against it.
+#![expect(clippy::disallowed_methods, reason = "a tool for developers takes arguments, files and times")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

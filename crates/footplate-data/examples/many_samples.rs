@@ -1,6 +1,11 @@
 //! How long it takes, and how much memory, to open shards of many samples: `many_samples FOLDER [SAMPLES]
 //! [SPLIT(own|automatic)]`. Makes side indices of made-up samples in FOLDER (28 bytes a sample) with empty
 //! sparse tars beside them, opens them as a data set, and prints time and memory.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a tool for developers takes arguments, files and times"
+)]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 
 use std::fs::{self, File};

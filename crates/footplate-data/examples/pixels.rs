@@ -2,6 +2,7 @@
 //!
 //! `WHICH` is `eval`, or `train` or `indexed` and a number, as in `train:3`: a training sample, in the second case
 //! by the file's index. For these the crop is written to `OUT.rgb.crop`: left, top, width, height, mirrored.
+#![expect(clippy::disallowed_methods, reason = "a tool for developers takes arguments, files and times")]
 #![expect(clippy::unwrap_used, reason = "a tool for developers ends at the first surprise")]
 
 use std::fs;

@@ -1,4 +1,5 @@
 //! The CPU time that this process has used, and how much of the cores it can have.
+#![expect(clippy::disallowed_methods, reason = "the cores that are got are measured by the clock")]
 
 use std::hint;
 use std::thread;

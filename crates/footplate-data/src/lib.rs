@@ -1,8 +1,10 @@
-//! Bytes to host minibatches: sources, decode, augmentation, and a pipeline that is parallel, ordered and
+//! From files to minibatches in host memory: sources, decoding, augmentation, and a pipeline that is parallel, ordered and
 //! bounded.
 //!
-//! Order and pixels are a pure function of (seed, epoch, index), whatever the number of workers. The stages
-//! `source → decode → augment → collate` stand behind [`Pipeline`]; callers see [`HostBatch`]es only.
+//! [`open`] finds a data set on disk, and [`Dataset::from_images`] makes one of images that a program has in memory.
+//! [`Pipeline`] makes minibatches ([`HostBatch`]) of it. The order of samples and their pixels are a pure function of (seed,
+//! epoch, number of the sample), whatever the number of workers. [`pack`] writes a data set as shards that are read faster;
+//! [`measure_rates`] and [`stall`] find out what limits a job.
 
 pub mod augment;
 mod auto;

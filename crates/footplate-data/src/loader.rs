@@ -130,3 +130,71 @@ impl LoaderSettings {
         fixed + batches * self.batch_bytes(dataset) + workers * per_worker + cache
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::OpenOptions;
+    use crate::source::memory::{ImageData, MemoryImage};
+
+    /// Pixels of 100 by 40, so that the typical shorter side is 40.
+    fn images(count: u32) -> Dataset {
+        let data = ImageData::Pixels { pixels: vec![0; 4000], width: 100, height: 40, channels: 1 };
+        let image = |n: u32| MemoryImage { name: n.to_string(), label: n % 2, data: data.clone() };
+        let classes = ["a", "b"].map(str::to_owned).to_vec();
+        Dataset::from_images(classes, (0..count).map(image).collect(), &OpenOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_minibatch_takes_its_values_times_their_size() {
+        let dataset = images(4);
+        let bytes = |layout| {
+            LoaderSettings { layout, ..LoaderSettings::new(8, Transform::train(10)) }.batch_bytes(&dataset)
+        };
+        assert_eq!(bytes(PixelLayout::U8Nhwc), 8 * 300);
+        assert_eq!(bytes(PixelLayout::F16Nchw), 8 * 600);
+        assert_eq!(bytes(PixelLayout::F32Nchw), 8 * 1200);
+        let options = OpenOptions { sequence_length: 9, ..OpenOptions::default() };
+        let text = Dataset::from_text(&"abc ".repeat(50), &options).unwrap();
+        assert_eq!(LoaderSettings::new(8, Transform::train(10)).batch_bytes(&text), 8 * 10 * 4);
+    }
+
+    #[test]
+    fn both_bounds_limit_what_is_made_ahead_and_one_minibatch_is_always_made() {
+        let dataset = images(4);
+        let one = LoaderSettings::new(8, Transform::train(10)).batch_bytes(&dataset);
+        for (batches, bytes, ahead) in
+            [(3, u64::MAX, 3), (3, 2 * one, 2), (3, 2 * one - 1, 1), (3, 0, 1), (0, u64::MAX, 1)]
+        {
+            let settings = LoaderSettings {
+                prefetch_batches: batches,
+                prefetch_bytes: bytes,
+                ..LoaderSettings::new(8, Transform::train(10))
+            };
+            assert_eq!(settings.batches_ahead(&dataset), ahead, "{batches} batches, {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn the_plan_counts_minibatches_workers_and_what_is_remembered() {
+        let dataset = images(4);
+        let settings = LoaderSettings::new(8, Transform::train(10));
+        let batch = settings.batch_bytes(&dataset);
+        let fixed = PIPELINE_BYTES + 4 * CHECKPOINT_BYTES_PER_SAMPLE;
+        let worker = WORKER_BYTES + 40 * 40 * WORKER_BYTES_PER_PIXEL;
+        let planned = |workers, workers_max| {
+            LoaderSettings { workers, workers_max, ..settings.clone() }.planned_bytes(&dataset)
+        };
+        assert_eq!(planned(1, None), fixed + 4 * batch + worker);
+        assert_eq!(planned(3, None), fixed + 4 * batch + 3 * worker);
+        assert_eq!(planned(2, Some(5)), fixed + 4 * batch + 5 * worker);
+        // In the calling thread: one minibatch, and one worker's buffers.
+        assert_eq!(planned(0, None), fixed + batch + worker);
+    }
+
+    #[test]
+    fn a_transform_for_training_is_shuffled_and_one_for_validation_is_not() {
+        assert!(LoaderSettings::new(1, Transform::train(8)).shuffle);
+        assert!(!LoaderSettings::new(1, Transform::eval(8)).shuffle);
+    }
+}

@@ -1,5 +1,6 @@
 //! Measures rates of a data set on this machine: preparing samples that are in memory, and reading them from the page
 //! cache and from storage. All measurements are limited in time.
+#![expect(clippy::disallowed_methods, reason = "rates are measured by the clock")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -442,5 +443,55 @@ mod tests {
         assert_eq!(evict(&text, TIME), None);
         let rate = prep(&resident(&text).unwrap(), &settings(1, PixelLayout::F32Nchw), TIME, &NEVER).unwrap();
         assert!(rate.items > 0);
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_unknown_and_not_zero() {
+        let nothing = Rate { wall_s: 2.0, cpu_s: 1.0, ..Rate::default() };
+        assert_eq!((nothing.per_s(), nothing.per_cpu_s()), (None, None));
+        assert_eq!((nothing.cpu_s_each(), nothing.bytes_each()), (None, None));
+        let mut rate = Rate { items: 10, bytes: 1000, wall_s: 2.0, cpu_s: 0.0 };
+        assert_eq!((rate.per_s(), rate.per_cpu_s()), (Some(5.0), None));
+        assert_eq!((rate.cpu_s_each(), rate.bytes_each()), (Some(0.0), Some(100.0)));
+        rate.add(&Rate { items: 10, bytes: 500, wall_s: 2.0, cpu_s: 5.0 });
+        assert_eq!((rate.per_s(), rate.per_cpu_s(), rate.bytes_each()), (Some(5.0), Some(4.0), Some(75.0)));
+    }
+
+    #[test]
+    fn the_size_of_the_data_is_estimated_from_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), true);
+        let train = dataset.len(Split::Train) as u64;
+        assert_eq!(data_bytes(&dataset), Some(train * b"no picture".len() as u64));
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(data_bytes(&dataset), None, "no size can be read any more");
+        assert_eq!(resident(&dataset).map(|_| ()), None, "and no sample");
+    }
+
+    #[test]
+    fn packing_is_of_no_use_for_what_gets_no_checkpoints() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(resident_indexed(&dataset(folder.path(), true)).is_none());
+        let photos = tempfile::tempdir().unwrap();
+        let dataset = dataset(photos.path(), false);
+        let indexed = resident_indexed(&dataset).unwrap();
+        assert_eq!(indexed.len(Split::Train), dataset.len(Split::Train));
+        // What is in memory has no storage to gain from.
+        assert!(resident_indexed(&indexed).is_none());
+        let same = resident(&indexed).unwrap();
+        assert!(Arc::ptr_eq(&same, &indexed));
+    }
+
+    #[test]
+    fn each_round_picks_every_sample_in_an_order_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), true);
+        let Dataset::Images(images) = dataset.as_ref() else { panic!("not images") };
+        let orders: Vec<Vec<u32>> = (0..2).map(|round| picked(images, round).collect()).collect();
+        assert_ne!(orders[0], orders[1]);
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, images.split(Split::Train));
+        }
     }
 }

@@ -277,4 +277,23 @@ mod tests {
         let neighbours = all(n, 3, 0).windows(2).filter(|w| w[0].abs_diff(w[1]) == 1).count();
         assert!(neighbours < 12, "{neighbours} neighbours stayed together");
     }
+
+    /// Runs that were begun before go on in the same order.
+    #[test]
+    fn golden_orders() {
+        assert_eq!(all(8, 1, 0), [6, 1, 7, 4, 2, 5, 0, 3]);
+        let order = windows(200, 1, 2, 3);
+        assert_eq!(order[..8], [167, 109, 107, 48, 67, 44, 145, 152]);
+    }
+
+    #[test]
+    fn few_samples_are_shuffled_evenly_whatever_the_source() {
+        let visit = Visit::Blocks { block: 3 };
+        assert!(matches!(Order::new(192, 1, 0, visit), Order::Even(_)));
+        assert!(matches!(Order::new(193, 1, 0, visit), Order::Windows(_)));
+        assert_eq!([Visit::AsStored, Visit::Anywhere, visit].map(Visit::window), [0, 0, 192]);
+        let stored = Order::new(5, 1, 0, Visit::AsStored);
+        assert_eq!((0..5).map(|i| stored.at(i)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(stored.runs_at(3), ([(3, 1), (0, 0)], 4));
+    }
 }

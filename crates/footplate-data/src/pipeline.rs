@@ -3,6 +3,7 @@
 //! A worker takes the next few samples of the minibatch that is being made and writes them to their places in its buffer,
 //! so that all workers are on the same minibatch and the first one is ready early. Workers wait while as many minibatches
 //! as the bound allows are being made or wait to be taken. Finished ones wait by number, so that they leave in order.
+#![expect(clippy::disallowed_methods, reason = "stages and waits are timed")]
 
 mod maker;
 mod readahead;

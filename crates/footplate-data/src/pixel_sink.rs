@@ -1,7 +1,7 @@
 //! The place of a sample's pixels in a minibatch, and their layout.
 //!
-//! Every layout holds the same pixels: normalised numbers are made from the rounded bytes, so that bytes which a
-//! device normalises with [`Normalize::scale_shift`] give the same f32.
+//! Every layout holds the same pixels: normalised numbers are computed from the rounded bytes, so that bytes which a device
+//! normalises with [`Normalize::scale_shift`] give the same f32.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -58,7 +58,7 @@ impl PixelSink<'_> {
     }
 }
 
-/// Pixels that are converted at a time: a buffer on the stack.
+/// Pixels that are converted at once, in a buffer on the stack.
 const CHUNK: usize = 256;
 
 fn halves(pixels: &[u8], size: usize, normalize: &Normalize, out: &mut [f16]) {

@@ -1,6 +1,6 @@
-//! A shard's side index: where each sample is, its class, its checksum and its decoder's checkpoints.
-//!
-//! The format is in docs/shards.md. All numbers are little-endian.
+//! A shard's side index: location, class, checksum and checkpoints of each sample. docs/shards.md describes the format; all
+//! numbers are little-endian.
+#![expect(clippy::disallowed_types, reason = "a side index is a file")]
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Ending of a side index; it stands beside its tar under the same name.
+/// Ending of a side index, which is beside its tar under the same name.
 pub(crate) const ENDING: &str = "fpi";
 pub(crate) const MAGIC: [u8; 8] = *b"FPINDEX\0";
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const RECORD_BYTES: usize = 24;
-/// Tar's unit.
+/// Bytes of a tar's block; members begin at multiples of it.
 pub(crate) const BLOCK: u64 = 512;
-/// More bytes of class names are taken for damage.
+/// A longer list of class names is taken for damage.
 const NAMES_BYTES_MAX: u32 = 64 << 20;
 
 /// Why a side index cannot be used.
@@ -34,19 +34,19 @@ pub(crate) enum IndexError {
     Stale { indexed: u64, found: u64 },
 }
 
-/// One sample.
+/// What an index says of one sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IndexRecord {
-    /// Where its bytes begin in the tar, in units of 512 bytes.
+    /// Offset of its bytes in the tar, in units of 512 bytes.
     pub(crate) block: u32,
-    /// Its bytes.
+    /// Its length in bytes.
     pub(crate) size: u32,
     pub(crate) label: u32,
     /// CRC-32 of its key.
     pub(crate) name_crc: u32,
     /// CRC-32 of its bytes.
     pub(crate) data_crc: u32,
-    /// Where its blob begins among the blobs, in bytes. It ends where the next one begins.
+    /// Offset of its blob among the blobs, in bytes. The blob ends where the next one begins.
     pub(crate) blob: u32,
 }
 
@@ -72,32 +72,32 @@ impl IndexRecord {
     }
 }
 
-/// What stands at the head of a side index.
+/// The header of a side index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IndexHeader {
     pub(crate) samples: u32,
-    /// Bytes of the tar that it is for.
+    /// Length of its tar in bytes.
     pub(crate) tar_size: u64,
-    /// Tells data and options that the shard was made from.
+    /// A checksum of the data and the options that the shard was made from.
     pub(crate) origin: u64,
     pub(crate) classes: u32,
     /// Bytes of the class names.
     pub(crate) names_bytes: u32,
     /// Bytes of all blobs.
     pub(crate) blobs_bytes: u32,
-    /// Samples that the shard was to have: the difference was left out as damaged.
+    /// Samples that were planned for the shard; those that are missing were damaged.
     pub(crate) planned: u32,
     /// CRC-32 of records and class names.
     pub(crate) body_crc: u32,
 }
 
 impl IndexHeader {
-    /// Where the blobs begin in the file.
+    /// Offset of the blobs in the file.
     pub(crate) fn blobs_at(&self) -> u64 {
         (HEADER_BYTES + RECORD_BYTES * self.samples as usize) as u64 + u64::from(self.names_bytes)
     }
 
-    /// Bytes of the whole file.
+    /// Length of the whole file in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.blobs_at() + u64::from(self.blobs_bytes)
     }
@@ -140,7 +140,7 @@ impl IndexHeader {
         })
     }
 
-    /// Reads and checks the head of an index and the sizes of both files.
+    /// Reads the header of an index, and checks it and the lengths of both files.
     pub(crate) fn read(file: &File, tar_size: Option<u64>) -> Result<Self, IndexError> {
         let mut bytes = [0; HEADER_BYTES];
         let mut file_ref = file;
@@ -166,15 +166,15 @@ impl IndexHeader {
     }
 }
 
-/// Records and class names of an index, checked. The blobs are left in the file.
+/// Records and class names of an index, after a check. The blobs stay in the file.
 pub(crate) struct IndexBody<'a> {
     records: &'a [u8],
-    /// As they stand in the file.
+    /// The class names as stored in the file.
     pub(crate) names: &'a [u8],
 }
 
 impl<'a> IndexBody<'a> {
-    /// Reads what follows the head; `buffer` is used again.
+    /// Reads what follows the header into `buffer`.
     pub(crate) fn read(
         file: &File,
         header: &IndexHeader,
@@ -182,7 +182,7 @@ impl<'a> IndexBody<'a> {
     ) -> Result<Self, IndexError> {
         let length = header.blobs_at() - HEADER_BYTES as u64;
         buffer.clear();
-        // The file is at least that long: the head was checked against its length.
+        // The file is at least that long: the header was checked against its length.
         file.take(length).read_to_end(buffer).map_err(IndexError::Io)?;
         if buffer.len() as u64 != length || crc32fast::hash(buffer) != header.body_crc {
             return Err(IndexError::Damaged("the checksum of its records differs"));
@@ -217,7 +217,7 @@ impl<'a> IndexBody<'a> {
     }
 }
 
-/// Class names from their form in the file: each with its length before it.
+/// Class names, which are stored with the length before each.
 fn class_names(mut bytes: &[u8], classes: u32) -> Result<Vec<String>, IndexError> {
     const BAD: IndexError = IndexError::Damaged("its class names cannot be read");
     let mut names = Vec::new();
@@ -229,7 +229,7 @@ fn class_names(mut bytes: &[u8], classes: u32) -> Result<Vec<String>, IndexError
     if bytes.is_empty() && names.len() == classes as usize { Ok(names) } else { Err(BAD) }
 }
 
-/// An index as it is made.
+/// An index that is being made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IndexBuilder {
     pub(crate) records: Vec<IndexRecord>,
@@ -237,7 +237,7 @@ pub(crate) struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// Adds a sample with its blob, which may be empty; `record.blob` is set here.
+    /// Adds a sample and its blob, which may be empty. It sets `record.blob`.
     pub(crate) fn add(&mut self, record: IndexRecord, blob: &[u8]) -> io::Result<()> {
         let at = u32::try_from(self.blobs.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.records.push(IndexRecord { blob: at, ..record });
@@ -245,7 +245,7 @@ impl IndexBuilder {
         Ok(())
     }
 
-    /// The head for a tar of `tar_size` bytes, and the bytes that follow it up to the blobs.
+    /// The header for a tar of `tar_size` bytes, and the bytes between it and the blobs.
     fn head(&self, tar_size: u64, origin: u64, planned: u32, classes: &[String]) -> (IndexHeader, Vec<u8>) {
         let mut body: Vec<u8> = self.records.iter().flat_map(IndexRecord::encode).collect();
         let records_bytes = body.len();
@@ -285,12 +285,12 @@ impl IndexBuilder {
     }
 }
 
-/// The index's file beside a tar.
+/// The path of a tar's side index.
 pub(crate) fn path_beside(tar: &Path) -> PathBuf {
     tar.with_extension(ENDING)
 }
 
-/// Opens the index beside a tar of `tar_size` bytes and reads its head.
+/// Opens the side index of a tar of `tar_size` bytes, and reads its header.
 pub(crate) fn open_beside(tar: &Path, tar_size: u64) -> Result<(File, IndexHeader), IndexError> {
     let file = match File::open(path_beside(tar)) {
         Ok(file) => file,

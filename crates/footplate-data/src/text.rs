@@ -1,4 +1,5 @@
 //! Text for a character language model: one UTF-8 file, cut into windows.
+#![expect(clippy::disallowed_methods, reason = "a text is read from its file")]
 
 use std::fs;
 use std::path::Path;
@@ -133,6 +134,8 @@ impl TextDataset {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn dataset() -> TextDataset {
@@ -179,5 +182,49 @@ mod tests {
         assert!(error.contains("not UTF-8 text: byte 5"), "{error}");
         fs::write(&path, "too short").unwrap();
         assert!(TextDataset::open(&path, 0.1, 8).unwrap_err().to_string().contains("too few"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Windows of any text lie in their part, follow each other, and hold the text's characters.
+        #[test]
+        fn windows_hold_the_text(text in "[a-dü ]{30,200}", length in 1usize..9, fraction in 0.0f64..0.5, seed: u64) {
+            let Ok(dataset) = TextDataset::new(&text, Path::new("t"), fraction, length) else { return Ok(()) };
+            let characters: Vec<char> = text.chars().collect();
+            let train = characters.len() - (characters.len() as f64 * fraction) as usize;
+            for (split, from, to) in [(Split::Train, 0, train), (Split::Validation, train, characters.len())] {
+                let mut window = vec![0; length + 1];
+                for index in 0..dataset.windows(split) {
+                    dataset.window(split, seed, 1, index as u64, &mut window);
+                    let read: String = window.iter().map(|token| dataset.vocabulary()[*token as usize]).collect();
+                    let part: String = characters[from..to].iter().collect();
+                    prop_assert!(part.contains(&read));
+                }
+            }
+            prop_assert_eq!(dataset.characters(), characters.len());
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_tells_texts_and_cuts_apart() {
+        let text = "the cat sat on the mat. ".repeat(10);
+        let of = |text: &str, fraction, length| TextDataset::tokenised(text, fraction, length).fingerprint();
+        let same = of(&text, 0.2, 8);
+        assert_eq!(of(&text, 0.2, 8), same);
+        for other in [
+            of(&text.replace('c', "b"), 0.2, 8),
+            of(&text, 0.3, 8),
+            of(&text, 0.2, 9),
+            of(&text[1..], 0.2, 8),
+        ] {
+            assert_ne!(other, same);
+        }
+    }
+
+    #[test]
+    fn a_text_of_one_character_is_an_error() {
+        let error = TextDataset::new(&"a".repeat(100), Path::new("a.txt"), 0.1, 4).unwrap_err();
+        assert_eq!(error.to_string(), "a.txt: the text has only one different character");
     }
 }

@@ -1,4 +1,5 @@
 //! Once its buffers have grown, a worker makes samples without allocating.
+#![expect(clippy::disallowed_methods, reason = "tests make and read files")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

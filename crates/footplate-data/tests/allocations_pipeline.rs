@@ -1,4 +1,5 @@
 //! What the pipeline takes from the heap once it runs: nothing for a sample, a few small lists for a minibatch.
+#![expect(clippy::disallowed_methods, reason = "tests make and read files")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![expect(unsafe_code, reason = "a counting allocator, in this test only")]
 

@@ -1,4 +1,5 @@
 //! Samples of small JPEG files against those that Pillow (libjpeg-turbo) makes; `tests/jpeg/make.py` made both.
+#![expect(clippy::disallowed_methods, reason = "tests make and read files")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::fs;

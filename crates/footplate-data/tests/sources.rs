@@ -1,4 +1,5 @@
 //! Every source on small data that is made here, whole and damaged.
+#![expect(clippy::disallowed_methods, reason = "tests make and read files")]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::fs;

@@ -24,6 +24,7 @@ pub mod discover;
 pub mod doctor;
 mod error;
 pub mod guard;
+pub mod host;
 pub mod knob;
 pub mod machine;
 pub mod memory_tree;

@@ -11,14 +11,14 @@ use crate::setting::Setting;
 pub struct Candidate {
     /// The knobs' values.
     pub setting: Setting,
-    /// What is predicted, or for a measured setting what was measured.
+    /// Measured figures for a measured setting, predicted ones for the others.
     pub prediction: Prediction,
     /// Whether it was measured.
     pub measured: bool,
 }
 
 impl Candidate {
-    /// A setting whose figures are measured ones: their errors are the measurement's.
+    /// A measured setting, with the errors of its measurement.
     pub fn measured(measurement: &Measurement) -> Self {
         let estimate = |value: Option<f64>, log_sd: f64| value.map(|value| Estimate { value, log_sd });
         let (time, power) = (measurement.time_error, measurement.power_error);
@@ -45,7 +45,7 @@ impl Candidate {
 pub struct Choice {
     /// Its place among the candidates.
     pub index: usize,
-    /// The objective there, in the unit that [`unit`] names.
+    /// The objective there, in the unit that [`unit()`] names.
     pub objective: Estimate,
     /// Probability that all limits hold there.
     pub probability: f64,
@@ -62,7 +62,7 @@ pub struct Infeasible {
     pub would_do: WouldDo,
 }
 
-/// Budgets that would do; `None` for what was not limited.
+/// Limits that the closest setting could hold; `None` for a quantity without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WouldDo {
     /// Mean power, in watts.
@@ -73,17 +73,17 @@ pub struct WouldDo {
     pub energy_j: Option<f64>,
 }
 
-/// Settings whose objectives differ by less serve it alike.
+/// Settings are ties if their objectives differ by less than this share.
 pub(crate) const TIE: f64 = 0.005;
-/// By how much the second quantity must be less to decide between settings that are alike.
+/// A tie is decided by the second quantity if it differs by at least this share.
 pub(crate) const TIE_BREAKER_LEAST: f64 = 0.03;
 
-/// Candidates that exceed a limit by no more than this share above the least are as close to it.
+/// Candidates are equally close to a limit if their excess differs by less than this share.
 const CLOSE: f64 = 0.01;
 
-/// Chooses by the objective among the candidates that hold all limits. Of those that are
-/// alike the one that is clearly better in the second quantity is taken: a job that waits for its data is as fast at a
-/// lower GPU clock.
+/// Chooses by the objective among the candidates that hold all limits. Ties are
+/// decided by the second quantity ([`Goal::tie_breaker_of`]): a job that waits for its data is as fast at a lower GPU
+/// clock.
 pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasible> {
     let mut best: Option<Choice> = None;
     let mut holding: Vec<Choice> = Vec::new();
@@ -127,8 +127,8 @@ pub fn choose(goal: &Goal, candidates: &[Candidate]) -> Result<Choice, Infeasibl
     })
 }
 
-/// Of candidates that come about as close to the limits as any, the one that serves the objective best: who has to
-/// break a limit by a percent more or less wants the better mode.
+/// Of the candidates that are equally close to the limits, the one with the best objective. `None`: no quantity of any
+/// candidate is known.
 fn closest(goal: &Goal, candidates: &[Candidate], breaking: &[(usize, f64)]) -> Option<usize> {
     let least = breaking.iter().map(|b| b.1).fold(f64::INFINITY, f64::min);
     let near = breaking.iter().filter(|b| b.1 <= least * (1.0 + CLOSE));
@@ -137,7 +137,7 @@ fn closest(goal: &Goal, candidates: &[Candidate], breaking: &[(usize, f64)]) -> 
     scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1)
 }
 
-/// How many standard deviations above the median a probability lies, by bisection.
+/// The quantile of the standard normal distribution at `probability`, at least 0.5, by bisection.
 pub(crate) fn quantile(probability: f64) -> f64 {
     let (mut low, mut high) = (0.0, 8.0);
     for _ in 0..60 {
@@ -147,7 +147,7 @@ pub(crate) fn quantile(probability: f64) -> f64 {
     high
 }
 
-/// Seconds in a handy unit.
+/// A duration in milliseconds, seconds, minutes or hours, such as "12.50 ms".
 pub fn duration_text(seconds: f64) -> String {
     if seconds < 1.0 {
         format!("{:.2} ms", 1e3 * seconds)
@@ -160,7 +160,7 @@ pub fn duration_text(seconds: f64) -> String {
     }
 }
 
-/// What an objective is counted in.
+/// The unit of an objective: s, J or W.
 pub fn unit(objective: Objective) -> &'static str {
     match objective {
         Objective::Time => "s",

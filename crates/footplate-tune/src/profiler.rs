@@ -111,7 +111,7 @@ pub enum ProfileError {
         source: ControlError,
     },
     /// Nothing can be set any more.
-    #[error("the machine's controls fail: {0}")]
+    #[error("power modes cannot be set any more: {0}")]
     Control(ControlError),
     /// The job gave no steps.
     #[error(transparent)]

@@ -48,9 +48,9 @@ pub enum Knob {
     GpuClock,
     /// Limit of the memory clock, in hertz.
     EmcClock,
-    /// A discrete GPU's power limit.
+    /// Power limit of a discrete GPU, in milliwatts.
     PowerLimit,
-    /// Samples in a minibatch.
+    /// Samples in a minibatch, a count.
     BatchSize,
     /// Threads of the loader that decode samples, a count.
     Workers,
@@ -68,7 +68,7 @@ impl Knob {
         Self::Workers,
     ];
 
-    /// Its value in a setting.
+    /// Its value in a setting, in its own unit; `None`: the setting does not have it.
     pub fn value(self, setting: &Setting) -> Option<f64> {
         let mode = &setting.mode;
         match self {
@@ -82,7 +82,7 @@ impl Knob {
         }
     }
 
-    /// What it is called.
+    /// Its name for the user, such as "CPU clock".
     pub fn name(self) -> &'static str {
         match self {
             Self::Cores => "CPU cores",
@@ -96,7 +96,7 @@ impl Knob {
     }
 }
 
-/// A setting as the predictor sees it: each knob by its largest value in the space (1 where it does not vary).
+/// A setting as the predictor sees it: each knob divided by its largest value in the space; 1 where it does not vary.
 pub type Point = [f64; Knob::ALL.len()];
 
 /// The knobs that vary in a space, and their ranges.
@@ -145,7 +145,7 @@ impl Knobs {
         point
     }
 
-    /// A point on the logarithmic scale of the space's range, 0 to 1 by knob that varies.
+    /// The position of a point in the space's range on a logarithmic scale: 0 to 1 for each knob that varies.
     pub fn position(&self, point: &Point) -> Point {
         let mut position = [0.0; 7];
         for knob in self.varying() {
@@ -161,7 +161,7 @@ impl Knobs {
         self.largest[knob as usize]
     }
 
-    /// The smallest by the largest value of a knob.
+    /// The smallest value of a knob divided by the largest.
     pub fn least_share(&self, knob: Knob) -> f64 {
         self.least[knob as usize] / self.largest[knob as usize]
     }

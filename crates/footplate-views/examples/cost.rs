@@ -1,6 +1,7 @@
 //! What the views cost: one record into the state, one page of metrics, one screen.
 //! `cargo run --release -p footplate-views --example cost`
 #![expect(clippy::print_stdout, reason = "a measurement prints")]
+#![expect(clippy::disallowed_methods, reason = "a measurement has a clock")]
 
 use std::hint::black_box;
 use std::time::Instant;

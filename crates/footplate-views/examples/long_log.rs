@@ -1,5 +1,10 @@
 //! Writes the log of a long run that never was, to see how a report copes: `long_log FILE HOURS [STEPS_PER_SECOND]`.
 #![expect(clippy::unwrap_used, reason = "an example ends at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it writes the file that its arguments name"
+)]
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

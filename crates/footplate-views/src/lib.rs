@@ -4,5 +4,15 @@
 //! to the app. What a live run shows, its finished log shows too.
 
 pub mod live;
+pub mod measured;
 pub mod metrics;
+pub mod plain;
 pub mod report;
+mod spread;
+pub mod summary;
+pub mod text;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

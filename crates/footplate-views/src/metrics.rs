@@ -7,10 +7,10 @@ use footplate_core::record::RunStatus;
 
 use crate::live::{LiveState, Phase};
 
-/// The value of `Content-Type`.
+/// The value of the HTTP header `Content-Type`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A metric's type.
+/// The type of a metric, in the format's words.
 #[derive(Clone, Copy)]
 enum Type {
     Gauge,
@@ -24,7 +24,7 @@ struct Page {
 }
 
 impl Page {
-    /// A metric with all its samples; none without samples.
+    /// Adds a metric with its samples; nothing if there are none.
     fn metric<L: AsRef<[(&'static str, String)]>>(
         &mut self,
         name: &str,
@@ -74,7 +74,29 @@ fn number(value: f64) -> String {
     }
 }
 
-/// All metrics of a run; `since_last_s`: since its last record.
+/// All metrics of a run; `since_last_s` is the time since its last record, in seconds.
+///
+/// ```
+/// use footplate_core::{Reading, Record, Watts};
+/// use footplate_core::record::PowerRecord;
+/// use footplate_views::live::LiveState;
+/// use footplate_views::metrics;
+///
+/// let mut state = LiveState::default();
+/// state.push(&Record::Power(PowerRecord {
+///     t_ns: 1_000_000_000,
+///     span_ns: 1_000_000_000,
+///     total_w: Reading::Value(Watts(7.5)),
+///     rails: vec![("VDD_SOC".into(), Reading::unreadable("permission denied"))],
+///     temperature_c: Reading::Absent,
+///     throttled: Vec::new(),
+///     simulated: false,
+/// }));
+/// let page = metrics::text(&state, 0.5);
+/// assert!(page.contains("\nfootplate_power_watts 7.5\n"));
+/// // What could not be read has no sample.
+/// assert!(!page.contains("VDD_SOC"));
+/// ```
 pub fn text(state: &LiveState, since_last_s: f64) -> String {
     let mut page = Page::default();
     run(&mut page, state, since_last_s);
@@ -88,15 +110,20 @@ fn run(page: &mut Page, state: &LiveState, since_last_s: f64) {
     if let Some(start) = state.start() {
         let device = start.device.split(" (").next().unwrap_or_default().to_owned();
         let labels = [("version", start.version.clone()), ("model", start.model.clone()), ("device", device)];
-        page.metric("run_info", Type::Gauge, "What is trained on what; always 1.", [(labels, 1.0)]);
-        page.gauge("run_steps", "Steps of the whole run.", Some(start.steps_total as f64));
-        page.gauge("run_epochs", "Epochs of the whole run.", Some(f64::from(start.epochs)));
-        page.gauge("run_batch_size", "Samples of a minibatch.", Some(start.batch_size as f64));
-        page.gauge("run_step", "Steps done over the whole run.", Some(state.steps_done() as f64));
+        page.metric(
+            "run_info",
+            Type::Gauge,
+            "Version, model and device of the run; always 1.",
+            [(labels, 1.0)],
+        );
+        page.gauge("run_steps", "Planned steps of the whole run.", Some(start.steps_total as f64));
+        page.gauge("run_epochs", "Planned epochs of the whole run.", Some(f64::from(start.epochs)));
+        page.gauge("run_batch_size", "Samples per minibatch.", Some(start.batch_size as f64));
+        page.gauge("run_step", "Steps done, over the whole run.", Some(state.steps_done() as f64));
         let planned = start.planned_memory_bytes.0 as f64;
         page.gauge(
             "memory_planned_bytes",
-            "The memory plan, an estimate made before the first step.",
+            "Memory plan: an estimate made before the first step.",
             Some(planned),
         );
     }
@@ -110,34 +137,47 @@ fn run(page: &mut Page, state: &LiveState, since_last_s: f64) {
         Phase::Ended(RunStatus::Interrupted) => "interrupted",
         Phase::Ended(RunStatus::Failed) => "failed",
     };
-    page.metric("run_phase", Type::Gauge, "What the run is doing; 1.", [([("phase", now.to_owned())], 1.0)]);
-    page.gauge("last_record_age_seconds", "Time since the run said something.", Some(since_last_s));
+    page.metric(
+        "run_phase",
+        Type::Gauge,
+        "The run's present phase; always 1.",
+        [([("phase", now.to_owned())], 1.0)],
+    );
+    page.gauge("last_record_age_seconds", "Time since the last record of the run.", Some(since_last_s));
     let left = state.time_left().map(|left| left.as_secs_f64());
-    page.gauge("run_left_seconds", "Time left at the present pace, an estimate.", left);
+    page.gauge("run_left_seconds", "Estimated time left at the present pace.", left);
     let warnings = Some(state.notices().total() as f64);
-    page.counter("warnings_total", "Warnings, and samples left out.", warnings);
-    page.counter("bad_samples_total", "Samples left out.", Some(state.bad_samples as f64));
-    page.counter("checkpoints_total", "Checkpoints on disk.", Some(state.checkpoints as f64));
+    page.counter("warnings_total", "Warnings, including those for samples left out.", warnings);
+    page.counter(
+        "bad_samples_total",
+        "Samples left out because they could not be decoded.",
+        Some(state.bad_samples as f64),
+    );
+    page.counter("checkpoints_total", "Checkpoints written.", Some(state.checkpoints as f64));
 }
 
 fn learning(page: &mut Page, state: &LiveState) {
-    page.gauge("train_loss", "Moving mean of the loss of the steps.", state.loss());
+    page.gauge("train_loss", "Training loss: moving mean over steps.", state.loss());
     let validation = state.last_validation();
-    page.gauge("validation_loss", "Loss of the last validation.", validation.map(|v| v.loss));
+    page.gauge("validation_loss", "Loss at the last validation.", validation.map(|v| v.loss));
     page.gauge(
         "validation_accuracy_ratio",
-        "Top-1 accuracy of the last validation.",
+        "Top-1 accuracy at the last validation, 0 to 1.",
         validation.map(|v| v.top1),
     );
     let rate = state.step.as_ref().map(|step| step.learning_rate);
-    page.gauge("learning_rate", "Learning rate of the last step.", rate);
+    page.gauge("learning_rate", "Learning rate at the last step.", rate);
 }
 
 fn time(page: &mut Page, state: &LiveState) {
     let all = state.all();
     let has_steps = all.steps > 0;
     page.counter("steps_total", "Steps of this process.", has_steps.then_some(all.steps as f64));
-    page.counter("items_total", "Samples trained on by this process.", has_steps.then_some(all.items as f64));
+    page.counter(
+        "items_total",
+        "Samples this process has trained on.",
+        has_steps.then_some(all.items as f64),
+    );
     let parts = [
         ("fetch", all.fetch_ns),
         ("prep", all.prep_ns),
@@ -149,20 +189,28 @@ fn time(page: &mut Page, state: &LiveState) {
     page.metric(
         "step_seconds_total",
         Type::Counter,
-        "Time of the steps by where it went; fetch, prep and transfer are the data stall.",
+        "Time of all steps by part; fetch, prep and transfer are spent waiting for data.",
         parts.map(|(part, ns)| ([("part", part.to_owned())], ns as f64 / 1e9)),
     );
     let recent = state.recent();
-    page.gauge("items_per_second", "Samples a second over the last ten seconds or so.", recent.items_per_s());
-    page.gauge("step_seconds", "Mean duration of a step over the last ten seconds or so.", recent.step_s());
+    page.gauge(
+        "items_per_second",
+        "Samples per second over the last ten seconds or so.",
+        recent.items_per_s(),
+    );
+    page.gauge("step_seconds", "Mean time per step over the last ten seconds or so.", recent.step_s());
     page.gauge(
         "stall_ratio",
-        "Share of the step's time that waits for data, over the same.",
+        "Share of the step time spent waiting for data, 0 to 1, over the last ten seconds or so.",
         recent.stall_share(),
     );
     if let Some(loader) = &state.loader {
-        page.gauge("loader_workers", "Threads that make minibatches.", Some(f64::from(loader.workers)));
-        page.gauge("loader_depth", "Minibatches that may be ahead.", Some(f64::from(loader.depth)));
+        page.gauge("loader_workers", "Worker threads of the data loader.", Some(f64::from(loader.workers)));
+        page.gauge(
+            "loader_depth",
+            "Minibatches the data loader may prepare ahead.",
+            Some(f64::from(loader.depth)),
+        );
     }
 }
 
@@ -173,37 +221,54 @@ fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
 fn machine(page: &mut Page, state: &LiveState) {
     if let Some(power) = &state.power {
         let total = value(&power.total_w).map(|watts| watts.0);
-        page.gauge("power_watts", "The board's power, mean over the last second.", total);
+        page.gauge("power_watts", "Power of the whole board, mean over the last second.", total);
         let rails = power
             .rails
             .iter()
             .filter_map(|(label, watts)| Some(([("rail", label.clone())], value(watts)?.0)));
-        page.metric("rail_power_watts", Type::Gauge, "Power by rail, mean over the last second.", rails);
+        page.metric("rail_power_watts", Type::Gauge, "Power of a rail, mean over the last second.", rails);
         let heat = value(&power.temperature_c).map(|celsius| celsius.0);
-        page.gauge("temperature_celsius", "The highest temperature.", heat);
+        page.gauge("temperature_celsius", "Highest temperature of all zones.", heat);
         let throttled = if power.throttled.is_empty() { 0.0 } else { 1.0 };
-        page.gauge("throttled", "1: the machine has lowered its clocks by itself.", Some(throttled));
+        page.gauge(
+            "throttled",
+            "1: throttled, the machine has lowered its clocks by itself; 0: not throttled.",
+            Some(throttled),
+        );
     }
-    page.gauge("power_budget_watts", "The limit on the board's power.", state.budget_w());
+    page.gauge("power_budget_watts", "Power limit of the whole board.", state.budget_w());
     let energy = state.energy_j().map(|joules| joules.0).or(state.energy.map(|so_far| so_far.energy_j));
-    page.counter("energy_joules_total", "The board's energy in this process's run.", energy);
+    page.counter("energy_joules_total", "Energy of the whole board since this process began.", energy);
     let Some(machine) = &state.machine else { return };
     let distance = value(&machine.trip_distance_c).map(|celsius| celsius.0);
-    page.gauge("throttling_distance_celsius", "Degrees up to throttling, of the nearest zone.", distance);
-    page.gauge("cpu_cores_online", "CPU cores that are on.", value(&machine.cpu_cores).map(f64::from));
+    page.gauge(
+        "throttling_distance_celsius",
+        "Kelvin left until throttling, in the zone nearest to it.",
+        distance,
+    );
+    page.gauge("cpu_cores_online", "CPU cores online.", value(&machine.cpu_cores).map(f64::from));
     let clock = |pick: fn(&footplate_core::record::ClockState) -> &Reading<footplate_core::Hertz>| {
         machine
             .clocks
             .iter()
             .filter_map(move |clock| Some(([("clock", clock.label.clone())], value(pick(clock))?.0 as f64)))
     };
-    page.metric("clock_hertz", Type::Gauge, "What a clock does.", clock(|clock| &clock.got_hz));
-    page.metric("clock_limit_hertz", Type::Gauge, "What a clock is held to.", clock(|clock| &clock.asked_hz));
+    page.metric("clock_hertz", Type::Gauge, "Actual rate of a clock.", clock(|clock| &clock.got_hz));
+    page.metric(
+        "clock_limit_hertz",
+        Type::Gauge,
+        "Upper limit set for a clock.",
+        clock(|clock| &clock.asked_hz),
+    );
     let memory = value(&machine.memory_bytes).map(|bytes| bytes.0 as f64);
     page.gauge("memory_resident_bytes", "Resident memory of the process.", memory);
     let simulated = if state.is_simulated() { 1.0 } else { 0.0 };
-    page.gauge("simulated", "1: a simulated board gave the machine's figures.", Some(simulated));
+    page.gauge(
+        "simulated",
+        "1: the machine's figures are from a simulated board; 0: they are measured.",
+        Some(simulated),
+    );
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,10 @@
 //! Screens as they were looked at and found good. `FOOTPLATE_UPDATE_SCREENS=1 cargo test -p footplate-views` writes
 //! them anew: read them before they are committed.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "screens are kept in files, and written anew when a variable asks for it"
+)]
 
 use std::path::Path;
 use std::sync::LazyLock;

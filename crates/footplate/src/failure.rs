@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use footplate_core::steps::StepError;
 use footplate_data::{BadSample, DataError};
+use footplate_device::SimBoard;
+use footplate_run::{ErrorKind, RunError};
 use footplate_train::TrainError;
 use footplate_train::checkpoint::CheckpointError;
 #[cfg(feature = "autotune")]
 use footplate_train::kernels::KernelsError;
 use footplate_train::model::models;
 use footplate_train::weights::WeightsError;
+use footplate_tune::tuner::TuneError;
 
 /// What went wrong, as far as a script needs to know. The README lists the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,45 @@ fn kind_of(error: &io::Error) -> Kind {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        let kind = match error.kind() {
+            ErrorKind::Internal => Kind::Internal,
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Data => Kind::Data,
+            ErrorKind::Machine => Kind::Machine,
+            ErrorKind::Infeasible => Kind::Infeasible,
+            ErrorKind::Interrupted => Kind::Interrupted,
+        };
+        let failure = Self::new(kind, message);
+        match error {
+            RunError::File { action, path, source } => Self::io(action, &path, &source),
+            RunError::Device(error) => error.into(),
+            RunError::Control(error) => error.into(),
+            RunError::HoldsARun { folder } => failure
+                .hint(format!("go on with it by --resume {}, or name another --run-dir", folder.display())),
+            RunError::NotARun { .. } | RunError::NoRun { .. } => {
+                failure.hint("runs are kept under runs/ unless --run-dir says otherwise")
+            }
+            RunError::NewerLog { .. } => failure.hint("look at it with the footplate that wrote it"),
+            RunError::Table { .. } => failure.hint("docs/profile-table.md describes the columns"),
+            RunError::StudyHeld { .. } => failure.hint("wait for it, or name another folder with --out"),
+            RunError::Tune { error, records } => of_tune(&error, records.as_deref()),
+            RunError::Infeasible { .. } => failure.hint(
+                "the steps made so far are kept; another budget needs a new run, or --weights from this one",
+            ),
+            RunError::NotRestored(_) => failure.hint("`footplate mode restore` tries again"),
+            RunError::NoBoard(_) => {
+                failure.hint(format!("the simulated boards are {}", SimBoard::names().join(", ")))
+            }
+            RunError::NoSimulatedJob { .. } => failure.hint(format!("the models are {}", model_names())),
+            RunError::NoData { .. } => failure.hint("paths of a study are relative to its file"),
+            _ => failure,
+        }
+    }
+}
+
 impl Failure {
     /// Why a job failed that makes steps.
     pub(crate) fn of_steps(error: StepError) -> Self {
@@ -144,6 +186,11 @@ impl From<TrainError> for Failure {
             }
         }
     }
+}
+
+/// The names of all models, for a hint.
+fn model_names() -> String {
+    models().iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
 }
 
 fn memory(message: String, largest_batch: usize) -> Failure {
@@ -228,6 +275,33 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// What helps after a tune without a result.
+fn of_tune(error: &TuneError, records: Option<&Path>) -> Failure {
+    let kind = match error {
+        TuneError::Interrupted { .. } => Kind::Interrupted,
+        TuneError::Infeasible => Kind::Infeasible,
+        _ => Kind::Machine,
+    };
+    let failure = Failure::new(kind, error.to_string());
+    match (error, records) {
+        (TuneError::NoPower { .. }, _) => failure.hint(
+            "without a power sensor only the time can be tuned: --minimise time, with --time-max or --max-slowdown at most",
+        ),
+        (TuneError::NothingToSet { .. }, _) => {
+            failure.hint("setting modes needs root on most boards: try again with sudo, or with --sim BOARD")
+        }
+        (TuneError::ChoiceNotSet(source), _) if source.permission => failure.hint("sudo"),
+        (TuneError::Interrupted { .. }, Some(folder)) => failure.hint(format!(
+            "what was measured is in {}: the same command goes on from there",
+            folder.display()
+        )),
+        (TuneError::Interrupted { .. }, None) => {
+            failure.hint("with --records DIR an interrupted tune can go on")
+        }
+        _ => failure,
+    }
 }
 
 #[cfg(test)]

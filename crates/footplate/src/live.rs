@@ -2,17 +2,17 @@
 
 use std::env;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use footplate_core::Record;
-use footplate_views::live::{LiveState, Look, Moment, draw};
+use footplate_views::live::{Ansi, LiveState, Look, Moment, SharedState, draw};
 use ratatui::Terminal;
 
 use crate::output;
-use crate::terminal::{self, Ansi};
+use crate::terminal;
 
 /// Between two pictures.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
@@ -26,62 +26,45 @@ const KEYS_EVERY: Duration = Duration::from_millis(100);
 const COLUMNS_MIN: u16 = 40;
 const ROWS_MIN: u16 = 10;
 
-/// What is known of a run, for all who want to show it.
+/// What is known of a run, for all who want to show it, on one clock.
 pub(crate) struct Board {
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
-    state: LiveState,
-    received: Instant,
-    notice: Option<String>,
+    state: SharedState,
+    origin: Instant,
 }
 
 impl Board {
     pub(crate) fn new() -> Arc<Self> {
-        let inner = Inner { state: LiveState::default(), received: Instant::now(), notice: None };
-        Arc::new(Self { inner: Mutex::new(inner) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        Arc::new(Self { state: SharedState::default(), origin: Instant::now() })
     }
 
     /// Takes a record into account.
     pub(crate) fn push(&self, record: &Record) {
-        let mut inner = self.lock();
-        inner.state.push(record);
-        inner.received = Instant::now();
+        self.state.push(record, self.origin.elapsed());
     }
 
     /// Changes the state in another way; `age`: how long ago that was, which it was told.
     pub(crate) fn change(&self, age: Duration, change: impl FnOnce(&mut LiveState)) {
-        let mut inner = self.lock();
-        change(&mut inner.state);
-        let now = Instant::now();
-        inner.received = now.checked_sub(age).unwrap_or(now);
+        self.state.change(self.origin.elapsed(), age, change);
     }
 
     /// Says what is done before the run begins.
     pub(crate) fn preparing(&self, what: &str) {
-        // The time that is shown with it is that of all preparation.
-        self.lock().state.preparing(what);
+        self.state.preparing(what);
     }
 
     /// Says how many lines of the log are damaged.
     pub(crate) fn damaged_lines(&self, lines: u64) {
-        self.lock().state.damaged_lines(lines);
+        self.state.damaged_lines(lines);
     }
 
     /// Says something in the last line; `None`: the keys.
     pub(crate) fn notice(&self, text: Option<String>) {
-        self.lock().notice = text;
+        self.state.notice(text);
     }
 
     /// Looks at it; the duration is since the last record.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&LiveState, Duration, Option<&str>) -> T) -> T {
-        let inner = self.lock();
-        look(&inner.state, inner.received.elapsed(), inner.notice.as_deref())
+        self.state.look(self.origin.elapsed(), look)
     }
 }
 
@@ -112,18 +95,6 @@ pub(crate) fn is_dumb() -> bool {
 pub(crate) fn can_show() -> bool {
     let is_large = terminal::size().is_some_and(|size| size.width >= COLUMNS_MIN && size.height >= ROWS_MIN);
     !is_dumb() && is_large && terminal::is_ours()
-}
-
-/// What this terminal can show, by the environment.
-fn look() -> Look {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
-    let locale = locale.to_lowercase();
-    let utf8 = locale.contains("utf-8") || locale.contains("utf8");
-    let term = set("TERM").unwrap_or_default();
-    // The kernel's console and serial terminals have no Braille.
-    let is_simple = term == "linux" || term.starts_with("vt");
-    Look { color: set("NO_COLOR").is_none() && !term.starts_with("vt"), unicode: utf8 && !is_simple }
 }
 
 /// A screen that is being shown. Dropped, it gives the terminal back.
@@ -185,8 +156,8 @@ fn show(board: &Board, kind: Kind, ended: &AtomicBool) -> io::Result<()> {
         return Ok(());
     }
     terminal::take()?;
-    let mut screen = Terminal::new(Ansi::new(output::terminal()))?;
-    let look = look();
+    let mut screen = Terminal::new(Ansi::new(output::terminal(), terminal::size))?;
+    let look = Look::from_environment(|name| env::var(name).ok());
     let mut due = Instant::now();
     let mut was_ours = true;
     while terminal::is_taken() {

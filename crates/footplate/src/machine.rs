@@ -8,10 +8,11 @@ use clap::Args;
 use footplate_core::ports::ControlError;
 use footplate_device::guard::{self, SYSTEM_FOLDER};
 use footplate_device::sim::{SimBoard, SimOptions};
-use footplate_device::{Device, DeviceError, Root};
+use footplate_device::{Device, DeviceError, Root, host};
+use footplate_train::Host;
 
 use crate::failure::{Failure, Kind};
-use crate::output;
+use crate::{cache_folder, output};
 
 /// The machine.
 #[derive(Args, Clone, Debug, Default)]
@@ -85,6 +86,16 @@ pub(crate) fn tell_of_stale() {
             "process {} changed the controls of this {} and ended without putting them back: `footplate mode restore`",
             journal.owner_pid, journal.board
         ));
+    }
+}
+
+/// What a training job must know of this machine and this process.
+pub(crate) fn of_process() -> Host {
+    Host {
+        cores: host::cores(),
+        available_memory: host::available_memory(),
+        resident_memory: host::resident_memory(),
+        cache_folder: cache_folder::user_cache(),
     }
 }
 

@@ -5,27 +5,22 @@ mod cli;
 mod commands;
 mod exporter;
 mod failure;
+mod goal;
 mod heap;
-mod host;
 mod live;
-mod log_file;
 mod machine;
 mod options;
 mod output;
-mod power;
-mod profile_file;
-mod recorder;
-mod run_store;
+mod plan_text;
 mod signals;
 mod stalls_text;
-mod summary_text;
 mod terminal;
 mod view;
 
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::failure::{Failure, Kind};
 
@@ -66,6 +61,8 @@ fn run(command: cli::Command) -> Result<ExitCode, Failure> {
         cli::Command::Kernels(arguments) => commands::kernels::run(&arguments),
         cli::Command::Tune(arguments) => commands::tune::run(&arguments),
         cli::Command::Evaluate(arguments) => commands::evaluate::run(&arguments),
-        cli::Command::Completions(arguments) => commands::completions::run(&arguments),
+        cli::Command::Completions(arguments) => {
+            commands::completions::run(&arguments, &mut cli::Cli::command())
+        }
     }
 }

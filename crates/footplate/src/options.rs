@@ -1,25 +1,27 @@
 //! What a user may set about a training run, by flags or in a TOML file: the same names in both.
+#![expect(clippy::disallowed_methods, reason = "settings files and studies are read here")]
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
+use footplate_run::mode_request::GoalRequest;
 pub(crate) use footplate_train::JobRequest as TrainOptions;
 pub(crate) use footplate_train::request::BatchSize;
 
-use crate::commands::tune::GoalArguments;
 use crate::failure::{Failure, Kind};
+use crate::goal::GoalArguments;
 
 /// A settings file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct SettingsFile {
     pub(crate) options: TrainOptions,
     /// Which mode is wanted.
-    pub(crate) goal: GoalArguments,
+    pub(crate) goal: GoalRequest,
 }
 
 impl SettingsFile {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path).map_err(|e| {
+        let text = read(path).map_err(|e| {
             Failure::new(Kind::Usage, format!("cannot read the settings file {}: {e}", path.display()))
         })?;
         Self::parse(&text).map_err(|e| Failure::new(Kind::Usage, format!("{}: {e}", path.display())))
@@ -29,10 +31,15 @@ impl SettingsFile {
         let mut table: toml::Table = toml::from_str(text)?;
         let goal = GoalArguments::taken_from(&mut table).map_err(serde::de::Error::custom)?;
         // Parsed from the text once more where it holds nothing else, for errors that show the line.
-        let whole = goal == GoalArguments::default();
+        let whole = goal == GoalRequest::default();
         let options = if whole { toml::from_str(text)? } else { table.try_into()? };
         Ok(Self { options, goal })
     }
+}
+
+/// The text of a settings file or a study.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
 }
 
 #[cfg(test)]

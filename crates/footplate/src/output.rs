@@ -1,4 +1,5 @@
 //! The one place that prints. Results go to stdout, everything about the way there to stderr.
+#![expect(clippy::disallowed_methods, reason = "the one place that prints")]
 
 use std::collections::VecDeque;
 use std::io::{self, Stderr, Write};

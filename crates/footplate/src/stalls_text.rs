@@ -206,7 +206,7 @@ fn answer(diagnosis: &Diagnosis) -> Vec<String> {
         Stage::Compute => "compute: the step itself",
         Stage::Prep => "prep: decode and augmentation on the CPU",
         Stage::Fetch => "fetch: reading from storage",
-        Stage::Transfer => "transfer: the way to the device",
+        Stage::Transfer => "transfer: moving data to the device",
     };
     let gain = match bottleneck.gain_if_free {
         gain if gain.is_infinite() => String::new(),
@@ -226,11 +226,11 @@ fn answer(diagnosis: &Diagnosis) -> Vec<String> {
         let stall = split.stall_fraction().map_or("-".to_owned(), percent);
         let slowed = match split.slowed_s / split.total_s() {
             share if share >= 0.01 => {
-                format!("; {} more goes to cores that are shared with the loader", percent(share))
+                format!("; steps are {} slower because loader threads use the same cores", percent(share))
             }
             _ => String::new(),
         };
-        lines.push(format!("data stall  {stall} of the time{slowed}"));
+        lines.push(format!("waiting     {stall} of the time for data{slowed}"));
     }
     if let Some(first) = diagnosis.first_epoch_per_s {
         lines.push(format!(
@@ -325,7 +325,7 @@ fn parts(split: &TimeBreakdown) -> Vec<String> {
         ("slowed", split.slowed_s, "what it takes longer while workers use the same cores"),
         ("prep", split.prep_stall_s, "data stall: waiting for decode and augmentation"),
         ("fetch", split.fetch_stall_s, "data stall: waiting for storage"),
-        ("transfer", split.transfer_s, "data stall: waiting for the way to the device"),
+        ("transfer", split.transfer_s, "data stall: waiting for the transfer to the device"),
         ("other", split.other_s, "bookkeeping"),
     ];
     let share = |value: f64| percent(value / split.total_s());

@@ -4,7 +4,6 @@
 //! up: however the process ends, even by SIGKILL (a board that runs out of memory), the shell's prompt comes below the
 //! last picture. Signals from the keyboard stay signals, so that Ctrl-C works even if nothing reads keys any more.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ratatui::backend::{Backend, ClearType, WindowSize};
-use ratatui::buffer::Cell;
-use ratatui::layout::{Position, Size};
-use ratatui::style::{Color, Modifier};
+use ratatui::layout::Size;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{
@@ -169,160 +165,4 @@ pub(crate) fn keys(patience: Duration) -> Vec<u8> {
     let mut keys = [0; 64];
     let count = stdin.lock().read(&mut keys).unwrap_or(0);
     keys[..count].to_vec()
-}
-
-/// Draws cells with the escape sequences that every terminal since the VT100 knows, and the eight colours of ECMA-48.
-/// Each picture is collected and written at once.
-pub(crate) struct Ansi<W> {
-    out: W,
-    pending: String,
-}
-
-impl<W: Write> Ansi<W> {
-    pub(crate) fn new(out: W) -> Self {
-        Self { out, pending: String::new() }
-    }
-
-    fn push(&mut self, text: &str) {
-        self.pending.push_str(text);
-    }
-}
-
-/// The numbers that set a cell's look, from a clean slate.
-fn look(cell: &Cell) -> String {
-    let mut codes = String::from("\x1b[0");
-    let modifiers =
-        [(Modifier::BOLD, 1), (Modifier::DIM, 2), (Modifier::UNDERLINED, 4), (Modifier::REVERSED, 7)];
-    for (modifier, code) in modifiers {
-        if cell.modifier.contains(modifier) {
-            let _ = write!(codes, ";{code}");
-        }
-    }
-    for (color, base) in [(cell.fg, 30), (cell.bg, 40)] {
-        if let Some(number) = color_number(color) {
-            let _ = write!(codes, ";{}", base + number);
-        }
-    }
-    codes.push('m');
-    codes
-}
-
-/// A colour's number; `None`: the terminal's own.
-fn color_number(color: Color) -> Option<u32> {
-    Some(match color {
-        Color::Black => 0,
-        Color::Red | Color::LightRed => 1,
-        Color::Green | Color::LightGreen => 2,
-        Color::Yellow | Color::LightYellow => 3,
-        Color::Blue | Color::LightBlue => 4,
-        Color::Magenta | Color::LightMagenta => 5,
-        Color::Cyan | Color::LightCyan => 6,
-        Color::White | Color::Gray => 7,
-        _ => return None,
-    })
-}
-
-impl<W: Write> Backend for Ansi<W> {
-    type Error = io::Error;
-
-    fn draw<'a, I>(&mut self, content: I) -> io::Result<()>
-    where
-        I: Iterator<Item = (u16, u16, &'a Cell)>,
-    {
-        let mut next: Option<(u16, u16)> = None;
-        let mut look_now = String::from("\x1b[0m");
-        self.push("\x1b[0m");
-        for (x, y, cell) in content {
-            if next != Some((x, y)) {
-                let _ = write!(self.pending, "\x1b[{};{}H", y + 1, x + 1);
-            }
-            let wanted = look(cell);
-            if wanted != look_now {
-                self.push(&wanted);
-                look_now = wanted;
-            }
-            self.push(cell.symbol());
-            // A wide character moves further: the next cell is then addressed anew.
-            next = cell.symbol().is_ascii().then_some((x + 1, y));
-        }
-        self.push("\x1b[0m");
-        Ok(())
-    }
-
-    fn hide_cursor(&mut self) -> io::Result<()> {
-        // It stays: a process that is killed could not bring it back.
-        Ok(())
-    }
-
-    fn show_cursor(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn get_cursor_position(&mut self) -> io::Result<Position> {
-        Ok(Position::ORIGIN)
-    }
-
-    fn set_cursor_position<P: Into<Position>>(&mut self, position: P) -> io::Result<()> {
-        let Position { x, y } = position.into();
-        let _ = write!(self.pending, "\x1b[{};{}H", y + 1, x + 1);
-        Ok(())
-    }
-
-    fn clear(&mut self) -> io::Result<()> {
-        self.push("\x1b[0m\x1b[2J");
-        Ok(())
-    }
-
-    fn clear_region(&mut self, _: ClearType) -> io::Result<()> {
-        self.clear()
-    }
-
-    fn size(&self) -> io::Result<Size> {
-        size().ok_or_else(|| io::Error::other("the terminal does not tell its size"))
-    }
-
-    fn window_size(&mut self) -> io::Result<WindowSize> {
-        Ok(WindowSize { columns_rows: self.size()?, pixels: Size::ZERO })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(self.pending.as_bytes())?;
-        self.pending.clear();
-        self.out.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ratatui::buffer::Buffer;
-    use ratatui::layout::Rect;
-    use ratatui::style::Style;
-
-    fn drawn(before: &Buffer, after: &Buffer) -> String {
-        let mut out = Vec::new();
-        let mut ansi = Ansi::new(&mut out);
-        ansi.draw(before.diff(after).into_iter()).unwrap();
-        ansi.flush().unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn only_what_changed_is_written() {
-        let area = Rect::new(0, 0, 20, 2);
-        let (before, mut after) = (Buffer::empty(area), Buffer::empty(area));
-        after.set_string(3, 1, "ab", Style::new());
-        after.set_string(10, 1, "c", Style::new().red().bold());
-        assert_eq!(drawn(&before, &after), "\x1b[0m\x1b[2;4Hab\x1b[2;11H\x1b[0;1;31mc\x1b[0m");
-        assert_eq!(drawn(&after, &after), "\x1b[0m\x1b[0m");
-    }
-
-    #[test]
-    fn what_stands_behind_a_wide_character_is_addressed() {
-        let area = Rect::new(0, 0, 10, 1);
-        let (before, mut after) = (Buffer::empty(area), Buffer::empty(area));
-        after.set_string(0, 0, "日x", Style::new());
-        let text = drawn(&before, &after);
-        assert!(text.contains("日\x1b[1;3Hx"), "{text:?}");
-    }
 }

@@ -6,6 +6,7 @@
 //! (docs/cache.md).
 //!
 //! A sample is kept in the form in which its source gives it ([`Form`]): its file, not its pixels.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a cache may be in files")]
 
 mod disk;
 mod ram;

@@ -81,3 +81,80 @@ fn block_bytes(length: usize) -> u64 {
     let length = length as u64 + BLOCK_OVERHEAD;
     if length >= LARGE_BLOCK { length.next_multiple_of(PAGE) } else { length.next_multiple_of(16) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(length: usize, mark: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 3 + mark) as u8).collect()
+    }
+
+    #[test]
+    fn a_sample_comes_back_in_its_form_and_the_first_one_stays() {
+        let cache = RamCache::new(3, 10_000).unwrap();
+        cache.put(0, Form::File, &[1, 2, 3]);
+        cache.put(1, Form::Indexed { file_len: 2 }, &[4, 5, 6]);
+        cache.put(1, Form::File, &[9]);
+        // Pixels have no file, and there is no fourth sample.
+        cache.put(2, Form::Raw { width: 1, height: 1, channels: 1 }, &[7]);
+        cache.put(3, Form::File, &[8]);
+        let first = cache.get(0).unwrap();
+        assert!(matches!(first.form, Form::File) && first.bytes == [1, 2, 3]);
+        let second = cache.get(1).unwrap();
+        assert!(matches!(second.form, Form::Indexed { file_len: 2 }) && second.bytes == [4, 5, 6]);
+        assert_eq!([0, 1, 2, 3].map(|index| cache.holds(index)), [true, true, false, false]);
+        assert!(cache.get(2).is_none() && cache.get(3).is_none());
+        assert_eq!(cache.size().0, 2);
+    }
+
+    #[test]
+    fn a_bound_that_the_table_alone_takes_gives_no_cache() {
+        let table = 100 * size_of::<Slot>() as u64;
+        assert!(RamCache::new(100, table).is_none());
+        let cache = RamCache::new(100, table + 63).unwrap();
+        // A byte takes a block of 48 with the trailer and the allocator's share.
+        cache.put(0, Form::File, &[1]);
+        cache.put(1, Form::File, &[1]);
+        assert_eq!((cache.size().0, cache.size().1), (1, table + 48));
+    }
+
+    #[test]
+    fn large_blocks_are_counted_in_pages() {
+        assert_eq!([0, 1, 16, 17].map(block_bytes), [32, 48, 48, 64]);
+        assert_eq!(block_bytes((128 << 10) - 32), 128 << 10);
+        assert_eq!(block_bytes((128 << 10) - 31), (128 << 10) + 4096);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Threads that put the same samples at once: the bound holds at the end, and what is held is right.
+        #[test]
+        fn the_bound_holds_under_threads(bytes_max in 500u64..20_000, length in 1usize..900, threads in 2usize..5) {
+            let Some(cache) = RamCache::new(40, bytes_max) else { return Ok(()) };
+            thread::scope(|scope| {
+                for first in 0..threads {
+                    let cache = &cache;
+                    scope.spawn(move || {
+                        for index in (0..40).map(|i| (i + first * 7) % 40) {
+                            cache.put(index, Form::File, &file(length, index));
+                            assert!(cache.size().1 <= bytes_max);
+                        }
+                    });
+                }
+            });
+            let held: Vec<usize> = (0..40).filter(|index| cache.holds(*index)).collect();
+            for index in &held {
+                prop_assert_eq!(cache.get(*index).map(|found| found.bytes.to_vec()), Some(file(length, *index)));
+            }
+            let (samples, bytes, _) = cache.size();
+            prop_assert_eq!(samples, held.len() as u64);
+            prop_assert_eq!(bytes, 40 * size_of::<Slot>() as u64 + samples * block_bytes(length + TRAILER));
+        }
+    }
+}

@@ -144,4 +144,53 @@ mod tests {
         memory.recall(0, ContentStamp::of(&[1]), &mut rows);
         assert_eq!(rows.len(), 100, "the first is still there");
     }
+
+    #[test]
+    fn an_entry_does_not_grow_beyond_its_first_allocation() {
+        let (memory, stamp) = (CheckpointCache::new(1 << 20), ContentStamp::of(b"file"));
+        memory.keep(1, stamp, 0, &[1; 20], 3);
+        let bytes = memory.bytes();
+        // Three rows have 24 bytes: four more fit, and five do not.
+        memory.keep(1, stamp, 20, &[2; 5], 3);
+        memory.keep(1, stamp, 20, &[3; 4], 3);
+        let mut rows = Vec::new();
+        memory.recall(1, stamp, &mut rows);
+        assert_eq!(rows, [[1; 20].as_slice(), &[3; 4]].concat());
+        assert_eq!(memory.bytes(), bytes);
+    }
+
+    #[test]
+    fn rows_that_do_not_begin_at_the_first_one_are_not_kept() {
+        let memory = CheckpointCache::new(1 << 20);
+        memory.keep(1, ContentStamp::of(b"file"), 5, &[1; 20], 3);
+        memory.keep(2, ContentStamp::of(b"file"), 0, &[], 3);
+        assert_eq!(memory.bytes(), 0);
+    }
+
+    /// Threads that find the same rows of the same files: each file has them once.
+    #[test]
+    fn threads_that_find_the_same_rows_keep_them_once() {
+        let memory = CheckpointCache::new(1 << 20);
+        let stamp = |file: u64| ContentStamp::of(&file.to_le_bytes());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut rows = Vec::new();
+                    for file in (0..200).chain(0..200) {
+                        memory.recall(file, stamp(file), &mut rows);
+                        let next = [file as u8, rows.len() as u8, 7];
+                        memory.keep(file, stamp(file), rows.len(), &next, 4);
+                    }
+                });
+            }
+        });
+        let mut rows = Vec::new();
+        for file in 0..200 {
+            memory.recall(file, stamp(file), &mut rows);
+            assert!(rows.len() >= 6 && rows.len() <= 32);
+            for (i, row) in rows.chunks(3).enumerate() {
+                assert_eq!(row, [file as u8, (i * 3) as u8, 7]);
+            }
+        }
+    }
 }

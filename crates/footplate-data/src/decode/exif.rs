@@ -1,7 +1,6 @@
-//! The EXIF orientation. Read here and not by a library: a sample must not allocate.
+//! Reads the EXIF orientation. It is not read by a library, since a sample must not allocate.
 
-/// The orientation in raw EXIF data (a TIFF header and its directory), 1 to 8; 1 (upright) where there is none
-/// that makes sense.
+/// The orientation in raw EXIF data (a TIFF header and its directory), 1 to 8; 1 (upright) if there is no valid one.
 pub(super) fn orientation(raw: &[u8]) -> u8 {
     read(raw).filter(|value| (1..=8).contains(value)).unwrap_or(1)
 }
@@ -42,6 +41,8 @@ fn read(raw: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A TIFF with one entry: tag 0x0112, type SHORT, count 1, the value; big-endian, then little-endian.
@@ -63,5 +64,29 @@ mod tests {
             }
         }
         assert_eq!(orientation(b"nonsense"), 1);
+    }
+
+    proptest! {
+        /// Whatever the bytes say, the orientation is one of the eight.
+        #[test]
+        fn any_bytes_give_an_orientation(big: bool, bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let head: &[u8] = if big { b"MM\0\x2a" } else { b"II\x2a\0" };
+            prop_assert!((1..=8).contains(&orientation(&[head, &bytes].concat())));
+            prop_assert!((1..=8).contains(&orientation(&bytes)));
+        }
+    }
+
+    #[test]
+    fn values_of_other_types_and_behind_other_entries_are_read() {
+        // Two entries: the maker (tag 0x010f, text), then the orientation as LONG.
+        let mut long =
+            b"II\x2a\0\x08\0\0\0\x02\0\x0f\x01\x02\0\x01\0\0\0x\0\0\0\x12\x01\x04\0\x01\0\0\0".to_vec();
+        long.extend([8, 0, 0, 0]);
+        assert_eq!(orientation(&long), 8);
+        // As BYTE, and as a type that is no whole number (RATIONAL).
+        for (kind, expected) in [(1, 8), (5, 1)] {
+            long[24] = kind;
+            assert_eq!(orientation(&long), expected);
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! JPEG, by zune-jpeg in strict mode.
+//! Decodes JPEG with zune-jpeg in strict mode.
 //!
-//! CMYK and YCCK become RGB as Pillow does it for files of Adobe's programs, which store inverted values; a
-//! CMYK file without Adobe's marker is taken to be inverted too. Damage inside the entropy-coded data that
-//! still decodes to the right number of blocks is not noticed, by this decoder or others.
+//! CMYK and YCCK become RGB as Pillow does it for files of Adobe's programs, which store inverted values; a CMYK file
+//! without Adobe's marker is taken to be inverted too. No decoder notices damage inside the entropy-coded data that still
+//! decodes to the right number of blocks.
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -13,7 +13,7 @@ use super::{DecodeError, ImageInfo, damaged, exif, spread_gray};
 
 /// JPEG's own limit for each side; the number of pixels is checked by the caller.
 const SIDE_MAX: usize = 65_535;
-/// Scans of a progressive file: a bound on its time. Encoders write about ten.
+/// The most scans of a progressive file, which bounds the time to decode it. Encoders write about ten.
 const SCANS_MAX: usize = 100;
 
 fn decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError>
     let colors = if gray { ColorSpace::Luma } else { ColorSpace::RGB };
     decoder.set_options(decoder.options().jpeg_set_out_colorspace(colors));
     let size = decoder.output_buffer_size().ok_or_else(|| damaged("no dimensions"))?;
-    // Of a damaged file the decoder may leave parts as they are: they must not show what was there before.
+    // The decoder may skip parts of a damaged file; they must not show the previous content of the buffer.
     out.clear();
     out.resize(size, 0);
     decoder.decode_into(out).map_err(damaged)?;
@@ -54,19 +54,19 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError>
     Ok(())
 }
 
-/// Whether an end marker comes after the first scan's header. A decoder fills up what a truncated file lacks,
-/// and a truncated photo must not pass for a whole one.
+/// Whether an end marker comes after the first scan's header. Decoders fill in what a truncated file lacks, but a truncated
+/// photo must not be taken for an intact one.
 fn has_end_marker(bytes: &[u8]) -> bool {
     scan_start(bytes).is_some_and(|start| ends_after(bytes, start))
 }
 
-/// Whether an end marker comes after `start`. It is looked for from the end, where it nearly always is.
+/// Whether an end marker comes after `start`. The search starts from the end, where the marker nearly always is.
 pub(super) fn ends_after(bytes: &[u8], start: usize) -> bool {
     bytes.get(start..).is_some_and(|data| data.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
 }
 
-/// Where the first scan's data begins: the segments before it are stepped over, since a thumbnail inside one
-/// has an end marker of its own.
+/// Offset of the first scan's data. The segments before it are skipped, since a thumbnail inside one has an end marker of
+/// its own.
 fn scan_start(bytes: &[u8]) -> Option<usize> {
     const START_OF_SCAN: u8 = 0xda;
     let mut at = 2;

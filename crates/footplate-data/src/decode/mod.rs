@@ -1,4 +1,4 @@
-//! From encoded bytes to RGB pixels. The kind of an image is told by its first bytes, not by its name.
+//! Decodes JPEG and PNG files to RGB pixels. The kind of a file is recognised by its first bytes, not by its name.
 
 pub mod checkpoint_cache;
 mod exif;
@@ -12,52 +12,52 @@ use thiserror::Error;
 /// Why an image could not be decoded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
-    /// No bytes at all.
+    /// The file is empty.
     #[error("empty file")]
     Empty,
-    /// Not a JPEG and not a PNG.
+    /// The file is neither a JPEG nor a PNG.
     #[error("not a JPEG or PNG image: it begins with {begins:02x?}")]
     NotAnImage {
-        /// Its first bytes.
+        /// Its first four bytes.
         begins: Vec<u8>,
     },
-    /// Its header gives more pixels than are allowed.
+    /// Its header says that it has more pixels than are allowed.
     #[error("{width} x {height} pixels are more than the limit of {limit} pixels")]
     TooLarge {
-        /// In pixels.
+        /// Width in pixels.
         width: u64,
-        /// In pixels.
+        /// Height in pixels.
         height: u64,
-        /// In pixels.
+        /// The allowed number of pixels.
         limit: u64,
     },
-    /// Truncated, corrupt, or of a kind that the decoder does not speak.
+    /// It is truncated, corrupt, or of a kind that the decoder does not support.
     #[error("damaged or unsupported: {reason}")]
     Damaged {
-        /// The decoder's words.
+        /// The decoder's message.
         reason: String,
     },
 }
 
-/// What the header says.
+/// What the header of an image says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// In pixels, as stored.
+    /// Width in pixels, as stored.
     pub width: u32,
-    /// In pixels, as stored.
+    /// Height in pixels, as stored.
     pub height: u32,
     /// EXIF orientation, 1 (upright) to 8.
     pub orientation: u8,
 }
 
 impl ImageInfo {
-    /// Width and height after turning the image upright.
+    /// Width and height of the upright image in pixels.
     pub fn upright(&self) -> (u32, u32) {
         if self.orientation >= 5 { (self.height, self.width) } else { (self.width, self.height) }
     }
 }
 
-/// Kinds of files that are known by their first bytes.
+/// Kinds of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Jpeg,
@@ -73,7 +73,10 @@ fn kind_of(bytes: &[u8]) -> Result<Kind, DecodeError> {
     }
 }
 
-/// Reads the header only.
+/// Reads the header of an image.
+///
+/// # Errors
+/// [`DecodeError`] if it is no image, or its header is damaged.
 pub fn image_info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
     match kind_of(bytes)? {
         Kind::Jpeg => jpeg::info(bytes),
@@ -81,15 +84,16 @@ pub fn image_info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
     }
 }
 
-/// The header of a file that the crop decoder speaks, if the file is whole as far as its end marker tells.
+/// The header of a file that the crop decoder supports; `None` for other kinds, and for a file without an end marker.
 pub(crate) fn fused_header(bytes: &[u8]) -> Option<fused::Header<'_>> {
     let header = fused::Header::parse(bytes)?;
     jpeg::ends_after(bytes, header.scan_start()).then_some(header)
 }
 
-/// Decodes to `out` as RGB, `height * width * 3` bytes, row by row. `out` is resized; its capacity is reused.
+/// Decodes an image to RGB: `height * width * 3` bytes, row by row, in `out`, which is resized.
 ///
-/// Nothing is allocated for an image of more than `max_pixels`.
+/// # Errors
+/// [`DecodeError`] if it is no image, damaged, or has more than `max_pixels` pixels; nothing is allocated for the latter.
 pub fn decode_rgb(bytes: &[u8], max_pixels: u64, out: &mut Vec<u8>) -> Result<ImageInfo, DecodeError> {
     let kind = kind_of(bytes)?;
     let info = image_info(bytes)?;
@@ -114,7 +118,7 @@ fn damaged(reason: impl std::fmt::Display) -> DecodeError {
     DecodeError::Damaged { reason: reason.to_string() }
 }
 
-/// `n` gray bytes at the front of `pixels` become `n` RGB pixels, in place from the back.
+/// Turns `count` gray bytes at the front of `pixels` into RGB pixels, in place.
 fn spread_gray(pixels: &mut Vec<u8>, count: usize) {
     pixels.resize(count * 3, 0);
     for i in (0..count).rev() {

@@ -1,5 +1,5 @@
-//! PNG, by the `png` crate. Alpha is left out and 16 bits give their upper 8, as Pillow's `convert("RGB")`
-//! does for colour images.
+//! Decodes PNG with the `png` crate. Alpha is ignored and of 16 bits the upper 8 are used, as Pillow's `convert("RGB")` does
+//! for colour images.
 
 use std::io::Cursor;
 
@@ -7,7 +7,7 @@ use png::{ColorType, Decoder, Limits, Transformations};
 
 use super::{DecodeError, ImageInfo, damaged, spread_gray};
 
-/// Bytes that the decoder may hold besides the pixels (chunks, inflate state).
+/// Bytes that the decoder may allocate besides the pixels (chunks, inflate state).
 const LIMIT_BYTES: usize = 64 << 20;
 
 fn decoder(bytes: &[u8]) -> Decoder<Cursor<&[u8]>> {
@@ -20,7 +20,7 @@ fn decoder(bytes: &[u8]) -> Decoder<Cursor<&[u8]>> {
 pub(super) fn info(bytes: &[u8]) -> Result<ImageInfo, DecodeError> {
     let mut decoder = decoder(bytes);
     let header = decoder.read_header_info().map_err(damaged)?;
-    // PNG has an eXIf chunk for an orientation; viewers and Pillow's loader pay it no heed.
+    // PNG has a chunk eXIf for an orientation, which viewers and Pillow's loader ignore.
     Ok(ImageInfo { width: header.width, height: header.height, orientation: 1 })
 }
 
@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8], info: &ImageInfo, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Of each group of `group` bytes keeps the first `kept`, in place.
+/// Keeps the first `kept` bytes of each group of `group`, in place.
 fn keep_first(pixels: &mut Vec<u8>, group: usize, kept: usize) {
     let count = pixels.len() / group;
     for i in 0..count {

@@ -2,6 +2,11 @@
 //!
 //! Each image is drawn from its key alone with additions, multiplications and square roots, which IEEE 754 rounds the same
 //! on every machine: the files are the same everywhere.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the embedded data set is written as files"
+)]
 
 mod canvas;
 mod scene;

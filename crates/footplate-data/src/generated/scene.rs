@@ -3,7 +3,7 @@
 use super::canvas::{Canvas, Color, mixed, scaled};
 use crate::rng::SampleRng;
 
-/// The aspects. Each can be told by the colours and the places of its lamps, also mirrored.
+/// Names of the classes: signal aspects, which differ by the colours and positions of their lamps, also if mirrored.
 pub const CLASSES: [&str; 8] =
     ["stop", "caution", "preliminary_caution", "clear", "flashing_caution", "shunt", "calling_on", "dark"];
 
@@ -13,7 +13,7 @@ const GREEN: Color = [0.02, 0.9, 0.45];
 const WHITE: Color = [0.95, 0.95, 1.0];
 const UNLIT: Color = [0.025, 0.025, 0.03];
 
-/// Lamps of the head, in units of its height from its middle.
+/// Positions of the lamps above the middle of the signal's head, in units of its height.
 const PLACES: [[f32; 2]; 4] = [[0.0, -0.36], [0.0, -0.12], [0.0, 0.12], [0.0, 0.36]];
 
 /// The colours of the four lamps, from above, and whether the small white lamps are lit: two side by side
@@ -40,11 +40,11 @@ fn aspect(class: usize) -> Aspect {
 
 /// Light and weather of a scene.
 struct Conditions {
-    /// 0.02 (night) to 1 (noon).
+    /// Daylight, from 0.02 (night) to 1 (noon).
     daylight: f32,
     sky: Color,
     ground: Color,
-    /// How much of the scene fog takes away.
+    /// The share of light that comes from fog, 0 to 1.
     fog: f32,
     streaks: Option<Color>,
     noise: f32,
@@ -133,7 +133,7 @@ fn weather(canvas: &mut Canvas, conditions: &Conditions, rng: &mut SampleRng) {
     }
 }
 
-/// Where the signal's head is.
+/// Position and size of the signal's head.
 struct Head {
     center: [f32; 2],
     height: f32,

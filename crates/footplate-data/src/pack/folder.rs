@@ -1,7 +1,5 @@
-//! The folder of shards: whose it is, and whether it is complete.
-//!
-//! Its first file, `pack.toml`, tells what the shards are made from. A folder that has other files and not
-//! this one is not touched.
+//! The folder that shards are written to. Its first file, `pack.toml`, says what the shards are made from. A folder that has
+//! other files but no `pack.toml` is not touched.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -18,12 +16,12 @@ use crate::source::tar::CLASSES_FILE;
 pub(super) struct Folder {
     path: PathBuf,
     marker: String,
-    /// Held while we write.
+    /// Held while shards are written.
     _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder, or takes up one in which the same was begun.
+    /// Creates the folder, or continues in one in which the same job was begun.
     pub(super) fn begin(
         disk: &dyn FileWriter,
         path: &Path,
@@ -57,10 +55,10 @@ impl Folder {
         disk.write(&path, &mut |out| out.write_all(text.as_bytes())).map_err(PackError::write("write", &path))
     }
 
-    /// All shards are there.
+    /// Writes the class names, and marks the folder as complete.
     pub(super) fn finish(&self, disk: &dyn FileWriter, classes: &[String]) -> Result<(), PackError> {
         let path = self.path(CLASSES_FILE);
-        // A name on two lines would move all that follow.
+        // A line break in a name would shift all names after it.
         let name = |name: &String| name.replace(char::is_control, "_") + "\n";
         let names: String = classes.iter().map(name).collect();
         disk.write(&path, &mut |out: &mut dyn Write| out.write_all(names.as_bytes()))
@@ -83,7 +81,7 @@ fn marker_text(plan: &Plan, source: &Path, options: &PackOptions, origin: &str) 
     )
 }
 
-/// A lock on the folder itself leaves no file behind. Where the file system knows no locks there is none.
+/// Locks the folder itself, which leaves no file behind. On a file system without locks, nothing is locked.
 fn locked(path: &Path) -> Result<File, PackError> {
     let file = File::open(path).map_err(PackError::write("open", path))?;
     match file.try_lock() {
@@ -92,7 +90,7 @@ fn locked(path: &Path) -> Result<File, PackError> {
     }
 }
 
-/// Without a marker a folder must be empty, but for what a process left that died at its very first file.
+/// Checks that a folder without `pack.toml` is empty, except for an unfinished first file of a process that died.
 fn only_ours(path: &Path) -> Result<(), PackError> {
     for entry in fs::read_dir(path).map_err(PackError::write("list", path))? {
         let name = entry.map_err(PackError::write("list", path))?.file_name().to_string_lossy().into_owned();
@@ -109,7 +107,7 @@ fn is_partial(name: &str) -> bool {
         && name.strip_prefix('.').is_some_and(|n| ours.iter().any(|o| n.starts_with(o)))
 }
 
-/// Removes what a process that died had not finished: we hold the lock, so that nobody is at it.
+/// Removes unfinished files of a process that died. This process holds the lock, so that nobody is writing them.
 fn remove_partial(path: &Path) -> Result<(), PackError> {
     for entry in fs::read_dir(path).map_err(PackError::write("list", path))? {
         let entry = entry.map_err(PackError::write("list", path))?;
@@ -120,7 +118,7 @@ fn remove_partial(path: &Path) -> Result<(), PackError> {
     Ok(())
 }
 
-/// The shards must not become a part of what they are made from.
+/// Checks that the shards do not become part of their own source.
 pub(super) fn not_inside(source: &Path, folder: &Path) -> Result<(), PackError> {
     let Ok(source) = source.canonicalize() else { return Ok(()) };
     let folder = std::path::absolute(folder).map_err(PackError::write("find", folder))?;

@@ -2,6 +2,11 @@
 //!
 //! The shards are a pure function of the data and the options, so that an interrupted job is continued by the same
 //! command: complete shards are kept, the others are made.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "shards are written, listed and checked"
+)]
 
 mod folder;
 mod plan;

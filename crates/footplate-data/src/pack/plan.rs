@@ -1,36 +1,38 @@
-//! Which sample goes into which shard: a pure function of the data and the options.
+//! Decides which sample goes into which shard: a pure function of the data and the options.
 
 use super::prepare::Preparer;
 use super::{PackError, PackOptions};
 use crate::order::EpochOrder;
 use crate::source::SourceContents;
 
-/// Five digits in a shard's name.
+/// The most shards of a split: names have five digits.
 const SHARDS_MAX: u64 = 100_000;
-/// Samples that are looked at to learn their typical size.
+/// Samples whose sizes are looked up to learn the typical size.
 const SIZE_SAMPLES: u64 = 256;
-/// Samples that are made to learn what a change does to their size.
+/// Samples that are changed to learn the typical size of changed ones.
 const CHANGED_SAMPLES: u64 = 24;
-/// What a sample takes in a tar besides its image: two headers, the class's block, and half a block on average.
+/// Bytes that a sample takes in a tar besides its image: two headers, the block of its class, and half a block of padding on
+/// average.
 const OVERHEAD_BYTES: u64 = 3 * 512 + 256;
-/// Larger shards are refused.
+/// The greatest size of a shard that is accepted.
 const SHARD_BYTES_MAX: u64 = 1 << 40;
 
-/// Everything that is to be made.
+/// All shards that are to be made.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) shards: Vec<ShardPlan>,
-    /// Tells this data with these options from others.
+    /// A checksum of the source and the options.
     pub(super) origin: u64,
     pub(super) samples: u64,
     seed: u64,
 }
 
-/// One shard: places `from` to `to` in the order of its split.
+/// One shard: the positions `from` to `to` in the order of its split. Its `Debug` output is part of [`Plan::origin`], so that
+/// fields must keep their names and order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ShardPlan {
     pub(super) name: String,
-    /// The first sample of its split, and how many the split has.
+    /// Number of the first sample of its split, and the number of samples in the split.
     split: (u64, u64),
     pub(super) from: u64,
     pub(super) to: u64,
@@ -67,7 +69,7 @@ impl Plan {
         Ok(Self { shards, origin, samples, seed: options.seed })
     }
 
-    /// The samples of a shard, in the order in which they stand in it.
+    /// The numbers of the samples of a shard, in the shard's order.
     pub(super) fn samples(&self, shard: &ShardPlan) -> impl Iterator<Item = usize> {
         let (first, count) = shard.split;
         let order = EpochOrder::new(count, self.seed, 0, true);
@@ -81,7 +83,7 @@ impl ShardPlan {
     }
 }
 
-/// Bytes that a sample takes in a tar, from some of them spread over the data.
+/// Bytes that a sample takes in a tar: the mean of some samples that are spread over the data.
 fn typical_bytes(contents: &SourceContents, options: &PackOptions) -> u64 {
     let samples = contents.labels.len() as u64;
     let as_it_is = options.change.is_none() && contents.store.size(0).is_some();
@@ -99,6 +101,7 @@ fn typical_bytes(contents: &SourceContents, options: &PackOptions) -> u64 {
     sizes.iter().sum::<u64>() / (sizes.len() as u64).max(1) + OVERHEAD_BYTES
 }
 
+/// A checksum of the samples, classes and options. It is stored in each index, so that it must not change.
 fn origin(contents: &SourceContents, options: &PackOptions, shards: &[ShardPlan]) -> u64 {
     let mut crcs = [crc32fast::Hasher::new(), crc32fast::Hasher::new()];
     for (index, label) in contents.labels.iter().enumerate() {
@@ -115,4 +118,109 @@ fn origin(contents: &SourceContents, options: &PackOptions, shards: &[ShardPlan]
     }
     let [samples, rest] = crcs.map(crc32fast::Hasher::finalize);
     u64::from(samples) << 32 | u64::from(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pack::ImageChange;
+    use crate::source::Form;
+    use crate::source::Store;
+    use crate::source::memory::{MemorySample, MemoryStore};
+
+    fn contents(samples: usize, bytes: usize, validation_from: Option<usize>) -> SourceContents {
+        let sample =
+            |n: usize| MemorySample { name: n.to_string(), form: Form::File, bytes: vec![n as u8; bytes] };
+        SourceContents {
+            store: Store::Memory(MemoryStore { samples: (0..samples).map(sample).collect() }),
+            labels: (0..samples as u32).map(|n| n % 3).collect(),
+            classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            validation_from,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn options(shard_bytes: u64) -> PackOptions {
+        PackOptions {
+            format: None,
+            seed: 4,
+            shard_bytes,
+            change: ImageChange::default(),
+            max_bad_fraction: 0.0,
+            threads: 1,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Every sample is in one shard, in that of its split, and no shard is much larger than it should be.
+        #[test]
+        fn every_sample_is_in_one_shard_of_its_split(
+            samples in 1usize..200, validation in 0usize..200, bytes in 1usize..3000, shard_kib in 1u64..100,
+        ) {
+            let validation_from = (validation < samples).then_some(validation);
+            let plan = Plan::new(&contents(samples, bytes, validation_from), &options(shard_kib << 10)).unwrap();
+            let mut seen = vec![0; samples];
+            for shard in &plan.shards {
+                let numbers: Vec<usize> = plan.samples(shard).collect();
+                prop_assert_eq!(numbers.len() as u64, shard.len());
+                let each = bytes as u64 + OVERHEAD_BYTES;
+                prop_assert!(shard.len() <= (shard_kib << 10) / each + 1, "{} of {} bytes", shard.len(), each);
+                for number in numbers {
+                    seen[number] += 1;
+                    let is_validation = validation_from.is_some_and(|from| number >= from);
+                    let name = if validation_from.is_none() { "data-" } else if is_validation { "val-" } else { "train-" };
+                    prop_assert!(shard.name.starts_with(name));
+                }
+            }
+            prop_assert!(seen.iter().all(|times| *times == 1), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_origin_tells_data_and_options_apart() {
+        let origin =
+            |contents: &SourceContents, options: &PackOptions| Plan::new(contents, options).unwrap().origin;
+        let (whole, plain) = (contents(9, 50, None), options(4000));
+        let same = origin(&whole, &plain);
+        assert_eq!(origin(&contents(9, 50, None), &options(4000)), same);
+        let change = ImageChange { resize: Some(8), quality: None };
+        for (other, options) in [
+            (contents(10, 50, None), options(4000)),
+            (contents(9, 51, None), options(4000)),
+            (contents(9, 50, Some(6)), options(4000)),
+            (SourceContents { labels: vec![0; 9], ..contents(9, 50, None) }, options(4000)),
+            (SourceContents { classes: vec!["x".to_owned(); 3], ..contents(9, 50, None) }, options(4000)),
+            (contents(9, 50, None), PackOptions { seed: 5, ..options(4000) }),
+            (contents(9, 50, None), options(2000)),
+            (contents(9, 50, None), PackOptions { change, ..options(4000) }),
+        ] {
+            assert_ne!(origin(&other, &options), same);
+        }
+    }
+
+    /// Shards that were made before are continued: their origin must be computed as it was.
+    #[test]
+    fn golden_origin() {
+        let plan = Plan::new(&contents(9, 50, Some(6)), &options(4000)).unwrap();
+        let names: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+        assert_eq!(names, ["train-00000", "train-00001", "train-00002", "val-00000", "val-00001"]);
+        assert_eq!(plan.origin, 0xe55d_eb6c_5c2c_48fb);
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense_are_refused() {
+        for (shard_bytes, message) in
+            [(0, "a shard has 1 byte to 1 TiB"), ((1 << 40) + 1, "a shard has 1 byte to 1 TiB")]
+        {
+            let error = Plan::new(&contents(9, 50, None), &options(shard_bytes)).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        // More shards than names have digits for.
+        let error = Plan::new(&contents(120_000, 0, None), &options(1)).unwrap_err().to_string();
+        assert_eq!(error, "120000 shards are more than 100000: choose a larger shard size");
+    }
 }

@@ -1,4 +1,4 @@
-//! One sample on its way into a shard: read, checked, and changed only if that was asked for.
+//! Prepares a sample for a shard: it is read, checked, and changed if the options say so.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -7,19 +7,20 @@ use jpeg_encoder::{ColorType, Encoder};
 use crate::decode::{self, DecodeError, ImageInfo};
 use crate::source::{Form, Store};
 
-/// Images with more pixels are refused, as by [`crate::transform::Transform`].
+/// Images with more pixels are refused, as by default in training.
 const MAX_PIXELS: u64 = 100_000_000;
-/// Of JPEGs that are made smaller, unless another is asked for.
+/// The quality of JPEGs that are shrunk, unless the options give one.
 const RESIZED_QUALITY: u8 = 90;
-/// JPEG's limit.
+/// The longest side of a JPEG in pixels.
 const SIDE_MAX: u32 = 65_535;
 
-/// What is done to images while they are packed. By default nothing: the files' bytes are kept.
+/// Changes of images while they are packed; by default none, so that the files' bytes are kept. Its `Debug` output is part of
+/// the shards' origin, so that fields must keep their names and order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageChange {
-    /// Images with a longer shorter side are made smaller, to this shorter side in pixels.
+    /// Images whose shorter side is longer are shrunk to this shorter side, in pixels.
     pub resize: Option<u32>,
-    /// JPEGs are encoded anew with this quality, 1 to 100.
+    /// JPEGs are encoded again with this quality, 1 to 100.
     pub quality: Option<u8>,
 }
 
@@ -28,7 +29,7 @@ impl ImageChange {
         *self == Self::default()
     }
 
-    /// What is wrong with it.
+    /// Checks the ranges of the options.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.resize.is_some_and(|side| side == 0 || side > SIDE_MAX) {
             return Err(format!("resize: a shorter side has 1 to {SIDE_MAX} pixels"));
@@ -40,16 +41,16 @@ impl ImageChange {
     }
 }
 
-/// A sample as it goes into a shard.
+/// A sample that is ready for a shard.
 pub(super) struct Prepared<'a> {
-    /// Of its file: `jpg` or `png`.
+    /// The ending of its file name: `jpg` or `png`.
     pub(super) ending: &'static str,
     pub(super) bytes: &'a [u8],
-    /// The decoder's checkpoints.
+    /// The index for the decoder; `None` for kinds of files that have none.
     pub(super) checkpoints: Option<Vec<u8>>,
 }
 
-/// One thread's buffers.
+/// Buffers of one thread, which are used again for each sample.
 pub(super) struct Preparer {
     change: ImageChange,
     read: Vec<u8>,
@@ -71,7 +72,10 @@ impl Preparer {
         }
     }
 
-    /// Reads a sample and sees that it is whole; a reason if it is not.
+    /// Reads a sample and checks that it is intact.
+    ///
+    /// # Errors
+    /// The reason for which it is left out.
     pub(super) fn prepare(&mut self, store: &Store, index: usize) -> Result<Prepared<'_>, String> {
         let form = store.read(index, &mut self.read).map_err(|e| format!("cannot be read: {e}"))?;
         match form {
@@ -88,7 +92,7 @@ impl Preparer {
         let size = self.new_size(info, jpeg);
         let ending = if jpeg { "jpg" } else { "png" };
         if jpeg && size.is_none() && u64::from(info.width) * u64::from(info.height) <= MAX_PIXELS {
-            // To make checkpoints is to read all of the image's data: what has them is whole.
+            // Making checkpoints reads all of the image's data, so that an image that has them is intact.
             if let Some(checkpoints) = decode::index::build(&self.read) {
                 return Ok(Prepared { ending, bytes: &self.read, checkpoints: Some(checkpoints) });
             }
@@ -102,7 +106,7 @@ impl Preparer {
         Ok(Prepared { ending, bytes: &self.encoded, checkpoints })
     }
 
-    /// Width and height of an image that is to be changed.
+    /// Width and height of the changed image; `None` if it is kept.
     fn new_size(&self, info: ImageInfo, jpeg: bool) -> Option<(u32, u32)> {
         let shorter = info.width.min(info.height);
         match self.change.resize.filter(|side| *side < shorter) {
@@ -117,7 +121,7 @@ impl Preparer {
         }
     }
 
-    /// Writes the decoded image to `encoded`, of this size.
+    /// Encodes the decoded image in this size, to `encoded`.
     fn change(&mut self, info: ImageInfo, (width, height): (u32, u32), jpeg: bool) -> Result<(), String> {
         let pixels = if (width, height) == (info.width, info.height) {
             &self.rgb
@@ -164,8 +168,7 @@ fn encode_jpeg(
     encoder.encode(rgb, side(width)?, side(height)?, ColorType::Rgb).map_err(failed)
 }
 
-/// An EXIF segment with an orientation and nothing else: a little-endian TIFF head and one entry (tag 0x0112,
-/// type SHORT, one value).
+/// An EXIF segment with an orientation only: a little-endian TIFF header and one entry (tag 0x0112, type SHORT, one value).
 fn exif(orientation: u8) -> Vec<u8> {
     const HEAD: &[u8] = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0";
     [HEAD, &[orientation, 0, 0, 0, 0, 0, 0, 0]].concat()
@@ -186,4 +189,94 @@ fn encode_png(
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(pixels).map_err(failed)?;
     writer.finish().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::tests::{jpeg, picture};
+    use crate::source::memory::{MemorySample, MemoryStore};
+
+    fn store(form: Form, bytes: Vec<u8>) -> Store {
+        Store::Memory(MemoryStore { samples: vec![MemorySample { name: "one".to_owned(), form, bytes }] })
+    }
+
+    /// Ending, size of the image, and whether it got checkpoints.
+    fn prepared(
+        change: ImageChange,
+        form: Form,
+        bytes: Vec<u8>,
+    ) -> Result<(&'static str, (u32, u32), bool), String> {
+        let mut preparer = Preparer::new(change);
+        let made = preparer.prepare(&store(form, bytes), 0)?;
+        let info = decode::image_info(made.bytes).map_err(|e| e.to_string())?;
+        Ok((made.ending, (info.width, info.height), made.checkpoints.is_some()))
+    }
+
+    #[test]
+    fn options_out_of_their_range_are_named() {
+        let error = |resize, quality| ImageChange { resize, quality }.check().unwrap_err();
+        assert_eq!(error(Some(0), None), "resize: a shorter side has 1 to 65535 pixels");
+        assert_eq!(error(Some(65_536), None), "resize: a shorter side has 1 to 65535 pixels");
+        assert_eq!(error(None, Some(0)), "quality: 1 to 100");
+        assert_eq!(error(Some(7), Some(101)), "quality: 1 to 100");
+        assert_eq!(ImageChange { resize: Some(1), quality: Some(100) }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_shorter_side_is_shrunk_and_never_enlarged() {
+        for (size, resize, expected) in [
+            ((60, 40), 20, (30, 20)),
+            ((40, 60), 20, (20, 30)),
+            // The longer side is rounded.
+            ((50, 30), 20, (33, 20)),
+            ((40, 40), 40, (40, 40)),
+            ((40, 30), 50, (40, 30)),
+        ] {
+            let change = ImageChange { resize: Some(resize), quality: None };
+            assert_eq!(
+                prepared(change, Form::File, jpeg(size.0, size.1)),
+                Ok(("jpg", expected, true)),
+                "{size:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn pixels_become_a_png_and_stay_one() {
+        let raw = Form::Raw { width: 6, height: 4, channels: 3 };
+        let none = ImageChange::default();
+        assert_eq!(prepared(none, raw, picture(6, 4)), Ok(("png", (6, 4), false)));
+        let both = ImageChange { resize: Some(2), quality: Some(50) };
+        assert_eq!(prepared(both, raw, picture(6, 4)), Ok(("png", (3, 2), false)));
+    }
+
+    #[test]
+    fn a_lower_quality_makes_a_smaller_file_of_the_same_size() {
+        let length = |quality| {
+            let mut preparer = Preparer::new(ImageChange { resize: None, quality });
+            preparer.prepare(&store(Form::File, jpeg(64, 64)), 0).unwrap().bytes.len()
+        };
+        assert!(length(Some(20)) < length(Some(95)) && length(None) == jpeg(64, 64).len());
+    }
+
+    #[test]
+    fn what_is_no_image_is_left_out_with_a_reason() {
+        let none = ImageChange::default();
+        for (bytes, reason) in [
+            (b"text".to_vec(), "not a JPEG or PNG image"),
+            (Vec::new(), "empty file"),
+            (jpeg(30, 30)[..300].to_vec(), "damaged or unsupported"),
+        ] {
+            let error = prepared(none, Form::File, bytes).unwrap_err();
+            assert!(error.starts_with(reason), "{error}");
+        }
+        // An index that came with the file is made anew.
+        let file = jpeg(16, 16);
+        let with_index = [file.as_slice(), b"an old index"].concat();
+        assert_eq!(
+            prepared(none, Form::Indexed { file_len: file.len() }, with_index),
+            Ok(("jpg", (16, 16), true))
+        );
+    }
 }

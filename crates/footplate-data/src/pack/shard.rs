@@ -1,4 +1,4 @@
-//! Makes one shard: a tar, and then its side index.
+//! Makes one shard: first the tar, then its side index.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,13 +10,13 @@ use crate::sample::BadSample;
 use crate::shard_index::{self, BLOCK, IndexBody, IndexBuilder, IndexHeader, IndexRecord};
 use crate::source::Store;
 
-/// Characters of a sample's own name in its key, at most: tar's plain header holds a name of 100.
+/// The most characters of a sample's own name in its key: a plain tar header holds a name of 100 bytes.
 const STEM_MAX: usize = 60;
 
-/// What has become of a shard.
+/// The result of making a shard.
 #[derive(Debug, Default)]
 pub(super) struct ShardReport {
-    /// It was there before.
+    /// Whether an earlier call had completed it.
     pub(super) kept: bool,
     pub(super) samples: u64,
     pub(super) left_out: Vec<BadSample>,
@@ -25,7 +25,7 @@ pub(super) struct ShardReport {
     pub(super) with_checkpoints: u64,
 }
 
-/// The name of a sample in its shard: its number, and its own name where it has one.
+/// The key of a sample in its shard: its number, and its own name if it has one.
 fn key(store: &Store, index: usize) -> String {
     let stem: String = store.stem(index).unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
@@ -33,15 +33,15 @@ fn key(store: &Store, index: usize) -> String {
     if stem.is_empty() { format!("{index:08}") } else { format!("{index:08}-{stem}") }
 }
 
-/// Writes the members of a tar and counts its bytes.
+/// Writes a tar and counts its bytes.
 struct TarWriter<'a> {
     out: &'a mut dyn Write,
     at: u64,
 }
 
 impl TarWriter<'_> {
-    /// Writes a file; returns where its bytes begin. Owner, time and mode are the same for all, so that the
-    /// same data gives the same tar.
+    /// Writes a member; returns the offset of its bytes. Owner, time and mode are the same for all, so that the same data
+    /// gives the same tar.
     fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<u64> {
         let mut header = ::tar::Header::new_ustar();
         header.set_path(name)?;
@@ -61,7 +61,7 @@ impl TarWriter<'_> {
         Ok(begin)
     }
 
-    /// Two empty blocks end a tar.
+    /// Writes the two empty blocks that end a tar; returns its length in bytes.
     fn finish(mut self) -> io::Result<u64> {
         self.out.write_all(&[0; 2 * BLOCK as usize])?;
         self.at += 2 * BLOCK;
@@ -70,7 +70,7 @@ impl TarWriter<'_> {
 }
 
 impl Job<'_> {
-    /// Makes a shard, or keeps it if it is there as a whole.
+    /// Makes a shard, or keeps it if it is complete already.
     pub(super) fn shard(
         &self,
         shard: &ShardPlan,
@@ -90,7 +90,7 @@ impl Job<'_> {
             draft = ShardDraft::default();
             self.fill(shard, preparer, state, out, &mut draft)
         });
-        // What went wrong inside is told by its own error.
+        // An error of the content explains more than the failed write that it caused.
         if let Some(error) = draft.error.take() {
             return Err(error);
         }
@@ -161,7 +161,7 @@ impl Job<'_> {
         Ok(ShardReport { kept: false, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
     }
 
-    /// What a shard holds that was made before from the same data with the same options, and is whole.
+    /// The result of a shard that is complete already and was made from the same data with the same options.
     fn kept(&self, shard: &ShardPlan, tar: &Path) -> Option<ShardReport> {
         let tar_bytes = tar.metadata().ok()?.len();
         let (file, header) = shard_index::open_beside(tar, tar_bytes).ok()?;
@@ -177,7 +177,7 @@ impl Job<'_> {
         Some(ShardReport { kept: true, samples, left_out, tar_bytes, index_bytes, with_checkpoints })
     }
 
-    /// The samples that a shard was to have and has not.
+    /// The samples that were planned for a complete shard and are not in it.
     fn missing(&self, shard: &ShardPlan, header: &IndexHeader, records: &[IndexRecord]) -> Vec<BadSample> {
         if header.planned == header.samples {
             return Vec::new();
@@ -198,13 +198,13 @@ impl Job<'_> {
     }
 }
 
-/// Samples that have a blob.
+/// The number of samples with a blob.
 fn checkpoints(records: &[IndexRecord], blobs_bytes: u32) -> u64 {
     let ends = records.iter().skip(1).map(|record| record.blob).chain([blobs_bytes]);
     records.iter().zip(ends).filter(|(record, end)| record.blob < *end).count() as u64
 }
 
-/// A tar that is being written.
+/// What is known of a shard while its tar is written.
 #[derive(Default)]
 struct ShardDraft {
     index: IndexBuilder,
@@ -215,7 +215,7 @@ struct ShardDraft {
 }
 
 impl ShardDraft {
-    /// Ends the writing of the file for a reason that is not the disk's.
+    /// Stops writing the file because of an error that is not the file system's.
     fn give_up(&mut self, error: PackError) -> io::Result<()> {
         self.error = Some(error);
         Err(io::ErrorKind::Interrupted.into())

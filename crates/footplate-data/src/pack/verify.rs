@@ -1,4 +1,4 @@
-//! Reads shards again and compares them with their side indices.
+//! Checks shards against their side indices.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,28 +14,28 @@ use crate::pack_marker;
 use crate::shard_index::{self, BLOCK, IndexBody, IndexHeader, IndexRecord};
 use crate::source::tar;
 
-/// Problems of one shard that are listed.
+/// The most problems of one shard that are listed.
 const LISTED_MAX: usize = 20;
 
-/// What a check of all shards found.
+/// The result of checking shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Shards that were read.
+    /// Number of shards that were read.
     pub shards: usize,
-    /// Samples in them.
+    /// Number of samples that were read.
     pub samples: u64,
     /// Bytes of images that were read.
     pub bytes: u64,
-    /// What is wrong, a line each; empty if all is well.
+    /// The problems, one line each; empty if there are none.
     pub problems: Vec<String>,
 }
 
-/// Reads every shard at `path` (a folder, a file, or a pattern) from its first to its last byte: each sample
-/// must stand where the index says, with its class and its checksum, and the decoder's checkpoints must be
-/// those that are made anew from its bytes.
+/// Reads every shard at `path` (a folder, a file, or a pattern) completely, and checks that each sample is where the index
+/// says, with its class and its checksum, and that its checkpoints are those that are made again from its bytes.
 ///
 /// # Errors
-/// [`PackError`] if there are no shards or the work was stopped. What is wrong with a shard is no error here.
+/// [`PackError`] if there are no shards, or if the work was stopped. Problems of a shard are no errors; they are listed in
+/// [`Verified::problems`].
 pub fn verify(path: &Path, threads: usize, control: JobControl<'_>) -> Result<Verified, PackError> {
     let shards = tar::shard_paths(path)?;
     let samples =
@@ -159,7 +159,7 @@ impl Check {
     }
 }
 
-/// Whether the blob from `from` to `to` is the one that is made anew from the image.
+/// Whether the blob from `from` to `to` is the one that is made again from the image.
 fn blob_is_right(index: &File, header: &IndexHeader, from: u32, to: u32, image: &[u8]) -> bool {
     let expected = decode::index::build(image).unwrap_or_default();
     let mut blob = vec![0; (to - from) as usize];

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "tests make and damage files")]
+
 use std::io::Cursor;
 
 use super::*;

@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 in their binary form (Krizhevsky 2009): a byte or two of labels, then 32 × 32
-//! pixels as three planes.
+//! CIFAR-10 and CIFAR-100 in their binary form (Krizhevsky 2009, "Learning multiple layers of features from tiny images"):
+//! records of one or two bytes of labels and 32 × 32 pixels as three planes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,12 @@ use super::memory::PixelStore;
 use super::{SourceContents, Store};
 use crate::error::DataError;
 
+/// Height and width of an image in pixels.
 const SIDE: usize = 32;
+/// Pixels of an image.
 const AREA: usize = SIDE * SIDE;
 
-/// Which of the two.
+/// Which of the two data sets.
 #[derive(Clone, Copy)]
 enum Variant {
     Cifar10,
@@ -106,7 +108,7 @@ fn read(path: &Path, variant: Variant, data: &mut Vec<u8>, labels: &mut Vec<u32>
     Ok(())
 }
 
-/// The names in a file of one name a line, or numbers where it does not have enough of them.
+/// The class names from a file with one name in each line, or numbers as text if it does not have enough of them.
 fn class_names(path: &Path, classes: usize) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let names: Vec<String> =

@@ -1,4 +1,5 @@
-//! idx files, plain or gzipped: MNIST and its family (format: LeCun, Cortes and Burges, "The MNIST database").
+//! idx files, plain or gzipped: MNIST and its family. The format is described by LeCun, Cortes and Burges, "The MNIST
+//! database of handwritten digits".
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +11,7 @@ use super::memory::PixelStore;
 use super::{SourceContents, Store};
 use crate::error::DataError;
 
-/// A file of more bytes, unpacked, is refused: it is held in memory.
+/// Larger files (unpacked) are refused: they are held in memory.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Images and labels of one split.
@@ -26,7 +27,7 @@ pub(crate) fn is_here(folder: &Path) -> bool {
     find(folder, "train", "images", 3).is_some()
 }
 
-/// A file such as `train-images-idx3-ubyte.gz` or `train-images.idx3-ubyte`.
+/// The path of a file such as `train-images-idx3-ubyte.gz` or `train-images.idx3-ubyte`.
 fn find(folder: &Path, split: &str, what: &str, dimensions: u8) -> Option<PathBuf> {
     let names = ["-", "."].map(|dot| format!("{split}-{what}{dot}idx{dimensions}-ubyte"));
     let names = names.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]);
@@ -79,7 +80,7 @@ fn read_split(folder: &Path, split: &str) -> Result<Option<IdxSplit>, DataError>
     Ok(Some(IdxSplit { width: sides[2], height: sides[1], pixels, labels: labels_data }))
 }
 
-/// The sizes of the dimensions and the bytes of an idx file of unsigned bytes.
+/// Reads an idx file of unsigned bytes; returns the sizes of its `D` dimensions, and the bytes.
 fn read<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>), DataError> {
     let malformed = |reason: String| DataError::Malformed { path: path.to_owned(), reason };
     let file = File::open(path).map_err(DataError::io(path))?;
@@ -92,7 +93,7 @@ fn read<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>), DataError> {
     };
     let short = |e: io::Error| malformed(format!("the header cannot be read: {e}"));
     let magic = word().map_err(short)?;
-    // Two zeros, 8 for unsigned bytes, the number of dimensions.
+    // Two zero bytes, 8 for unsigned bytes, and the number of dimensions.
     if magic != 0x0800 | D as u32 {
         return Err(malformed(format!(
             "not an idx file of {D} dimensions of bytes (it begins with {magic:08x})"
@@ -106,7 +107,7 @@ fn read<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>), DataError> {
         sizes.iter().try_fold(1u64, |n, s| n.checked_mul(u64::from(*s))).filter(|n| *n <= BYTES_MAX);
     let expected = expected.ok_or_else(|| malformed(format!("{sizes:?} is too large")))?;
     let mut data = Vec::new();
-    // One byte more shows a file that is longer than it says.
+    // One byte more is read to notice a file that is longer than its header says.
     reader.take(expected + 1).read_to_end(&mut data).map_err(|e| malformed(e.to_string()))?;
     if data.len() as u64 != expected {
         let relation = if data.len() as u64 > expected { "more" } else { "less" };

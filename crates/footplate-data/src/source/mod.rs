@@ -1,4 +1,9 @@
 //! Sources of images: each finds its samples with their labels and split, and reads the bytes of one sample.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "sources find and read the files of a data set"
+)]
 
 pub(crate) mod cifar;
 pub(crate) mod evict;
@@ -140,6 +145,10 @@ impl Store {
 
 /// Whether a file's name ends as that of a JPEG or PNG image.
 pub(crate) fn is_image_name(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ["jpg", "jpeg", "png"].contains(&ending.as_str()))
+    name.rsplit_once('.').is_some_and(|(_, ending)| is_image_ending(ending))
+}
+
+/// Whether this is the ending of a JPEG or PNG image, in upper or lower case.
+pub(crate) fn is_image_ending(ending: &str) -> bool {
+    ["jpg", "jpeg", "png"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }

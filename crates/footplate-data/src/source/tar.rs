@@ -1,6 +1,6 @@
-//! Tar shards in WebDataset's convention: the files of a sample follow each other and share their path up to
-//! the first dot of the file name; `.jpg`, `.jpeg` or `.png` is the image, `.cls` its class as a number. Beside
-//! a shard may stand its side index (docs/shards.md), which saves the walk over its headers.
+//! Tar shards in WebDataset's convention: the files of a sample follow each other and share their path up to the first dot
+//! of the file name; `.jpg`, `.jpeg` or `.png` is the image, `.cls` its class as a number. A side index beside a shard
+//! (docs/shards.md) saves reading the shard's headers.
 
 pub(crate) mod scan;
 mod store;
@@ -16,9 +16,9 @@ use crate::error::DataError;
 use crate::pack_marker;
 use crate::shard_index::{self, BLOCK, IndexBody, IndexError};
 
-/// Shards of a brace pattern, at most.
+/// The most shards in a brace pattern.
 const SHARDS_MAX: u64 = 100_000;
-/// One class name a line, for shards without a side index.
+/// A file with one class name in each line, for shards without a side index.
 pub(crate) const CLASSES_FILE: &str = "classes.txt";
 
 /// Whether `path` is a pattern such as `train-{000..009}.tar`.
@@ -26,7 +26,7 @@ pub(crate) fn is_pattern(path: &Path) -> bool {
     path.to_str().and_then(range).is_some()
 }
 
-/// Prefix, first, last, digits and suffix of a pattern.
+/// Prefix, first and last number, number of digits, and suffix of a pattern.
 fn range(text: &str) -> Option<(&str, u64, u64, usize, &str)> {
     let (prefix, rest) = text.split_once('{')?;
     let (inner, suffix) = rest.split_once('}')?;
@@ -35,7 +35,8 @@ fn range(text: &str) -> Option<(&str, u64, u64, usize, &str)> {
     (from <= to && to - from < SHARDS_MAX).then_some((prefix, from, to, first.len(), suffix))
 }
 
-/// The archives that `path` means, first those for training, and how many these are if the names tell.
+/// The archives at `path`, first those for training; and the number of these, if the names tell training and validation
+/// apart.
 fn shards(path: &Path) -> Result<(Vec<PathBuf>, Option<usize>), DataError> {
     if let Some((prefix, from, to, digits, suffix)) = path.to_str().and_then(range) {
         let name = |n: u64| PathBuf::from(format!("{prefix}{n:0digits$}{suffix}"));
@@ -64,7 +65,7 @@ fn shards(path: &Path) -> Result<(Vec<PathBuf>, Option<usize>), DataError> {
     Ok(([train, validation].concat(), Some(count)))
 }
 
-/// `val…` in its file name or as its folder.
+/// Whether the name of a shard below `root`, or of its folder, begins with `val`.
 fn is_validation(root: &Path, shard: &Path) -> bool {
     let relative = shard.strip_prefix(root).unwrap_or(shard);
     relative.to_string_lossy().starts_with("val")
@@ -88,12 +89,12 @@ pub(crate) fn has_tars(folder: &Path) -> bool {
     any(folder) || any(&folder.join("train"))
 }
 
-/// The archives that `path` means.
+/// The archives at `path`.
 pub(crate) fn shard_paths(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     shards(path).map(|(paths, _)| paths)
 }
 
-/// Reads the shards' side indices, or the archives' headers where there are none.
+/// Finds the samples by the shards' side indices, or by the archives' headers if there are none.
 pub(crate) fn open(path: &Path) -> Result<SourceContents, DataError> {
     let (paths, train_shards) = shards(path)?;
     let mut reader = ShardReader::for_shards(&paths);
@@ -121,22 +122,22 @@ pub(crate) fn open(path: &Path) -> Result<SourceContents, DataError> {
     })
 }
 
-/// What was found so far.
+/// Collects the samples of shards.
 #[derive(Default)]
 struct ShardReader {
     shards: Vec<Shard>,
     members: Vec<Member>,
     labels: Vec<u32>,
-    /// The class names of the first index, as they stand in it, and the shard that has it.
+    /// The class names of the first index: as stored in it, as strings, and the index's shard.
     names: Option<(Vec<u8>, Vec<String>, PathBuf)>,
     warnings: Vec<String>,
-    /// What was said of shards without an index: only of interest if others have one.
+    /// Warnings about shards without an index, which are shown only if other shards have one.
     missing: Vec<String>,
     buffer: Vec<u8>,
 }
 
 impl ShardReader {
-    /// Space for what the indices say that they hold: to grow step by step would take twice the memory.
+    /// Reserves memory for all samples of the indices; growing step by step would take twice as much.
     fn for_shards(paths: &[PathBuf]) -> Self {
         let samples = |path: &PathBuf| {
             let size = path.metadata().ok()?.len();
@@ -217,7 +218,7 @@ impl ShardReader {
         Ok(())
     }
 
-    /// Names of the classes: from an index, or `classes.txt`, or their numbers.
+    /// The class names: from an index, or `classes.txt`, or else the numbers as text.
     fn class_names(&self, paths: &[PathBuf]) -> Result<Vec<String>, DataError> {
         let classes = self.labels.iter().max().map_or(0, |max| *max as usize + 1);
         let known = match &self.names {
@@ -228,7 +229,7 @@ impl ShardReader {
         Ok(known.iter().cloned().chain(numbers).collect())
     }
 
-    /// That there is no index is nothing special where no shard has one.
+    /// All warnings. Missing indices are not mentioned if no shard has one.
     fn warnings(&mut self) -> Vec<String> {
         if self.missing.len() < self.shards.len() {
             self.warnings.append(&mut self.missing);
@@ -237,7 +238,7 @@ impl ShardReader {
     }
 }
 
-/// Why a shard could not be taken by its index.
+/// Why a shard could not be read by its index.
 enum ShardError {
     Index(IndexError),
     Data(DataError),
@@ -255,7 +256,7 @@ impl From<DataError> for ShardError {
     }
 }
 
-/// The lines of a `classes.txt` in the shards' folder, or in the one above.
+/// The lines of a `classes.txt` in the shards' folder, or in its parent.
 fn names_beside(paths: &[PathBuf]) -> Option<Vec<String>> {
     let folder = paths.first()?.parent()?;
     let above = folder.parent().map(|above| above.join(CLASSES_FILE));

@@ -4,7 +4,6 @@
     reason = "the meter reads its sensors on a thread of its own, which naps"
 )]
 
-mod repeats;
 mod sampler;
 mod series;
 mod usage;
@@ -22,7 +21,6 @@ use crate::discover::Device;
 use crate::error::DeviceError;
 use crate::sim::SimBoard;
 
-pub use self::repeats::{Repeats, Spread};
 use self::sampler::Sampler;
 pub use crate::clock::RealClock;
 

@@ -4,7 +4,7 @@ use super::{Outlook, Search};
 use crate::predict::Predictor;
 use crate::setting::{Point, Setting};
 
-/// Settings that one step of planning looks at closely.
+/// Settings that one step of planning compares at most: a bound of its time.
 const CLOSE_LOOK: usize = 160;
 
 impl Search {
@@ -42,7 +42,7 @@ impl Search {
         pool.into_iter().max_by(|a, b| nearest(*a).total_cmp(&nearest(*b))).unwrap_or(open[0])
     }
 
-    /// The setting whose measurement would tell most about the promising ones.
+    /// The setting whose measurement would reduce the variance of the promising ones most.
     pub(super) fn explore(&mut self, open: &[usize], outlook: &Outlook) -> usize {
         self.most_informative(open, &promising(outlook, open), &outlook.predictor)
     }

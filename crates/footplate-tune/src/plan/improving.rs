@@ -20,8 +20,8 @@ const LOOKS_MAX: usize = 3;
 const ERROR_FACTOR: f64 = 2.5;
 
 impl Search {
-    /// A measured setting that is better than the choice and holds the limits by its figures, but not surely enough: a
-    /// second look may tell. `None`: there is none by more than a trifle.
+    /// A measured setting that is better than the choice and holds the limits by its figures, but not with the confidence
+    /// that is asked for: a second measurement may decide. `None`: no setting would gain enough.
     pub fn worth_second_look(&self, outlook: &Outlook) -> Option<Setting> {
         let goal = &outlook.goal;
         let best = outlook.verified.map_or(f64::INFINITY, |choice| choice.objective.value);
@@ -67,8 +67,8 @@ impl Search {
         open.iter().filter_map(gain).collect()
     }
 
-    /// A setting that is so much better than the choice, as far as the model can tell, that it should be checked beside
-    /// it although the allowance is used. `None`: none is.
+    /// A setting that the model expects to be so much better than the choice that it is measured too, although the
+    /// allowance is used. `None`: none is.
     pub fn worth_check(&self, outlook: &Outlook) -> Option<Setting> {
         let open: Vec<usize> = self.open();
         let Some(best) = outlook.verified else {
@@ -82,8 +82,8 @@ impl Search {
         (gain >= CHECK_GAIN).then(|| self.space[index])
     }
 
-    /// A setting that serves the objective as well as the choice, as far as the model can tell, and is clearly better in the
-    /// second quantity, such as a lower GPU clock for a job that waits for its data. `None`: none is.
+    /// A setting that the model expects to be a tie with the choice, and clearly better in the second quantity, such as a
+    /// lower GPU clock for a job that waits for its data. `None`: none is.
     pub fn lower_power_tie(&self, outlook: &Outlook) -> Option<Setting> {
         let goal = &outlook.goal;
         let chosen = outlook.verified?;
@@ -100,8 +100,8 @@ impl Search {
         found.min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| self.space[best.1])
     }
 
-    /// The goal as a measurement can meet it: a setting right at a limit would not be taken even if it truly held it,
-    /// because its measurement has an error of its own. So the limits are drawn in by that error.
+    /// The goal with limits that are tightened by the error of a measurement: a setting just at a limit would not be taken
+    /// even if it truly held it, because its measurement has an error.
     fn acceptable(&self, outlook: &Outlook) -> Goal {
         let (time_noise, power_noise) = outlook.predictor.noise();
         let mean = |error: &dyn Fn(&Measurement) -> f64, noise: Option<f64>| {
@@ -122,7 +122,7 @@ impl Search {
     }
 
     /// The model expects no more gain, but it may be wrong where it saw little: settings that differ from the choice
-    /// in one knob are looked at as if its errors were larger, while the allowance lasts.
+    /// in one knob are considered with larger errors, while the allowance lasts.
     fn widen_errors(&self, open: &[usize], outlook: &Outlook, best: f64) -> Next {
         let Some(choice) = outlook.verified else { return Next::Done(Stop::Settled) };
         let goal = &self.acceptable(outlook);
@@ -144,7 +144,7 @@ impl Search {
         }
     }
 
-    /// Nothing measured holds the limits yet: what most probably does.
+    /// Nothing measured holds the limits yet: the setting that most probably does.
     fn most_feasible(&self, open: &[usize], outlook: &Outlook) -> Next {
         let goal = &self.acceptable(outlook);
         let chance = |i: &usize| goal.probability(&outlook.candidates[*i].prediction);
@@ -162,7 +162,7 @@ impl Search {
         Next::Profile(self.space[index.unwrap_or(open[0])])
     }
 
-    /// Of settings that tell as much, the one that changes fewest knobs.
+    /// Of settings with nearly the same gain, the one that changes fewest knobs of the last measured setting.
     fn fewest_changes(&self, ties: &[usize]) -> usize {
         let Some(present) = self.measured.last() else { return ties[0] };
         let changes = |i: &usize| {

@@ -21,7 +21,7 @@ pub struct SearchOptions {
     pub starts: usize,
     /// The search ends when the expected improvement of the objective falls below this share of it.
     pub least_gain: f64,
-    /// For the draws that break ties.
+    /// Seed of the draws that pick settings to compare.
     pub seed: u64,
 }
 
@@ -43,11 +43,11 @@ pub enum Next {
 /// Why a search is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// No other setting is expected to be better by enough.
+    /// No other setting is expected to improve the objective by enough.
     Settled,
-    /// The allowance is used.
+    /// As many settings were measured as may be.
     Allowance,
-    /// Every setting was measured or cannot be had.
+    /// Every setting was measured or left out.
     Exhausted,
     /// No setting has a chance to hold the limits.
     Hopeless,
@@ -63,11 +63,11 @@ pub struct Search {
     measured: Vec<Measurement>,
     /// What is known of other jobs.
     sources: Vec<Source>,
-    /// By setting of the space: cannot be had, or is known to break a limit that is not predicted.
+    /// For each setting of the space: it cannot be set, or it breaks a limit that is not predicted.
     forbidden: Vec<bool>,
     /// Measurements that were there before this search began and are not counted.
     given: usize,
-    /// Settings that got too hot.
+    /// Number of settings that got too hot or throttled.
     retreats: i32,
     rng: Rng,
 }
@@ -97,12 +97,12 @@ impl Search {
         self.sources.push(source);
     }
 
-    /// Adds what was measured.
+    /// Adds a measurement that counts against the allowance.
     pub fn record(&mut self, measurement: Measurement) {
         self.measured.push(measurement);
     }
 
-    /// Adds what was measured before and does not count against the allowance.
+    /// Adds a measurement that does not count against the allowance.
     pub fn record_uncounted(&mut self, measurement: Measurement) {
         self.given += 1;
         self.measured.push(measurement);
@@ -128,7 +128,7 @@ impl Search {
         self.retreats += 1;
     }
 
-    /// Leaves out all settings of a kind.
+    /// Leaves out all settings for which `is_out` is true.
     pub fn forbid_where(&mut self, is_out: impl Fn(&Setting) -> bool) {
         let out = self.space.iter().map(is_out);
         self.forbidden.iter_mut().zip(out).for_each(|(forbidden, out)| *forbidden |= out);
@@ -139,7 +139,7 @@ impl Search {
         self.forbidden[index]
     }
 
-    /// Tightens or loosens the goal while searching.
+    /// Replaces the goal, such as by one with tighter limits.
     pub fn set_goal(&mut self, goal: Goal) {
         self.goal = goal;
     }
@@ -159,7 +159,7 @@ impl Search {
         &self.knobs
     }
 
-    /// What was measured so far.
+    /// All measurements, in order.
     pub fn measured(&self) -> &[Measurement] {
         &self.measured
     }

@@ -15,11 +15,11 @@ pub struct Outlook {
     pub predictor: Predictor,
     /// Every setting of the space in its order; measured ones with their measured figures.
     pub candidates: Vec<Candidate>,
-    /// The goal with the slowdown told as a time.
+    /// The goal, with a limit on the slowdown as one on the time.
     pub goal: Goal,
     /// The best of the measured settings that holds the limits.
     pub verified: Option<Choice>,
-    /// The best of all.
+    /// The best of all settings, measured or predicted.
     pub best: Result<Choice, Infeasible>,
 }
 
@@ -71,7 +71,7 @@ impl Search {
         Outlook { predictor, candidates, goal, verified, best }
     }
 
-    /// The measurements of one setting as one, each by its own error; `None` if there is none.
+    /// The measurements of one setting as one, weighted by their errors; `None` if there is none.
     fn merged(&self, setting: &Setting) -> Option<Measurement> {
         let same: Vec<&Measurement> = self.measured.iter().filter(|m| m.setting == *setting).collect();
         if same.len() < 2 {

@@ -125,7 +125,7 @@ pub(super) fn need_power(goal: &Goal, record: &ProfileRecord) -> Result<(), Tune
     match &record.power {
         Reading::Value(_) => Ok(()),
         Reading::Absent => {
-            let reason = "this machine has no sensor that footplate can read".to_owned();
+            let reason = "this machine has none that footplate can read".to_owned();
             Err(TuneError::NoPower { reason })
         }
         Reading::Unreadable { reason } => Err(TuneError::NoPower { reason: reason.clone() }),
@@ -254,7 +254,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(reason(&dead), "errno 5");
-        assert!(reason(&none).contains("no sensor"));
+        assert!(reason(&none).contains("has none"));
         let timed = Goal { limits: Limits::default(), ..GOAL };
         assert_eq!(need_power(&timed, &dead), Ok(()));
     }

@@ -9,7 +9,7 @@ use crate::profiler::ProfileError;
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum TuneError {
     /// The goal needs power and the machine tells none.
-    #[error("the goal needs the machine's power, and it cannot be had: {reason}")]
+    #[error("the goal needs a power sensor for the whole board: {reason}")]
     NoPower {
         /// What the sensors said.
         reason: String,

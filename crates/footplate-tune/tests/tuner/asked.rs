@@ -6,11 +6,13 @@ use std::thread;
 use footplate_core::Reading;
 use footplate_core::ports::{Applied, ControlError, Recovery, WindowReading, WorkError, WorkStep};
 use footplate_tune::Setting;
-use footplate_tune::tuner::{Answer, AnswerError, Ask, NotKept, Purpose};
+use footplate_tune::plan::SearchOptions;
+use footplate_tune::profiler::ProfileRecord;
+use footplate_tune::tuner::{Answer, AnswerError, Ask, NotKept, Purpose, TuneError, TuneOptions, Tuner};
 use proptest::prelude::*;
 
 use crate::common::steady;
-use crate::formula::truth;
+use crate::formula::{truth, under};
 use crate::own_loop::{AGES_NS, OwnLoop, STEPS, tuner};
 use crate::settings::few;
 
@@ -140,6 +142,32 @@ fn an_ask_stands_until_it_is_answered_and_an_answer_must_fit_it() {
         kinds.into_iter().collect::<Vec<_>>(),
         all.into_iter().filter(|k| *k != "Warn").collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn without_a_setting_or_an_allowance_there_is_nothing_to_choose() {
+    let none = SearchOptions { profiles: 0, ..SearchOptions::default() };
+    for (space, search) in [(Vec::new(), SearchOptions::default()), (few(), none)] {
+        let options = TuneOptions { search, ..TuneOptions::default() };
+        let mut tuner = Tuner::new(space, under(9.0), options);
+        let Ask::Done(Err(error)) = tuner.next(0) else { panic!("something was asked") };
+        assert!(matches!(error, TuneError::NothingToSet { .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_time_for_measurements_is_a_bound_but_for_the_one_in_progress() {
+    let profile_time_ns = Some(20_000_000_000);
+    let options = TuneOptions { profile_time_ns, ..TuneOptions::default() };
+    let (mut short, mut long) = (OwnLoop::new(STEPS), OwnLoop::new(STEPS));
+    assert_eq!(short.follow(&mut Tuner::new(few(), under(9.0), options), |_, _| {}), Ok(()));
+    assert_eq!(long.follow(&mut tuner(), |_, _| {}), Ok(()));
+    assert!(short.records.len() < long.records.len());
+    // All but the check of the choice began within the time.
+    let began = |record: &ProfileRecord| record.t_ns - record.duration_ns;
+    let late = short.records.iter().filter(|(record, _)| began(record) > 20_000_000_000);
+    assert!(late.clone().all(|(_, purpose)| *purpose == Purpose::Verify) && late.count() <= 4);
+    assert!(short.choice().is_some_and(|setting| truth(&setting.mode).1 <= 9.0));
 }
 
 fn error(recovery: Recovery) -> ControlError {

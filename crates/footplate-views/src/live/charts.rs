@@ -8,38 +8,37 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph};
 
 use super::series::Series;
-use super::text::short;
+use crate::text::short;
 
-/// A chart with less rows than this, its title included, shows nothing that a number does not.
+/// A chart with fewer rows than this, its title included, shows no more than a number does.
 pub(super) const ROWS_MIN: u16 = 5;
-/// From so many rows on the x axis has labels.
+/// The x axis has labels in a chart of at least this many rows.
 const ROWS_LABELLED: u16 = 9;
 
 /// One curve of a chart.
 pub(super) struct Curve<'a> {
     pub(super) series: &'a Series,
     pub(super) color: Color,
-    /// Points that are far apart are dots rather than a fine line.
+    /// Whether the points are drawn as dots instead of a fine line.
     pub(super) dots: bool,
 }
 
-/// A chart.
 pub(super) struct Plot<'a> {
     pub(super) title: String,
     pub(super) curves: Vec<Curve<'a>>,
     /// Values are multiplied by this: 100 for per cent.
     pub(super) scale: f64,
-    /// No value lies outside of this, so the y axis does not either.
+    /// Limits of the y axis: no value can lie outside of these.
     pub(super) within: [f64; 2],
-    /// The x axis ends here at least; else with the last point. It begins at 0.
+    /// The x axis goes from 0 to this at least; `None`: to the last point.
     pub(super) x_max: Option<f64>,
     pub(super) x_unit: &'static str,
-    /// What is said where there is no point yet.
+    /// The text shown as long as there is no point.
     pub(super) empty: String,
 }
 
 impl Plot<'_> {
-    /// Draws it. `fine`: the terminal has Braille dots.
+    /// Draws the chart. `fine`: the terminal can show Braille dots.
     pub(super) fn draw(&self, frame: &mut Frame, area: Rect, fine: bool) {
         let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
         let title = Line::styled(self.title.clone(), Style::new().add_modifier(Modifier::BOLD));
@@ -80,7 +79,7 @@ impl Plot<'_> {
     }
 }
 
-/// The largest x, and the least and the largest y; `None` without a point. A flat curve lies in the middle.
+/// The largest x, and the smallest and the largest y; `None` without a point. A flat curve lies in the middle.
 fn bounds(curves: &[Vec<(f64, f64)>]) -> Option<(f64, [f64; 2])> {
     let range = |values: &mut dyn Iterator<Item = f64>| {
         values.fold([f64::INFINITY, f64::NEG_INFINITY], |[min, max], v| [min.min(v), max.max(v)])

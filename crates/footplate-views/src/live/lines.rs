@@ -1,4 +1,4 @@
-//! The screen's lines of figures, each with its importance: a small terminal shows the most important ones.
+//! The screen's lines of figures, each with a rank: a small terminal shows the most important ones.
 
 use core::time::Duration;
 
@@ -8,13 +8,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::state::{LiveState, Phase};
-use super::text::{bar, cells, clock, explained, joules, known, percent, seconds, short, shown};
+use crate::text::{bar, cells, clock, explained, joules, known, percent, seconds, short, shown};
 
 /// Width of a line's name.
 const NAME: usize = 9;
-/// With less columns than this, lines leave out what can be done without.
+/// With fewer columns than this, lines leave out the less important parts.
 const NARROW: usize = 70;
-/// So near to throttling is worth a colour.
+/// Closer to the throttling temperature than this is shown in red.
 const HEAT_NEAR_K: f64 = 5.0;
 /// The parts of a step: name, letter in the bar, colour.
 const PARTS: [(&str, char, Color); 5] = [
@@ -25,7 +25,7 @@ const PARTS: [(&str, char, Color); 5] = [
     ("other", 'o', Color::Blue),
 ];
 
-/// A line, and how important it is: the lower, the more.
+/// A line and its rank: 0 is the most important one.
 pub(super) struct Ranked {
     pub(super) rank: u8,
     pub(super) line: Line<'static>,
@@ -65,7 +65,7 @@ pub(super) fn phase_text(state: &LiveState, since_last: Duration) -> String {
     }
 }
 
-/// The first line: what runs where, and what it is doing.
+/// The first line: model, device, phase, time so far and time left.
 pub(super) fn title(state: &LiveState, since_last: Duration, width: usize) -> Line<'static> {
     let what = match state.start() {
         Some(start) => {
@@ -96,7 +96,7 @@ pub(super) fn title(state: &LiveState, since_last: Duration, width: usize) -> Li
     Line::from(spans)
 }
 
-/// The second line: how far it is.
+/// The second line: epoch, step and a bar of the progress.
 pub(super) fn progress(state: &LiveState, width: usize) -> Line<'static> {
     let Some(start) = state.start() else { return Line::default() };
     let done = state.steps_done();
@@ -138,20 +138,17 @@ pub(super) fn learning(state: &LiveState, width: usize) -> Vec<Line<'static>> {
     vec![plain("loss", loss_text(state)), plain("accuracy", accuracy_text(state))]
 }
 
-/// The losses.
 pub(super) fn loss_text(state: &LiveState) -> String {
     let validation =
         state.last_validation().map_or(String::new(), |v| format!(", validation {}", short(v.loss)));
     format!("{}{validation}", known(state.loss(), short))
 }
 
-/// The accuracies.
 pub(super) fn accuracy_text(state: &LiveState) -> String {
     let now = known(state.last_validation(), |v| percent(v.top1));
-    let best = state
-        .best
-        .as_ref()
-        .map_or(String::new(), |best| format!(", best {} in epoch {}", percent(best.top1), best.epoch + 1));
+    let best = state.best.as_ref().map_or(String::new(), |best| {
+        format!(", best {} in epoch {}", percent(best.top1), best.epoch.saturating_add(1))
+    });
     format!("{now}{best}")
 }
 
@@ -219,7 +216,7 @@ fn power(state: &LiveState, width: usize) -> Line<'static> {
     }
     match (state.energy_j(), state.energy) {
         (Some(measured), _) => spans.push(Span::raw(format!("   energy {}", joules(measured.0)))),
-        // From the records' means: the samples themselves are added up at the end.
+        // Added up from the records' means; the measured energy comes with the run's end.
         (None, Some(so_far)) => {
             spans.push(Span::raw(format!("   energy about {}", joules(so_far.energy_j))));
         }
@@ -252,7 +249,7 @@ fn heat(state: &LiveState, width: usize) -> Line<'static> {
         spans.push(Span::styled("  THROTTLED", alarm()));
     }
     let text = if (distance, trip) == (&Reading::Absent, &Reading::Absent) {
-        // Nothing here says where it begins.
+        // The throttling temperature is unknown.
         String::new()
     } else if width < NARROW {
         format!(", {far} {side} throttling")
@@ -363,7 +360,7 @@ pub(super) fn facts(state: &LiveState, since_last: Duration) -> Vec<Line<'static
     lines
 }
 
-/// Joins parts with two spaces into lines that fit; what does not fit into `rows` is told as "…".
+/// Joins parts with two spaces into at most `rows` lines that fit; "…" stands for parts that do not.
 fn wrapped(parts: impl Iterator<Item = String>, width: usize, rows: usize) -> Vec<String> {
     let room = width.saturating_sub(NAME).max(1);
     let mut lines: Vec<String> = Vec::new();
@@ -382,4 +379,72 @@ fn wrapped(parts: impl Iterator<Item = String>, width: usize, rows: usize) -> Ve
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{arbitrary, minibatch, start};
+    use footplate_core::Record;
+
+    fn width_of(line: &Line) -> usize {
+        line.spans.iter().map(|span| span.content.chars().count()).sum()
+    }
+
+    proptest! {
+        /// A part that is wider than the screen is cut by the screen; everything else stays within it.
+        #[test]
+        fn wrapped_lines_fit_and_say_when_something_is_left_out(
+            parts in prop::collection::vec("[a-zA-Zµ°0-9]{1,12}", 0..20),
+            width in 24usize..120,
+            rows in 1usize..4,
+        ) {
+            let lines = wrapped(parts.iter().cloned(), width, rows);
+            prop_assert!(lines.len() <= rows);
+            prop_assert!(lines.iter().all(|line| line.trim_end_matches('…').chars().count() <= width - NAME));
+            let shown: Vec<&str> =
+                lines.iter().flat_map(|line| line.trim_end_matches('…').split("  ")).collect();
+            prop_assert_eq!(&parts[..shown.len()], shown.as_slice());
+            let cut = lines.last().is_some_and(|line| line.ends_with('…'));
+            prop_assert_eq!(cut, shown.len() < parts.len());
+        }
+
+        /// The line of progress and the bar of the step fill the screen and do not leave it.
+        #[test]
+        fn bars_end_where_the_screen_does(
+            records in prop::collection::vec(arbitrary::record(), 0..8),
+            width in 40usize..250,
+        ) {
+            let mut state = LiveState::default();
+            state.push(&Record::RunStart(start()));
+            state.push(&Record::Minibatch(minibatch(0, 1_000_000)));
+            let whole = progress(&state, width);
+            prop_assert_eq!(width_of(&whole), width - 1);
+            prop_assert_eq!(width_of(&step_bar(&state, width).unwrap()), width);
+            for record in &records {
+                state.push(record);
+                let fixed = width_of(&progress(&state, 0));
+                prop_assert!(width_of(&progress(&state, width)) <= width.max(fixed));
+                prop_assert!(step_bar(&state, width).is_none_or(|bar| width_of(&bar) <= width));
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_narrow_screen_say_the_same_in_fewer_words() {
+        let mut state = LiveState::default();
+        state.push(&Record::RunStart(start()));
+        state.push(&Record::Minibatch(minibatch(0, 50_000_000)));
+        let text = |width| {
+            let lines = figures(&state, width).into_iter().map(|ranked| ranked.line.to_string());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (narrow, wide) = (text(40), text(80));
+        for figure in ["50.00 ms", "640.0 items/s", "2.0 %", "100 MiB planned"] {
+            assert!(narrow.contains(figure) && wide.contains(figure), "{figure}: {narrow}\n{wide}");
+        }
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    }
 }

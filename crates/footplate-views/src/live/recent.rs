@@ -1,37 +1,37 @@
-//! Where the time of the last steps went: means over the last ten seconds or so.
+//! Where the time of the last steps went: sums over the last ten seconds or so.
 
 use std::collections::VecDeque;
 
 use footplate_core::record::MinibatchRecord;
 
-/// Steps are added up in stretches of at least so much time.
+/// Steps are added up over periods of at least this time.
 const STRETCH_NS: u64 = 1_000_000_000;
-/// So many stretches are remembered.
+/// Number of periods that are kept.
 const STRETCHES: usize = 10;
 
 /// Time and work of some steps. The parts add up to `step_ns`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Number of steps.
+    /// Number of steps that were added up.
     pub steps: u64,
-    /// Samples.
+    /// Samples trained on in these steps.
     pub items: u64,
-    /// All their time.
+    /// Time of these steps in nanoseconds, as all that follows.
     pub step_ns: u64,
-    /// Stall put down to storage.
+    /// Stall attributed to storage.
     pub fetch_ns: u64,
-    /// Stall put down to decode and augmentation.
+    /// Stall attributed to decode and augmentation.
     pub prep_ns: u64,
-    /// Stall for the way to the device.
+    /// Stall for the transfer to the device.
     pub transfer_ns: u64,
-    /// Forward, backward, update.
+    /// Time for forward and backward pass and update.
     pub compute_ns: u64,
-    /// The rest.
+    /// Time that belongs to none of the above, such as bookkeeping.
     pub other_ns: u64,
 }
 
 impl Work {
-    /// One step.
+    /// The time and work of one step.
     pub fn of(step: &MinibatchRecord) -> Self {
         Self {
             steps: 1,
@@ -45,7 +45,7 @@ impl Work {
         }
     }
 
-    /// Adds other steps.
+    /// Adds the time and work of other steps.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.items += other.items;
@@ -58,37 +58,35 @@ impl Work {
         self.other_ns = self.other_ns.saturating_add(other.other_ns);
     }
 
-    /// Samples a second.
+    /// Samples per second; `None` without steps.
     pub fn items_per_s(&self) -> Option<f64> {
         (self.step_ns > 0).then(|| self.items as f64 * 1e9 / self.step_ns as f64)
     }
 
-    /// Mean duration of a step in seconds.
+    /// Mean time per step in seconds; `None` without steps.
     pub fn step_s(&self) -> Option<f64> {
         (self.steps > 0).then(|| self.step_ns as f64 / 1e9 / self.steps as f64)
     }
 
-    /// Share of the time that was data stall, 0 to 1.
+    /// Share of the time spent waiting for data, 0 to 1; `None` without steps.
     pub fn stall_share(&self) -> Option<f64> {
         self.shares().map(|[fetch, prep, transfer, ..]| fetch + prep + transfer)
     }
 
-    /// Shares of fetch, prep, transfer, compute and the rest.
+    /// Shares of fetch, prep, transfer, compute and the rest, 0 to 1 each; `None` without steps.
     pub fn shares(&self) -> Option<[f64; 5]> {
         let parts = [self.fetch_ns, self.prep_ns, self.transfer_ns, self.compute_ns, self.other_ns];
         (self.step_ns > 0).then(|| parts.map(|part| part as f64 / self.step_ns as f64))
     }
 }
 
-/// The last steps.
 #[derive(Clone, Debug, Default)]
-pub struct Recent {
+pub(crate) struct Recent {
     stretches: VecDeque<Work>,
 }
 
 impl Recent {
-    /// Adds a step.
-    pub fn push(&mut self, step: &Work) {
+    pub(crate) fn push(&mut self, step: &Work) {
         match self.stretches.back_mut() {
             Some(last) if last.step_ns < STRETCH_NS => last.add(step),
             _ => {
@@ -101,7 +99,7 @@ impl Recent {
     }
 
     /// All that is remembered.
-    pub fn sum(&self) -> Work {
+    pub(crate) fn sum(&self) -> Work {
         let mut sum = Work::default();
         for stretch in &self.stretches {
             sum.add(stretch);
@@ -109,8 +107,7 @@ impl Recent {
         sum
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.stretches.clear();
     }
 }

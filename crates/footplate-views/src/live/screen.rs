@@ -13,25 +13,25 @@ use super::lines::{self, Ranked};
 use super::look::Look;
 use super::state::{LiveState, Phase};
 
-/// From so many columns on two charts stand side by side.
+/// Two charts stand side by side on screens of at least this many columns.
 const COLUMNS_TWO_CHARTS: u16 = 70;
-/// From so many rows for charts on there are four.
+/// There are two rows of charts if at least this many rows are left for them.
 const ROWS_FOUR_CHARTS: u16 = 16;
-/// Rows of messages, the heading included.
+/// Most rows of messages, the heading included.
 const NOTICE_ROWS: usize = 4;
 
-/// What changes although no record comes.
+/// What changes even if no record comes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment<'a> {
-    /// Since the last record was received.
+    /// Time since the last record was received.
     pub since_last: Duration,
-    /// Keys, and what they do.
+    /// The last line: keys and what they do.
     pub keys: &'a str,
-    /// What the program itself has to say, such as that it is stopping.
+    /// A message of the program itself, shown in place of the keys, such as that it is stopping.
     pub notice: Option<&'a str>,
 }
 
-/// Draws the screen.
+/// Draws the screen of `state` on a frame of any size.
 pub fn draw(frame: &mut Frame, state: &LiveState, moment: &Moment, look: Look) {
     let area = frame.area();
     if area.width > 0 && area.height > 0 {
@@ -54,7 +54,7 @@ fn compose(frame: &mut Frame, area: Rect, state: &LiveState, moment: &Moment, lo
     }
     let is_early = matches!(state.phase(), Phase::Preparing(_) | Phase::WarmingUp);
     let mut figures = lines::figures(state, width);
-    // What stays whatever the size: title, progress, footer.
+    // Always shown: title, progress, footer.
     let room = rows - 3;
     let notices = lines::notices(state, if room >= 8 { NOTICE_ROWS.min(room / 4) } else { 0 });
     let charts_min = usize::from(ROWS_MIN) + 1;
@@ -107,7 +107,7 @@ fn most_important(mut lines: Vec<Ranked>, room: usize) -> Vec<Line<'static>> {
     let mut ranks: Vec<u8> = lines.iter().map(|line| line.rank).collect();
     ranks.sort_unstable();
     let worst = ranks.get(room).copied().unwrap_or(u8::MAX);
-    // Lines of the same rank go together where not all of them fit.
+    // Lines of the same rank are dropped together if not all of them fit.
     lines.retain(|line| line.rank < worst);
     lines.into_iter().map(|ranked| ranked.line).collect()
 }
@@ -138,7 +138,7 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
     let line = |series, color| Curve { series, color, dots: false };
     let dots = |series, color| Curve { series, color, dots: true };
     let no_validation = state.start().is_some_and(|start| start.validation_items == 0);
-    let budget = state.budget_w().map_or(String::new(), |w| format!(", budget {} W", super::text::short(w)));
+    let budget = state.budget_w().map_or(String::new(), |w| format!(", budget {} W", crate::text::short(w)));
     vec![
         Plot {
             title: format!("loss {}", lines::loss_text(state)),
@@ -182,10 +182,10 @@ fn plots(state: &LiveState) -> Vec<Plot<'_>> {
     ]
 }
 
-/// Why there is no curve of the power.
+/// The mark for missing power: "-" if absent, "x" with the reason if unreadable.
 fn power_missing(state: &LiveState) -> String {
     match &state.power {
         None => "-".to_owned(),
-        Some(power) => super::text::explained(&power.total_w, ToString::to_string),
+        Some(power) => crate::text::explained(&power.total_w, ToString::to_string),
     }
 }

@@ -1,19 +1,19 @@
 //! A curve of bounded size: a long run costs no more memory than a short one, and no peak is lost.
 
-/// What is known of one stretch of a curve.
+/// Neighbouring points of a curve, joined into one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// The first x.
+    /// Smallest x of the points that were joined.
     pub from: f64,
-    /// The last x.
+    /// Largest x of the points that were joined.
     pub to: f64,
-    /// Smallest value.
+    /// Smallest y of the points that were joined.
     pub min: f64,
-    /// Largest value.
+    /// Largest y of the points that were joined.
     pub max: f64,
-    /// Sum of the values.
+    /// Sum of the points' y.
     pub sum: f64,
-    /// Number of values.
+    /// Number of points that were joined; at least 1.
     pub count: u64,
 }
 
@@ -31,12 +31,12 @@ impl Bucket {
         self.count += other.count;
     }
 
-    /// Mean of the values.
+    /// Mean y of the points.
     pub fn mean(&self) -> f64 {
         self.sum / self.count as f64
     }
 
-    /// The stretch's middle.
+    /// The x half-way between the first and the last point.
     pub fn middle(&self) -> f64 {
         f64::midpoint(self.from, self.to)
     }
@@ -57,7 +57,7 @@ impl Series {
         Self { buckets: Vec::new(), capacity: capacity.max(2).next_multiple_of(2), per_bucket: 1 }
     }
 
-    /// Adds a point. What is not finite is no point.
+    /// Adds a point. Points that are not finite are left out.
     pub fn push(&mut self, x: f64, y: f64) {
         if !x.is_finite() || !y.is_finite() {
             return;
@@ -89,12 +89,12 @@ impl Series {
         self.per_bucket *= 2;
     }
 
-    /// Forgets all points from `x` on: a resumed run does some steps again.
+    /// Forgets all points from `x` on: a resumed run repeats some steps.
     pub fn cut_from(&mut self, x: f64) {
         self.buckets.retain(|bucket| bucket.from < x);
     }
 
-    /// The stretches, in order.
+    /// The joined points, in order of x.
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }

@@ -1,7 +1,6 @@
-//! Records to what a view needs of them, in bounded memory.
+//! The state of a run as its records tell it, in bounded memory.
 
 use core::time::Duration;
-use std::collections::VecDeque;
 
 use footplate_core::record::{
     CheckpointRecord, EpochRecord, LoaderRecord, MachineRecord, MinibatchRecord, ModeRecord, PowerRecord,
@@ -9,77 +8,36 @@ use footplate_core::record::{
 };
 use footplate_core::{Joules, Record, Watts};
 
+use super::notices::Notices;
 use super::recent::{Recent, Work};
 use super::series::Series;
 
-/// Stretches that a curve is kept in: more than a wide terminal has columns of dots.
+/// Most points of a curve: more than a wide terminal has columns of dots.
 const CURVE: usize = 512;
-/// Messages that are remembered.
-const NOTICES: usize = 32;
-/// A validation item costs about so much of a training item's step: forward without backward.
+/// Time of a validation item as a share of a training item's, about: a forward pass without the backward pass. Used for
+/// the time left before the first validation.
 pub const FORWARD_SHARE: f64 = 0.35;
 /// Weight of a new step in the moving mean of the loss.
 const SMOOTHING: f64 = 0.05;
-/// A run that says nothing for so long is worth a word; machine records come each second.
+/// A run without a record for this long is shown as silent; machine records come every second.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// What the run is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It has not begun; the words say what is done instead.
+    /// It has not begun; the text says what is being prepared.
     Preparing(String),
-    /// It has begun, and no step has ended yet.
+    /// It has begun, and the first step has not ended.
     WarmingUp,
-    /// Steps.
+    /// Training steps are being done.
     Training,
-    /// The epoch's validation.
+    /// The validation after an epoch is being done.
     Validating,
-    /// It is over.
+    /// The run is over, in this way.
     Ended(RunStatus),
 }
 
-/// Something that was said, and how often in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// The text.
-    pub text: String,
-    /// How often in a row.
-    pub count: u64,
-}
-
-/// Messages: the last ones, and how many there were.
-#[derive(Clone, Debug, Default)]
-pub struct Notices {
-    last: VecDeque<Notice>,
-    total: u64,
-}
-
-impl Notices {
-    fn push(&mut self, text: String) {
-        self.total += 1;
-        match self.last.back_mut() {
-            Some(last) if last.text == text => last.count += 1,
-            _ => {
-                if self.last.len() == NOTICES {
-                    self.last.pop_front();
-                }
-                self.last.push_back(Notice { text, count: 1 });
-            }
-        }
-    }
-
-    /// The last ones, oldest first.
-    pub fn last(&self) -> impl DoubleEndedIterator<Item = &Notice> + ExactSizeIterator {
-        self.last.iter()
-    }
-
-    /// How many there were.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-}
-
-/// Curves over the run. Their x is the step, but for `power_w` and `items_per_s`: seconds of the run.
+/// Curves over the run. Their x is the step, except for `power_w` and `items_per_s`, where it is seconds of the run.
 #[derive(Clone, Debug)]
 pub struct Curves {
     /// Loss of the steps.
@@ -90,26 +48,48 @@ pub struct Curves {
     pub accuracy: Series,
     /// Samples a second of each step.
     pub items_per_s: Series,
-    /// The board's power.
+    /// Power of the whole board in watts.
     pub power_w: Series,
 }
 
-/// The energy so far, as far as power records tell. The run's end gives the measured energy.
+/// The energy so far, added up from power records. The record of the run's end has the measured energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EnergySoFar {
-    /// Mean powers times their spans.
+    /// Sum of mean power times duration over the power records, in joules.
     pub energy_j: f64,
-    /// The time that they cover.
+    /// The time that these records cover, in nanoseconds.
     pub covered_ns: u64,
 }
 
-/// All that views show of a run. Counts and means are of the process that wrote the last `run_start`.
+/// All that the live views show of a run. Counts and means are those of the process that wrote the last `run_start`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use footplate_core::Record;
+/// use footplate_core::record::WarningRecord;
+/// use footplate_views::live::{LiveState, Look, Moment, Phase, draw};
+/// use ratatui::{Terminal, backend::TestBackend};
+///
+/// let mut state = LiveState::default();
+/// state.preparing("reading the data set");
+/// state.push(&Record::Warning(WarningRecord { message: "one file is damaged".into() }));
+/// assert_eq!(*state.phase(), Phase::Preparing("reading the data set".into()));
+///
+/// // The screen is a function of the state, the moment and what the terminal can show.
+/// let mut terminal = Terminal::new(TestBackend::new(60, 16))?;
+/// let moment = Moment { since_last: Duration::from_secs(3), keys: "q leave", notice: None };
+/// terminal.draw(|frame| draw(frame, &state, &moment, Look::FULL))?;
+/// let first_row: String = (0..60).map(|x| terminal.backend().buffer()[(x, 0)].symbol()).collect();
+/// assert_eq!(first_row.trim_end(), "footplate: reading the data set (3 s)");
+/// # Ok::<(), core::convert::Infallible>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LiveState {
     pub(crate) phase: Phase,
     phase_since_ns: u64,
     pub(crate) last_ns: u64,
-    /// Duration of the processes before this one.
+    /// Total duration of the processes before this one.
     before_ns: u64,
     pub(crate) resumes: u64,
     pub(crate) start: Option<RunStart>,
@@ -122,7 +102,7 @@ pub struct LiveState {
     pub(crate) checkpoint: Option<CheckpointRecord>,
     pub(crate) checkpoints: u64,
     pub(crate) loader: Option<LoaderRecord>,
-    /// Kernels that were chosen by measuring.
+    /// Kernels chosen by measuring so far.
     pub(crate) kernels: u64,
     pub(crate) power: Option<PowerRecord>,
     pub(crate) energy: Option<EnergySoFar>,
@@ -183,25 +163,25 @@ impl Default for LiveState {
 }
 
 impl LiveState {
-    /// Says what is done before the run's first record.
+    /// Sets what is being prepared before the run's first record.
     pub fn preparing(&mut self, what: impl Into<String>) {
         if matches!(self.phase, Phase::Preparing(_)) {
             self.phase = Phase::Preparing(what.into());
         }
     }
 
-    /// Says what is done before the run goes on with what it left.
+    /// Sets what is being prepared before the run is resumed.
     pub fn resuming(&mut self, what: impl Into<String>) {
         self.phase = Phase::Preparing(what.into());
         self.phase_since_ns = self.last_ns;
     }
 
-    /// Says how many lines of the log are damaged.
+    /// Sets the number of damaged lines in the log.
     pub fn damaged_lines(&mut self, count: u64) {
         self.damaged_lines = count;
     }
 
-    /// Takes one record into account.
+    /// Adds one record; records come in the order of the log.
     pub fn push(&mut self, record: &Record) {
         if let Some(t_ns) = time_of(record) {
             self.last_ns = self.last_ns.max(t_ns);
@@ -254,7 +234,7 @@ impl LiveState {
         }
     }
 
-    /// A process begins: the first of the run, or one that goes on with it. Its clock begins at 0.
+    /// A process begins: the first of the run, or one that resumes it. Its clock begins at 0.
     fn begin(&mut self, start: &RunStart) {
         if self.start.is_some() {
             self.resumes += 1;
@@ -274,7 +254,7 @@ impl LiveState {
         self.phase = Phase::WarmingUp;
     }
 
-    /// Seconds since the run's first beginning, without the pauses between its processes.
+    /// Seconds since the run began, without the pauses between its processes.
     fn run_s(&self, t_ns: u64) -> f64 {
         self.before_ns.saturating_add(t_ns) as f64 / 1e9
     }
@@ -343,32 +323,32 @@ impl LiveState {
         &self.phase
     }
 
-    /// How the run began.
+    /// The start record of the last process; `None` before it.
     pub fn start(&self) -> Option<&RunStart> {
         self.start.as_ref()
     }
 
-    /// The last epoch that ended.
+    /// The last epoch's record; `None` before the end of the first.
     pub fn last_epoch(&self) -> Option<&EpochRecord> {
         self.epoch.as_ref()
     }
 
-    /// The last validation.
+    /// The last validation's record; `None` before the first.
     pub fn last_validation(&self) -> Option<&ValidationRecord> {
         self.validation.as_ref()
     }
 
-    /// Moving mean of the steps' loss.
+    /// Moving mean of the steps' loss; `None` before the first.
     pub fn loss(&self) -> Option<f64> {
         self.loss
     }
 
-    /// Steps of the last seconds.
+    /// Time and work of the steps of the last ten seconds or so.
     pub fn recent(&self) -> Work {
         self.recent.sum()
     }
 
-    /// All steps of this process.
+    /// Time and work of all steps of this process.
     pub fn all(&self) -> &Work {
         &self.all
     }
@@ -378,50 +358,50 @@ impl LiveState {
         self.machine.as_ref()
     }
 
-    /// Messages.
+    /// Warnings and other messages of the run.
     pub fn notices(&self) -> &Notices {
         &self.notices
     }
 
-    /// Steps done over the whole run.
+    /// Steps done, over the whole run.
     pub fn steps_done(&self) -> u64 {
         match (&self.end, &self.step, &self.start) {
             (Some(end), ..) => end.steps,
-            (None, Some(step), _) => step.step + 1,
+            (None, Some(step), _) => step.step.saturating_add(1),
             (None, None, Some(start)) => start.first_step,
             (None, None, None) => 0,
         }
     }
 
-    /// The limit on the board's power in watts, where a tune set one.
+    /// The limit on the board's power in watts, if tuning set one.
     pub fn budget_w(&self) -> Option<f64> {
         self.tune.as_ref().and_then(|tune| tune.power_max_w)
     }
 
-    /// The run's energy: measured, once it is over.
+    /// The measured energy of the run; `None` until it is over, and where it was not measured.
     pub fn energy_j(&self) -> Option<Joules> {
         self.end.as_ref().and_then(|end| end.energy_j.value().copied())
     }
 
-    /// Whether the machine's figures are of a simulated board.
+    /// Whether the machine's figures are those of a simulated board.
     pub fn is_simulated(&self) -> bool {
         self.machine.as_ref().is_some_and(|machine| machine.simulated)
             || self.power.as_ref().is_some_and(|power| power.simulated)
     }
 
-    /// Time of this process's training; `since_last`: since its last record was received.
+    /// Time since this process began; `since_last` is the time since its last record was received.
     pub fn elapsed(&self, since_last: Duration) -> Duration {
         let so_far = Duration::from_nanos(self.last_ns);
         if matches!(self.phase, Phase::Ended(_)) { so_far } else { so_far.saturating_add(since_last) }
     }
 
-    /// How long it has been in its phase.
+    /// Time since the present phase began.
     pub fn in_phase(&self, since_last: Duration) -> Duration {
         let so_far = Duration::from_nanos(self.last_ns.saturating_sub(self.phase_since_ns));
         if matches!(self.phase, Phase::Ended(_)) { so_far } else { so_far.saturating_add(since_last) }
     }
 
-    /// How long it has said nothing, if that is longer than it should be.
+    /// Time since the last record, if that is longer than it should be: 10 s, or three steps.
     pub fn silent(&self, since_last: Duration) -> Option<Duration> {
         let step_s = self.recent.sum().step_s().unwrap_or(0.0);
         let patience = SILENCE.max(Duration::try_from_secs_f64(step_s * 3.0).unwrap_or(Duration::MAX));
@@ -429,8 +409,8 @@ impl LiveState {
         (is_at_work && since_last > patience).then_some(since_last)
     }
 
-    /// What is left: the steps at the present pace, and the validations at the pace of the last one or, before the
-    /// first, at that of a forward pass.
+    /// Estimated time left: the steps at the present pace, and the validations at the pace of the last one or, before the
+    /// first, of a forward pass ([`FORWARD_SHARE`]).
     pub fn time_left(&self) -> Option<Duration> {
         let start = self.start.as_ref()?;
         let pace = self.recent.sum();
@@ -440,7 +420,7 @@ impl LiveState {
         }
         let steps_left = start.steps_total.saturating_sub(self.steps_done());
         let mut validations = steps_left.div_ceil(start.steps_per_epoch.max(1));
-        validations += u64::from(self.phase == Phase::Validating);
+        validations = validations.saturating_add(u64::from(self.phase == Phase::Validating));
         let validation_s = match &self.validation {
             Some(validation) => validation.duration_ns as f64 / 1e9,
             None => start.validation_items as f64 / pace.items_per_s()? * FORWARD_SHARE,
@@ -450,8 +430,8 @@ impl LiveState {
     }
 }
 
-/// When a record was made, where it says so.
-pub fn time_of(record: &Record) -> Option<u64> {
+/// When a record was made, in nanoseconds of its process's clock; `None` if it does not say.
+pub(super) fn time_of(record: &Record) -> Option<u64> {
     match record {
         Record::Minibatch(r) => Some(r.t_ns),
         Record::Loader(r) => Some(r.t_ns),

@@ -1,12 +1,12 @@
-//! What the charts of a page have in common: series to lines, and the table below a chart that is legend and numbers.
+//! What the charts of a page have in common: lines made of series, and the table below a chart, its legend with numbers.
 
 use super::figures::number;
-use super::gather::Gauge;
 use super::html::{Cell, escape, table};
+use super::log_data::Gauge;
 use super::plot::{Line, Stroke};
-use super::thin::{Place, Thin};
+use super::thin::{Point, Thin};
 
-/// The page's colours.
+/// Number of colours in the page's style sheet.
 pub(crate) const COLOURS: usize = 8;
 
 /// A row of a chart's legend.
@@ -14,7 +14,7 @@ pub(crate) struct Row {
     pub(crate) colour: usize,
     pub(crate) dashed: bool,
     pub(crate) name: String,
-    /// Least, mean and largest value, or why there is none.
+    /// Smallest, mean and largest value, or the mark that says why there is none.
     pub(crate) range: Result<(f64, f64, f64), String>,
     pub(crate) note: String,
 }
@@ -33,13 +33,13 @@ impl Row {
     }
 }
 
-/// The legend: each series with its least, mean and largest value.
+/// The legend: each series with its smallest, mean and largest value.
 pub(crate) fn legend(caption: &str, unit: &str, rows: &[Row]) -> String {
     let has_notes = rows.iter().any(|row| !row.note.is_empty());
     let mut head = vec!["Series".to_owned()];
-    head.extend(["least", "mean", "most"].map(|name| format!("{name}{}", in_brackets(unit))));
+    head.extend(["min", "mean", "max"].map(|name| format!("{name}{}", in_brackets(unit))));
     if has_notes {
-        head.push("Not read".to_owned());
+        head.push("not read".to_owned());
     }
     let made: Vec<Vec<Cell>> = rows.iter().map(|row| cells(row, has_notes)).collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
@@ -53,8 +53,8 @@ pub(crate) fn in_brackets(unit: &str) -> String {
 fn cells(row: &Row, has_notes: bool) -> Vec<Cell> {
     let mut cells = vec![Cell::html(named(&row.name, row.colour, row.dashed))];
     match &row.range {
-        Ok((least, mean, most)) => {
-            cells.extend([least, mean, most].map(|value| Cell::number(&number(*value))));
+        Ok((min, mean, max)) => {
+            cells.extend([min, mean, max].map(|value| Cell::number(&number(*value))));
         }
         Err(why) => cells.extend([why, why, why].map(|why| Cell::number(why))),
     }
@@ -77,41 +77,41 @@ pub(crate) fn swatch(colour: usize, dashed: bool) -> String {
 
 /// A thinned series as a line, with the band between its extremes where values were merged.
 pub(crate) fn line(name: &str, colour: usize, series: &Thin<1>) -> Line {
-    let places = series.places();
-    let merged = places.iter().any(|place| place.count > 1);
+    let points = series.points();
+    let merged = points.iter().any(|point| point.count > 1);
     let mut line = Line { name: name.to_owned(), colour: colour % COLOURS, ..Line::default() };
-    for place in &places {
-        if place.after_gap || line.runs.is_empty() {
+    for point in &points {
+        if point.after_gap || line.runs.is_empty() {
             line.runs.push(Vec::new());
             line.band.push(Vec::new());
         }
         if let (Some(run), Some(band)) = (line.runs.last_mut(), line.band.last_mut()) {
-            run.push((place.x, place.mean[0]));
+            run.push((point.x, point.mean[0]));
             if merged {
-                band.push((place.x, place.min[0], place.max[0]));
+                band.push((point.x, point.min[0], point.max[0]));
             }
         }
     }
     line
 }
 
-/// The same as points.
-pub(crate) fn points(name: &str, colour: usize, series: &Thin<1>) -> Line {
+/// A thinned series as points that no line joins.
+pub(crate) fn dotted(name: &str, colour: usize, series: &Thin<1>) -> Line {
     let line = line(name, colour, series);
     let runs = line.runs.iter().flatten().map(|point| vec![*point]).collect();
     Line { stroke: Stroke::Points, band: Vec::new(), runs, ..line }
 }
 
 /// All values of a series that a chart must show.
-pub(crate) fn extent<const K: usize>(places: &[Place<K>]) -> impl Iterator<Item = f64> + '_ {
-    places.iter().flat_map(|place| place.min.into_iter().chain(place.max))
+pub(crate) fn extent<const K: usize>(points: &[Point<K>]) -> impl Iterator<Item = f64> + '_ {
+    points.iter().flat_map(|point| point.min.into_iter().chain(point.max))
 }
 
 /// The first and last place of some series.
 pub(crate) fn reach(all: &[&Thin<1>]) -> (f64, f64) {
-    let places = all.iter().flat_map(|series| {
-        let places = series.places();
-        [places.first().map(|p| p.x), places.last().map(|p| p.x)]
+    let points = all.iter().flat_map(|series| {
+        let points = series.points();
+        [points.first().map(|p| p.x), points.last().map(|p| p.x)]
     });
-    places.flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)))
+    points.flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)))
 }

@@ -1,22 +1,26 @@
 //! Several runs side by side.
 
+mod extremes;
+
 use std::fmt::Write;
 
 use super::charts::{COLOURS, Row, extent, legend, line, reach};
 use super::curves::PARTS;
 use super::figures::{count, difference, number};
-use super::gather::RunView;
-use super::groups::{FACTORS, Group, Metric, Spread, differing, groups, varying};
+use super::groups::{FACTORS, Group, Metric, differing, groups, spread_text, varying};
 use super::html::{Cell, details, document, escape, paragraph, table};
-use super::page::status;
+use super::log_data::RunView;
+use super::page::UNFINISHED;
 use super::plot::{Along, Axis, Dot, Plot};
+use crate::spread::Spread;
+use crate::summary::ended;
 
-/// Runs whose curves are drawn over each other.
+/// Most runs whose curves are drawn in one chart.
 const CURVES_MAX: usize = COLOURS;
-/// A grid's colour goes from nothing to this share.
+/// Strength of a grid's colour at the largest value, in per cent.
 const HEAT_MAX: f64 = 45.0;
 
-/// The page of a comparison. `notes`: what a reader should know besides, such as cells of a study that failed.
+/// The page that compares runs. `notes`: what else a reader should know, such as runs of a study that failed.
 pub fn compare(title: &str, views: &[RunView], notes: &[String]) -> String {
     let groups = groups(views);
     let varying = varying(&groups);
@@ -27,20 +31,47 @@ pub fn compare(title: &str, views: &[RunView], notes: &[String]) -> String {
             sections.push((id.to_owned(), name, html));
         }
     };
-    add("answer", "The answer", comparison.answer(notes));
-    add("grid", "The grid", comparison.grids());
+    add("summary", "Summary", comparison.summary(notes));
+    add("grid", "Grid", comparison.grids());
     add("side", "Side by side", comparison.side_by_side());
     add("parts", "Where the step's time went", comparison.parts());
     add("energy", "Time against energy", comparison.energy());
     add("curves", "Learning", comparison.curves());
-    add("runs", "The runs", comparison.runs());
+    add("runs", "Runs", comparison.runs());
     document(title, &comparison.header(title), &sections)
+}
+
+/// The title of a comparison of runs with these names.
+pub fn title(views: &[RunView]) -> String {
+    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    match names.len() {
+        0..=3 => format!("Comparison of {}", names.join(", ")),
+        n => format!("Comparison of {n} runs"),
+    }
+}
+
+/// The label of the folder that a run's data was read from.
+pub const DATA_FOLDER: &str = "data folder";
+
+/// The same data in several folders is a difference of storage, unless a study has named it.
+pub fn tell_storage_apart(views: &mut [RunView]) {
+    let folder = |view: &RunView| view.labels.get(DATA_FOLDER).cloned();
+    let differs = |a: &RunView, b: &RunView| a.start.data == b.start.data && folder(a) != folder(b);
+    let is_storage = views.iter().any(|a| views.iter().any(|b| differs(a, b)));
+    if !is_storage || views.iter().any(|view| view.labels.contains_key("storage")) {
+        return;
+    }
+    for view in views {
+        if let Some(folder) = folder(view) {
+            view.labels.insert("storage".to_owned(), folder);
+        }
+    }
 }
 
 struct Comparison<'a> {
     views: &'a [RunView],
     groups: Vec<Group<'a>>,
-    /// Indices into [`FACTORS`].
+    /// The factors that differ between groups, as indices into [`FACTORS`].
     varying: Vec<usize>,
 }
 
@@ -48,7 +79,7 @@ impl Comparison<'_> {
     fn label(&self, group: &Group<'_>) -> String {
         let label = group.label(&self.varying);
         let twins = self.groups.iter().filter(|other| other.label(&self.varying) == label).count();
-        // Some other setting differs: then the run's name tells them apart.
+        // Another setting differs: the run's name tells them apart.
         if twins > 1 && !self.varying.is_empty() {
             format!("{label} ({})", group.runs[0].name)
         } else {
@@ -56,15 +87,15 @@ impl Comparison<'_> {
         }
     }
 
-    /// The same below a heading that tells model and data.
+    /// A shorter label, for use below a heading with model and data.
     fn label_in_family(&self, group: &Group<'_>) -> String {
         let inner: Vec<usize> = self.varying.iter().copied().filter(|factor| *factor > 1).collect();
         if self.has_single_families() || inner.is_empty() { self.label(group) } else { group.label(&inner) }
     }
 
     fn header(&self, title: &str) -> String {
-        let simulated = self.views.iter().filter(|v| v.seen.simulated_steps).count();
-        let boards = self.views.iter().filter(|v| v.seen.simulated && !v.seen.simulated_steps).count();
+        let simulated = self.views.iter().filter(|v| v.log.simulated_steps).count();
+        let boards = self.views.iter().filter(|v| v.log.simulated && !v.log.simulated_steps).count();
         let mut tags = String::new();
         if simulated > 0 {
             let _ = write!(tags, " <span class=\"tag\">{simulated} simulated</span>");
@@ -72,9 +103,12 @@ impl Comparison<'_> {
         if boards > 0 {
             let _ = write!(tags, " <span class=\"tag\">{boards} on a simulated board</span>");
         }
+        let first = self.groups.first().map(|group| &group.factors);
         let same: Vec<String> = (0..FACTORS.len())
-            .filter(|factor| !self.varying.contains(factor) && self.groups[0].factors[*factor] != "-")
-            .map(|factor| format!("{} {}", FACTORS[factor], self.groups[0].factors[factor]))
+            .filter(|factor| !self.varying.contains(factor))
+            .filter_map(|factor| Some((FACTORS[factor], &first?[factor])))
+            .filter(|(_, value)| *value != "-")
+            .map(|(name, value)| format!("{name} {value}"))
             .collect();
         let same =
             if same.is_empty() { String::new() } else { format!("The same in all: {}.", same.join("; ")) };
@@ -87,16 +121,16 @@ impl Comparison<'_> {
         )
     }
 
-    /// Whether each model with its data is there once only.
+    /// Whether no two groups have the same model and data.
     fn has_single_families(&self) -> bool {
         let same = |a: &Group<'_>, b: &Group<'_>| a.factors[..2] == b.factors[..2];
         self.groups.iter().all(|group| self.groups.iter().filter(|other| same(group, other)).count() == 1)
     }
 
-    /// Groups that may be compared with each other: those of the same model and data; all, where each is there once.
+    /// Groups that are compared with each other: those with the same model and data, or all if no two share both.
     fn families(&self) -> Vec<Vec<&Group<'_>>> {
         let mut families: Vec<Vec<&Group<'_>>> = Vec::new();
-        if self.has_single_families() {
+        if !self.groups.is_empty() && self.has_single_families() {
             return vec![self.groups.iter().collect()];
         }
         for group in &self.groups {
@@ -108,71 +142,7 @@ impl Comparison<'_> {
         families
     }
 
-    fn answer(&self, notes: &[String]) -> String {
-        let mut out = String::new();
-        for family in self.families() {
-            let first = family[0];
-            let same = family.iter().all(|group| group.factors[..2] == first.factors[..2]);
-            let name = if same {
-                format!("{} on {}", first.factors[0], first.factors[1])
-            } else {
-                "All runs".to_owned()
-            };
-            let _ = write!(out, "<h3>{}</h3>\n<ul class=\"plain\">", escape(&name));
-            for (metric, word, largest) in [
-                (Metric::ItemsPerS, "Fastest", true),
-                (Metric::EnergyEachJ, "Least energy of an image", false),
-                (Metric::StallPercent, "Least waiting for data", false),
-                (Metric::AccuracyPercent, "Highest accuracy", true),
-            ] {
-                let _ = write!(out, "<li>{}</li>", escape(&self.best(&family, metric, word, largest)));
-            }
-            out.push_str("</ul>\n");
-        }
-        if self.groups.len() > 1 && self.groups.iter().all(|group| group.runs.len() == 1) {
-            out.push_str(&paragraph(
-                "One run for each setting: how much a repeat would differ is not known, and small differences may be noise.",
-            ));
-        }
-        if !notes.is_empty() {
-            let items: Vec<String> = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
-            let _ = write!(out, "<h3>To know</h3>\n<ul class=\"plain\">{}</ul>\n", items.concat());
-        }
-        out
-    }
-
-    fn best(&self, family: &[&Group<'_>], metric: Metric, word: &str, largest: bool) -> String {
-        let mut known: Vec<(&Group<'_>, Spread)> =
-            family.iter().filter_map(|group| Some((*group, group.spread(metric)?))).collect();
-        known.sort_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
-        if largest {
-            known.reverse();
-        }
-        let (Some((best, its)), Some((worst, worst_its))) = (known.first(), known.last()) else {
-            return format!("{word}: - (not measured)");
-        };
-        let figure = format!("{word}: {} with {}", self.label_in_family(best), with_unit(metric, *its));
-        if known.len() < 2 {
-            return figure;
-        }
-        // Within the spread of repeats nothing is better.
-        let noise = its.deviation.unwrap_or(0.0) + worst_its.deviation.unwrap_or(0.0);
-        if (its.mean - worst_its.mean).abs() <= noise {
-            let same = if noise == 0.0 {
-                "the same in all"
-            } else {
-                "no difference beyond the spread of the repeats"
-            };
-            return format!("{word}: {same} ({})", with_unit(metric, *its));
-        }
-        format!(
-            "{figure}; the other end is {} with {}",
-            self.label_in_family(worst),
-            with_unit(metric, *worst_its)
-        )
-    }
-
-    /// The group that another one is compared with.
+    /// The group that `group` is compared with.
     fn base(&self, group: &Group<'_>) -> &Group<'_> {
         if self.has_single_families() {
             return &self.groups[0];
@@ -202,8 +172,8 @@ impl Comparison<'_> {
         }
         let mut head = vec!["Setting", "runs"];
         head.extend(metrics.iter().map(|m| m.name()));
-        let above = "Means over repeats ± their standard deviation. In grey: the difference to the first row of the same \
-            model and data (of all rows, where each has one).";
+        let above = "Mean over repeats ± standard deviation. In grey: the difference to the first row with the same model \
+            and data (to the first row of all, where no two rows share both).";
         let missing: Vec<&str> =
             Metric::ALL.into_iter().filter(|m| !metrics.contains(m)).map(Metric::name).collect();
         let missing = match missing.is_empty() {
@@ -213,7 +183,7 @@ impl Comparison<'_> {
         paragraph(above) + &table("Figures of each setting", &head, &rows) + &missing
     }
 
-    /// A table for each metric: the innermost factor that varies across, all others down.
+    /// A table per metric: the innermost factor that varies in columns, all others in rows.
     fn grids(&self) -> String {
         let Some((across, down)) = self.varying.split_last().filter(|_| self.groups.len() > 2) else {
             return String::new();
@@ -226,7 +196,7 @@ impl Comparison<'_> {
             }
         }
         out.push_str(&paragraph(
-            "A stronger colour is a larger figure among those of the same model and data.",
+            "The stronger the colour, the larger the value among rows with the same model and data.",
         ));
         out
     }
@@ -273,7 +243,7 @@ impl Comparison<'_> {
         format!(
             "<span class=\"heat\" style=\"background:color-mix(in srgb,var(--c0) {:.0}%,transparent)\">{}</span>",
             share * HEAT_MAX,
-            escape(&spread.text())
+            escape(&spread_text(spread))
         )
     }
 
@@ -316,18 +286,22 @@ impl Comparison<'_> {
         if known.len() < 2 {
             return String::new();
         }
-        let x = Axis::over("time of a step", Along::Quantity("ms"), known.iter().map(|k| k.1.0.mean), false);
-        let y =
-            Axis::over("energy of an image", Along::Quantity("J"), known.iter().map(|k| k.1.1.mean), true);
-        let mut plot = Plot::new("energies", "Time of a step against the energy of an image", x, y);
+        let x = Axis::over("time per step", Along::Quantity("ms"), known.iter().map(|k| k.1.0.mean), false);
+        let y = Axis::over("energy per image", Along::Quantity("J"), known.iter().map(|k| k.1.1.mean), true);
+        let mut plot = Plot::new("energies", "Time per step against energy per image", x, y);
         plot.description =
-            "Each point is a setting. Further left is faster, further down needs less energy.".to_owned();
-        let around = |s: Spread| s.deviation.map(|d| (s.mean - d, s.mean + d));
+            "Each point is a setting: further left is faster, further down needs less energy.".to_owned();
+        let around = |s: Spread| s.sd.map(|d| (s.mean - d, s.mean + d));
         let dots = known.iter().map(|(group, (time, energy))| Dot {
             x: time.mean,
             y: energy.mean,
             class: "measured",
-            label: format!("{}: {} ms a step, {} J an image", self.label(group), time.text(), energy.text()),
+            label: format!(
+                "{}: {} ms a step, {} J an image",
+                self.label(group),
+                spread_text(*time),
+                spread_text(*energy)
+            ),
             x_interval: around(*time),
             y_interval: around(*energy),
         });
@@ -336,14 +310,14 @@ impl Comparison<'_> {
     }
 
     fn curves(&self) -> String {
-        let with_loss: Vec<&RunView> = self.views.iter().filter(|v| !v.seen.loss.is_empty()).collect();
+        let with_loss: Vec<&RunView> = self.views.iter().filter(|v| !v.log.loss.is_empty()).collect();
         if with_loss.is_empty() {
             return String::new();
         }
         let mut out = String::new();
         for (id, title, validation) in [("loss", "Training loss", false), ("val", "Validation loss", true)] {
             let series =
-                |view: &RunView| if validation { view.seen.val_loss.clone() } else { view.seen.loss.clone() };
+                |view: &RunView| if validation { view.log.val_loss.clone() } else { view.log.loss.clone() };
             let shown: Vec<_> = with_loss
                 .iter()
                 .map(|view| (view.name.clone(), series(view)))
@@ -355,7 +329,7 @@ impl Comparison<'_> {
             }
             let all: Vec<_> = shown.iter().map(|(_, series)| series).collect();
             let (from, to) = reach(&all);
-            let values: Vec<f64> = all.iter().flat_map(|s| extent(&s.places()).collect::<Vec<_>>()).collect();
+            let values: Vec<f64> = all.iter().flat_map(|s| extent(&s.points()).collect::<Vec<_>>()).collect();
             let y = Axis::over("loss", Along::Quantity(""), values.into_iter(), false);
             let mut plot = Plot::new(id, title, Axis::exact("step", Along::Quantity(""), from, to), y);
             let mut rows = Vec::new();
@@ -383,20 +357,23 @@ impl Comparison<'_> {
             .views
             .iter()
             .map(|view| {
-                let label = match (view.seen.simulated_steps, view.seen.simulated) {
+                let label = match (view.log.simulated_steps, view.log.simulated) {
                     (true, _) => "simulated",
                     (false, true) => "on a simulated board",
                     (false, false) => "",
                 };
                 vec![
                     Cell::text(&view.name),
-                    Cell::text(status(view.summary.status)),
+                    Cell::text(&view.summary.status.map_or_else(
+                        || format!("unfinished ({UNFINISHED})"),
+                        |status| ended(status).to_owned(),
+                    )),
                     Cell::number(&count(view.summary.steps)),
                     Cell::text(&view.start.started_at),
                     Cell::text(&view.start.device),
                     Cell::text(&view.start.host),
                     Cell::text(&view.start.version),
-                    Cell::number(&count(view.seen.warnings.count)),
+                    Cell::number(&count(view.log.warnings.count)),
                     Cell::number(&count(view.summary.bad_samples)),
                     Cell::text(label),
                 ]
@@ -406,7 +383,7 @@ impl Comparison<'_> {
             "Run",
             "end",
             "steps",
-            "begun",
+            "started",
             "device",
             "host",
             "footplate",
@@ -436,8 +413,5 @@ impl Comparison<'_> {
     }
 }
 
-/// A figure with its unit.
-fn with_unit(metric: Metric, spread: Spread) -> String {
-    let repeats = if spread.count > 1 { format!(", {} runs", spread.count) } else { String::new() };
-    format!("{} {}{repeats}", spread.text(), metric.unit())
-}
+#[cfg(test)]
+mod tests;

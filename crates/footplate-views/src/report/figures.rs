@@ -1,6 +1,6 @@
 //! Figures as they are read: three significant digits and a unit. What is not there is "-".
 
-use footplate_core::Reading;
+use crate::text;
 
 /// A number with at least three significant digits; thousands and more keep all their whole digits.
 pub(crate) fn number(value: f64) -> String {
@@ -22,12 +22,12 @@ pub(crate) fn number(value: f64) -> String {
 
 /// A figure that may be missing, with its unit.
 pub(crate) fn with_unit(value: Option<f64>, unit: &str) -> String {
-    value.map_or("-".to_owned(), |value| format!("{} {unit}", number(value)))
+    text::known(value, |value| format!("{} {unit}", number(value)))
 }
 
 /// A share as a percentage.
 pub(crate) fn percent(share: Option<f64>) -> String {
-    share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    text::known(share, text::percent)
 }
 
 /// A difference to a first value, as a signed percentage.
@@ -61,7 +61,7 @@ pub(crate) fn seconds(value: f64) -> String {
         return format!("{sign}{} min {:02} s", whole / 60, whole % 60);
     }
     // Beside hours, seconds say nothing.
-    let minutes = (whole + 30) / 60;
+    let minutes = whole.saturating_add(30) / 60;
     format!("{sign}{} h {:02} min", minutes / 60, minutes % 60)
 }
 
@@ -90,17 +90,10 @@ pub(crate) fn count(value: u64) -> String {
     out
 }
 
-/// A reading in words: "-" where there is none, "x" with the reason where it failed.
-pub(crate) fn reading<T>(reading: &Reading<T>, shown: impl Fn(&T) -> String) -> String {
-    match reading {
-        Reading::Value(value) => shown(value),
-        Reading::Absent => "-".to_owned(),
-        Reading::Unreadable { reason } => format!("x ({reason})"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -120,11 +113,55 @@ mod tests {
     }
 
     #[test]
-    fn absent_unreadable_and_zero_differ() {
-        let unreadable = Reading::Unreadable { reason: "denied".to_owned() };
-        let shown = [Reading::Value(0.0), Reading::Absent, unreadable].map(|r| reading(&r, |v| joules(*v)));
-        assert_eq!(shown, ["0 J", "-", "x (denied)"]);
-        assert_eq!((percent(None), with_unit(Some(0.0), "W")), ("-".to_owned(), "0 W".to_owned()));
+    fn a_missing_figure_is_a_dash_and_zero_is_not() {
+        assert_eq!((percent(None), percent(Some(0.0))), ("-".to_owned(), "0.0 %".to_owned()));
+        assert_eq!((with_unit(None, "W"), with_unit(Some(0.0), "W")), ("-".to_owned(), "0 W".to_owned()));
+    }
+
+    #[test]
+    fn a_difference_needs_two_figures_and_something_to_differ_from() {
         assert_eq!(difference(Some(2.0), Some(3.0)), "+50.0 %");
+        assert_eq!(difference(Some(2.0), Some(0.0)), "-100.0 %");
+        for (first, value) in [(None, Some(1.0)), (Some(1.0), None), (Some(0.0), Some(1.0))] {
+            assert_eq!(difference(first, value), "-");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_finite_number_has_words() {
+        let shown = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(|v| [number(v), seconds(v)]);
+        let word = |text: &str| [text.to_owned(), text.to_owned()];
+        assert_eq!(shown, [word("not a number"), word("infinite"), word("infinite")]);
+    }
+
+    /// What a figure with its unit means in the base unit.
+    fn read_back(text: &str, units: &[(&str, f64)]) -> f64 {
+        let (number, unit) = text.split_once(' ').unwrap();
+        number.parse::<f64>().unwrap() * units.iter().find(|(name, _)| *name == unit).unwrap().1
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_keeps_three_digits_at_any_size(mantissa in 1.0f64..10.0, power in -12i32..12, negative: bool) {
+            let value = mantissa * 10f64.powi(power) * if negative { -1.0 } else { 1.0 };
+            let shown: f64 = number(value).parse().unwrap();
+            prop_assert!((shown / value - 1.0).abs() <= 0.0051, "{value} as {}", number(value));
+        }
+
+        #[test]
+        fn a_duration_and_an_energy_mean_the_same_in_their_unit(mantissa in 1.0f64..10.0, power in -8i32..9) {
+            let value = mantissa * 10f64.powi(power);
+            let shown = read_back(&joules(value), &[("µJ", 1e-6), ("mJ", 1e-3), ("J", 1.0), ("kJ", 1e3), ("MJ", 1e6)]);
+            prop_assert!((shown / value - 1.0).abs() <= 0.0051, "{value} J as {}", joules(value));
+            if value < 59.0 {
+                let shown = read_back(&seconds(value), &[("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)]);
+                prop_assert!((shown / value - 1.0).abs() <= 0.0051, "{value} s as {}", seconds(value));
+            }
+        }
+
+        #[test]
+        fn a_count_keeps_its_digits(value: u64) {
+            prop_assert_eq!(count(value).replace('\u{202f}', "").parse::<u64>().unwrap(), value);
+        }
     }
 }

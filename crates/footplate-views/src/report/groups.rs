@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use footplate_core::record::ModePurpose;
 
 use super::figures::number;
-use super::gather::RunView;
+use super::log_data::RunView;
 use super::settings::Flat;
-use super::totals::{Energy, peak_memory};
+use super::totals::{Energy, peak_memory, wall_s};
+use crate::spread::Spread;
 
 /// What a study varies, in the order of a grid from outside to inside.
 pub(crate) const FACTORS: [&str; 7] =
@@ -50,9 +51,9 @@ impl Metric {
             Self::StallPercent => "waiting for data (%)",
             Self::TimeS => "time of the run (s)",
             Self::EnergyJ => "energy of the run (J)",
-            Self::EnergyEachJ => "energy of an image (J)",
+            Self::EnergyEachJ => "energy per image (J)",
             Self::PowerW => "power, mean (W)",
-            Self::PeakMib => "largest memory (MiB)",
+            Self::PeakMib => "peak memory (MiB)",
             Self::AccuracyPercent => "validation accuracy (%)",
         }
     }
@@ -70,52 +71,31 @@ impl Metric {
     }
 
     pub(crate) fn of(self, view: &RunView) -> Option<f64> {
-        let totals = &view.seen.totals;
-        let energy = || Energy::of(&view.seen.processes).joules();
+        let totals = &view.log.totals;
+        let energy = || Energy::of(&view.log.processes).joules();
         match self {
             Self::ItemsPerS => view.summary.images_per_s,
             Self::StepMs => view.summary.step_ms_mean,
             Self::StallPercent => totals.share(totals.stall_ns()).map(|share| share * 100.0),
-            Self::TimeS => Some(view.seen.processes.iter().map(|p| p.wall_ns).sum::<u64>() as f64 / 1e9),
+            Self::TimeS => Some(wall_s(&view.log.processes)),
             Self::EnergyJ => energy(),
             Self::EnergyEachJ => {
                 energy().filter(|_| totals.items > 0).map(|joules| joules / totals.items as f64)
             }
-            Self::PowerW => view.seen.total_w.series.range(0).map(|(_, mean, _)| mean),
+            Self::PowerW => view.log.total_w.series.range(0).map(|(_, mean, _)| mean),
             Self::PeakMib => {
-                peak_memory(&view.seen.processes).value().map(|b| b.0 as f64 / f64::from(1 << 20))
+                peak_memory(&view.log.processes).value().map(|b| b.0 as f64 / f64::from(1 << 20))
             }
             Self::AccuracyPercent => view.summary.val_accuracy.map(|share| share * 100.0),
         }
     }
 }
 
-/// A figure of several runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) mean: f64,
-    /// Of the sample (n - 1); `None` with one run.
-    pub(crate) deviation: Option<f64>,
-    pub(crate) count: usize,
-}
-
-impl Spread {
-    /// The mean, and the deviation where there are several runs.
-    pub(crate) fn text(self) -> String {
-        match self.deviation {
-            None => number(self.mean),
-            Some(0.0) => format!("{} ± 0", number(self.mean)),
-            Some(deviation) => format!("{} ± {}", number(self.mean), number(deviation)),
-        }
-    }
-
-    /// `None` where no run has a value.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
-        let count = values.len();
-        let mean = footplate_core::stats::mean(values)?;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let deviation = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
-        Some(Self { mean, deviation, count })
+/// The mean, and the standard deviation where there are several runs.
+pub(crate) fn spread_text(spread: Spread) -> String {
+    match spread.sd {
+        None => number(spread.mean),
+        Some(sd) => format!("{} ± {}", number(spread.mean), number(sd)),
     }
 }
 
@@ -135,21 +115,24 @@ impl Group<'_> {
 
     /// "x" where a figure could not be read in some run, "-" where none has it.
     pub(crate) fn missing(&self, metric: Metric) -> &'static str {
-        let failed = |run: &&RunView| matches!(Energy::of(&run.seen.processes), Energy::Unreadable(_));
+        let failed = |run: &&RunView| matches!(Energy::of(&run.log.processes), Energy::Unreadable(_));
         let is_energy = matches!(metric, Metric::EnergyJ | Metric::EnergyEachJ);
         if is_energy && self.runs.iter().any(failed) { "x" } else { "-" }
     }
 
     /// A figure with its spread.
     pub(crate) fn shown(&self, metric: Metric) -> String {
-        self.spread(metric).map_or_else(|| self.missing(metric).to_owned(), Spread::text)
+        self.spread(metric).map_or_else(|| self.missing(metric).to_owned(), spread_text)
     }
 
     /// Mean milliseconds of a step's parts over all steps of all runs.
     pub(crate) fn parts_ms(&self) -> Option<[f64; 5]> {
-        let steps: u64 = self.runs.iter().map(|run| run.seen.totals.steps).sum();
+        let steps: u64 = self.runs.iter().map(|run| run.log.totals.steps).sum();
         let sum = |part: usize| -> u64 {
-            self.runs.iter().map(|run| super::curves::parts_ns(&run.seen.totals)[part]).sum()
+            self.runs
+                .iter()
+                .map(|run| super::curves::parts_ns(&run.log.totals)[part])
+                .fold(0, u64::saturating_add)
         };
         (steps > 0).then(|| std::array::from_fn(|part| sum(part) as f64 / steps as f64 / 1e6))
     }
@@ -197,46 +180,11 @@ fn told(view: &RunView, flat: &Flat, factor: &str) -> String {
             (None, _) => missing(),
         },
         "mode" => {
-            let modes = view.seen.modes.kept.iter().rev();
+            let modes = view.log.modes.kept.iter().rev();
             let trained = modes.map(|(_, mode)| mode).find(|mode| mode.purpose == ModePurpose::Train);
             trained.map_or_else(missing, |mode| mode.got.to_string())
         }
         _ => missing(),
-    }
-}
-
-impl RunView {
-    /// What the data is, in the log's words.
-    pub fn data(&self) -> &str {
-        &self.start.data
-    }
-
-    /// The figures that a comparison shows, as JSON; `null` is what was not measured. `simulated`: a simulated board
-    /// gave at least some of them.
-    pub fn json(&self) -> serde_json::Value {
-        let mut object = serde_json::Map::new();
-        object.insert("run".to_owned(), self.name.clone().into());
-        for (name, value) in FACTORS.iter().zip(factors(self)) {
-            object.insert(name.replace(' ', "_"), value.into());
-        }
-        let figures = [
-            ("images_per_s", Metric::ItemsPerS, 1.0),
-            ("step_ms_mean", Metric::StepMs, 1.0),
-            ("stall_fraction", Metric::StallPercent, 0.01),
-            ("time_s", Metric::TimeS, 1.0),
-            ("energy_j", Metric::EnergyJ, 1.0),
-            ("energy_per_image_j", Metric::EnergyEachJ, 1.0),
-            ("power_mean_w", Metric::PowerW, 1.0),
-            ("val_accuracy", Metric::AccuracyPercent, 0.01),
-        ];
-        for (name, metric, scale) in figures {
-            object.insert(name.to_owned(), metric.of(self).map(|value| value * scale).into());
-        }
-        let peak = peak_memory(&self.seen.processes);
-        object.insert("peak_memory_bytes".to_owned(), peak.value().map(|bytes| bytes.0).into());
-        object.insert("steps".to_owned(), self.summary.steps.into());
-        object.insert("simulated".to_owned(), (self.seen.simulated || self.seen.simulated_steps).into());
-        object.into()
     }
 }
 
@@ -285,8 +233,11 @@ pub(crate) fn differing(views: &[RunView]) -> Vec<(String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use footplate_core::record::RunEnd;
+    use footplate_core::{Joules, Reading, Record};
+
     use super::*;
-    use crate::report::testing::{RunLog, minibatch};
+    use crate::testing::{RunLog, end, minibatch};
 
     fn run(name: &str, settings: &str, step_ns: u64) -> RunView {
         let log = RunLog::new("linux x86_64, 2 cores").settings(settings);
@@ -303,14 +254,55 @@ mod tests {
         let groups = groups(&views);
         assert_eq!(groups.iter().map(|g| g.runs.len()).collect::<Vec<_>>(), [2, 1]);
         let spread = groups[0].spread(Metric::StepMs).unwrap();
-        assert!(
-            (spread.mean - 110.0).abs() < 1e-9 && (spread.deviation.unwrap() - 200f64.sqrt()).abs() < 1e-9
-        );
-        assert_eq!(groups[1].spread(Metric::StepMs).unwrap().deviation, None);
+        assert!((spread.mean - 110.0).abs() < 1e-9 && (spread.sd.unwrap() - 200f64.sqrt()).abs() < 1e-9);
+        assert_eq!(groups[1].spread(Metric::StepMs).unwrap().sd, None);
         assert_eq!(groups[1].spread(Metric::EnergyJ), None);
         assert_eq!(varying(&groups), [6]);
         assert_eq!(groups[1].label(&[6]), "2 workers");
         let differ = differing(&views);
         assert_eq!(differ.iter().map(|d| d.0.as_str()).collect::<Vec<_>>(), ["seed", "workers"]);
+    }
+
+    #[test]
+    fn a_label_stands_in_place_of_what_the_log_says() {
+        let mut view = run("a", "workers = 1\nworkers-max = 4\n", 1);
+        assert_eq!(factors(&view), ["lenet5", "64 images in 8 classes", "-", "-", "-", "32", "up to 4"]);
+        view.labels.insert("storage".to_owned(), "SD card".to_owned());
+        view.labels.insert("workers".to_owned(), "2".to_owned());
+        assert_eq!(factors(&view)[2..], ["SD card", "-", "-", "32", "2"]);
+    }
+
+    #[test]
+    fn a_group_is_called_by_what_varies_or_by_its_runs() {
+        let mut views = [run("a", "workers = 1\n", 1), run("b", "seed = 3\nworkers = 1\n", 1)];
+        for view in &mut views {
+            view.labels.insert("page cache".to_owned(), "cold".to_owned());
+            view.labels.insert("storage".to_owned(), "x".repeat(WORDS_MAX));
+        }
+        let groups = groups(&views);
+        let label = |varying: &[usize]| groups[0].label(varying);
+        assert_eq!(label(&[3, 5, 6]), "cold cache, batch 32, 1 worker");
+        // Nothing varies, or what varies is too long to be a label.
+        assert_eq!((label(&[]), label(&[2, 3])), ("a and 1 more".to_owned(), "a and 1 more".to_owned()));
+    }
+
+    #[test]
+    fn a_figure_that_is_absent_unreadable_or_zero_looks_different() {
+        let with_energy = |energy_j| {
+            let Record::RunEnd(end) = end(4, 4) else { unreachable!() };
+            let log = RunLog::new("x").steps(4, |step| minibatch(step, 1));
+            log.push(Record::RunEnd(RunEnd { energy_j, ..end })).view()
+        };
+        let readings = [Reading::Value(Joules(0.0)), Reading::Absent, Reading::unreadable("denied")];
+        let shown = readings.map(|energy| groups(&[with_energy(energy)])[0].shown(Metric::EnergyJ));
+        assert_eq!(shown, ["0", "-", "x"]);
+    }
+
+    #[test]
+    fn the_parts_of_a_step_add_up_over_all_runs_of_a_group() {
+        let views = [run("a", "", 100_000_000), run("b", "seed = 2", 300_000_000)];
+        let parts = groups(&views)[0].parts_ms().unwrap();
+        assert!((parts.iter().sum::<f64>() - 200.0).abs() < 1e-6, "{parts:?}");
+        assert_eq!(groups(&[RunLog::new("x").view()])[0].parts_ms(), None);
     }
 }

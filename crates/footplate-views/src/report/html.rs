@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-/// Text as it may stand between tags and in quoted attributes. Control characters, which HTML does not know, become
-/// U+FFFD.
+/// Makes text safe between tags and in quoted attributes. Control characters, which HTML does not allow, become U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -21,11 +20,11 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Units that stay on the line of their number.
+/// Units that are not separated from their number by a line break.
 const UNITS: [&str; 17] =
     ["%", "s", "ms", "µs", "min", "h", "W", "J", "mJ", "µJ", "kJ", "MJ", "°C", "MHz", "MiB", "GiB", "V"];
 
-/// Escaped text in which no line breaks between a number and its unit.
+/// Escaped text without a line break between a number and its unit.
 pub(crate) fn glued(text: &str) -> String {
     let mut out = String::new();
     let mut words = escape(text).split(' ').map(ToOwned::to_owned).collect::<Vec<_>>().into_iter().peekable();
@@ -48,7 +47,6 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// Words.
     pub(crate) fn text(text: &str) -> Self {
         Self { html: escape(text), class: "" }
     }
@@ -58,7 +56,7 @@ impl Cell {
         Self { html: escape(text), class: "n" }
     }
 
-    /// HTML that was made here.
+    /// HTML from this crate, whose parts are escaped already.
     pub(crate) fn html(html: String) -> Self {
         Self { html, class: "" }
     }
@@ -69,7 +67,7 @@ impl Cell {
     }
 }
 
-/// A table with a caption, whose first column names the rows. In a box of its own, which scrolls on narrow screens.
+/// A table with a caption, whose first column names the rows, in a box that scrolls on narrow screens.
 pub(crate) fn table(caption: &str, head: &[&str], rows: &[Vec<Cell>]) -> String {
     let mut out = String::from("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"");
     let _ = write!(out, "{0}\"><table><caption>{0}</caption><thead><tr>", escape(caption));
@@ -101,17 +99,16 @@ pub(crate) fn section(id: &str, title: &str, body: &str) -> String {
     )
 }
 
-/// A paragraph of words.
+/// A paragraph of text, which is escaped.
 pub(crate) fn paragraph(text: &str) -> String {
     format!("<p>{}</p>\n", glued(text))
 }
 
-/// Something that is folded away.
+/// A part of the page that is folded until it is opened.
 pub(crate) fn details(summary: &str, body: &str) -> String {
     format!("<details><summary>{}</summary>\n{body}</details>\n", escape(summary))
 }
 
-/// The whole page.
 pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, String)]) -> String {
     let mut nav = String::new();
     let mut body = String::new();
@@ -126,7 +123,7 @@ pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, Str
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
          script-src 'unsafe-inline'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n\
-         <a class=\"skip\" href=\"#main\">Skip to the answer</a>\n<header>\n{header}<nav aria-label=\"Sections\"><ul>{nav}</ul></nav>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the content</a>\n<header>\n{header}<nav aria-label=\"Sections\"><ul>{nav}</ul></nav>\n\
          </header>\n<main id=\"main\">\n{body}</main>\n<script>\n{}</script>\n</body>\n</html>\n",
         include_str!("assets/report.css"),
         include_str!("assets/report.js"),
@@ -135,6 +132,8 @@ pub(crate) fn document(title: &str, header: &str, sections: &[(String, &str, Str
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,6 +144,28 @@ mod tests {
         assert!(!made.contains("<script"), "{made}");
         assert!(!section("x", hostile, "").contains("<script"));
         assert!(!details(hostile, &paragraph(hostile)).contains("<script"));
+    }
+
+    fn unescaped(html: &str) -> String {
+        let plain =
+            html.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+        plain.replace("&amp;", "&")
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_is_harmless_and_reads_as_it_was(text in any::<String>()) {
+            let html = escape(&text);
+            prop_assert!(!html.contains(['<', '>', '"', '\'']), "{html}");
+            let is_kept = |c: char| !c.is_control() || c == '\n' || c == '\t';
+            let shown: String = text.chars().map(|c| if is_kept(c) { c } else { '\u{fffd}' }).collect();
+            prop_assert_eq!(unescaped(&html), shown);
+        }
+
+        #[test]
+        fn gluing_changes_nothing_but_spaces(text in "[0-9a-zW%°<& .,]{0,40}") {
+            prop_assert_eq!(glued(&text).replace('\u{a0}', " "), escape(&text));
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ mod curves;
 mod figures;
 mod gather;
 mod groups;
+mod hardware;
 mod html;
-mod machine;
+mod json;
+mod log_data;
 mod page;
 mod plot;
 mod settings;
@@ -20,10 +22,10 @@ mod totals;
 mod tuned;
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 
-pub use self::compare::compare;
-pub use self::gather::{Gather, RunView};
+pub use self::compare::{DATA_FOLDER, compare, tell_storage_apart, title};
+pub use self::gather::{Gather, NoRun};
+pub use self::json::json;
+pub use self::log_data::RunView;
 pub use self::page::page;

@@ -1,68 +1,68 @@
 //! The page of one run.
 
-use footplate_core::record::RunStatus;
-
 use super::advice::advice;
 use super::figures::{count, joules, number, percent, seconds};
-use super::gather::RunView;
 use super::html::{Cell, details, document, escape, glued, paragraph, table};
-use super::totals::Energy;
-use super::{curves, machine, tuned};
+use super::log_data::RunView;
+use super::totals::{Energy, wall_s};
+use super::{curves, hardware, tuned};
+use crate::summary::ended;
 
 /// The page of a run: one file, without anything from elsewhere.
 pub fn page(view: &RunView) -> String {
-    let mut sections = vec![("answer".to_owned(), "The answer", answer(view))];
+    let mut sections = vec![("summary".to_owned(), "Summary", summary(view))];
     let mut add = |id: &str, name: &'static str, html: String| sections.push((id.to_owned(), name, html));
-    if !view.seen.simulated_steps {
+    if !view.log.simulated_steps {
         add("curves", "Learning", curves::curves(view));
     }
     add("time", "Where the step's time went", curves::step_time(view));
-    add("power-section", "Power", machine::power(view));
+    add("power-section", "Power", hardware::power(view));
     if let Some(html) = tuned::tuned(view) {
         add("tune", "Power modes", html);
     }
-    add("clocks-section", "Temperature and clocks", machine::heat_and_clocks(view));
-    add("memory-section", "Memory", machine::memory(view));
+    add("clocks-section", "Temperature and clocks", hardware::heat_and_clocks(view));
+    add("memory-section", "Memory", hardware::memory(view));
     add("warnings", "Warnings and samples left out", doubts(view));
     add("settings", "Settings and versions", settings(view));
     let title = format!("{}: {}", view.name, view.start.model);
     document(&title, &header(view), &sections)
 }
 
-/// How the run ended.
-pub(crate) fn status(status: Option<RunStatus>) -> &'static str {
-    match status {
-        Some(RunStatus::Completed) => "completed",
-        Some(RunStatus::EarlyStopped) => "stopped early: validation no longer improved",
-        Some(RunStatus::Interrupted) => "interrupted",
-        Some(RunStatus::Failed) => "failed",
-        None => "without an end: it was killed, or is still running",
+/// How the run ended, and after how many steps.
+fn outcome(view: &RunView) -> String {
+    let total = view.start.steps_total;
+    let of = if total > 0 { format!(" of {}", count(total)) } else { String::new() };
+    let steps = format!("{}{of} steps", count(view.summary.steps));
+    match view.summary.status {
+        Some(status) => format!("{} after {steps}", ended(status)),
+        None => format!("unfinished: {steps} ({UNFINISHED})"),
     }
 }
+
+/// What a log without an end may mean.
+pub(crate) const UNFINISHED: &str = "still running, or killed";
 
 fn header(view: &RunView) -> String {
     let start = &view.start;
-    let how = status(view.summary.status);
     let mut tags = String::new();
-    if view.seen.simulated_steps {
+    if view.log.simulated_steps {
         tags.push_str(" <span class=\"tag\">simulated run</span>");
-    } else if view.seen.simulated {
+    } else if view.log.simulated {
         tags.push_str(" <span class=\"tag\">simulated board</span>");
     }
-    let of = if start.steps_total > 0 { format!(" of {}", count(start.steps_total)) } else { String::new() };
     format!(
-        "<h1>{} on {}</h1>\n<p>{}: {how} after {}{of} steps.{tags}</p>\n<p class=\"soft\">{}; {}; begun {}</p>\n",
+        "<h1>{} on {}</h1>\n<p>{}: {}.{tags}</p>\n<p class=\"soft\">{}; {}; started {}</p>\n",
         escape(&start.model),
         escape(&start.data),
         escape(&view.name),
-        count(view.summary.steps),
+        outcome(view),
         escape(&start.device),
         escape(&start.host),
-        escape(&view.seen.starts.kept.first().map_or(start.started_at.clone(), |s| s.started_at.clone())),
+        escape(&view.log.starts.kept.first().map_or(start.started_at.clone(), |s| s.started_at.clone())),
     )
 }
 
-/// A figure of the answer: name, value, and what there is to say of it.
+/// A figure of the summary: name, value, and what there is to say of it.
 struct Figure {
     name: &'static str,
     value: String,
@@ -70,8 +70,8 @@ struct Figure {
     simulated: bool,
 }
 
-fn answer(view: &RunView) -> String {
-    let mut out = String::from("<dl class=\"answers\">\n");
+fn summary(view: &RunView) -> String {
+    let mut out = String::from("<dl class=\"figures\">\n");
     for figure in [accuracy(view), time(view), speed(view), stall(view), energy(view), energy_each(view)] {
         let tag = if figure.simulated { " <span class=\"tag\">simulated</span>" } else { "" };
         out.push_str(&format!("<div><dt>{}{tag}</dt><dd>{}</dd>", figure.name, glued(&figure.value)));
@@ -86,8 +86,9 @@ fn answer(view: &RunView) -> String {
 }
 
 fn advised(view: &RunView) -> String {
-    if view.seen.simulated_steps {
-        let text = "The steps are those of a simulated board: they say how a model of it behaves, and nothing is advised from them.";
+    if view.log.simulated_steps {
+        let text =
+            "The steps were simulated: they show how a model of the board behaves, so no change is advised.";
         return format!(
             "<div class=\"advice\"><h3>The one change that would help most</h3>{}</div>\n",
             paragraph(text)
@@ -117,21 +118,24 @@ fn accuracy(view: &RunView) -> Figure {
 }
 
 fn time(view: &RunView) -> Figure {
-    let processes = &view.seen.processes;
-    let wall: u64 = processes.iter().map(|p| p.wall_ns).sum();
-    let training = view.seen.totals.step_ns as f64 / 1e9;
+    let training = view.log.totals.step_ns as f64 / 1e9;
     let mut notes = vec![format!(
         "steps {}, validation {}",
         seconds(training),
-        seconds(view.seen.totals.validation_ns as f64 / 1e9)
+        seconds(view.log.totals.validation_ns as f64 / 1e9)
     )];
-    if view.seen.starts.count > 1 {
-        notes.push(format!("in {} processes; steps that were done again count", view.seen.starts.count));
+    if view.log.starts.count > 1 {
+        notes.push(format!("in {} processes; repeated steps count", view.log.starts.count));
     }
     if view.summary.status.is_none() {
-        notes.push("to the last record".to_owned());
+        notes.push("up to the last record".to_owned());
     }
-    Figure { name: "Time", value: seconds(wall as f64 / 1e9), notes, simulated: view.seen.simulated_steps }
+    Figure {
+        name: "Time",
+        value: seconds(wall_s(&view.log.processes)),
+        notes,
+        simulated: view.log.simulated_steps,
+    }
 }
 
 fn speed(view: &RunView) -> Figure {
@@ -141,11 +145,11 @@ fn speed(view: &RunView) -> Figure {
         format!("batch of {}; step {} (median)", view.summary.batch_size, ms(view.summary.step_ms_median)),
         format!("95 % of the steps within {}", ms(view.summary.step_ms_p95)),
     ];
-    Figure { name: "Speed", value, notes, simulated: view.seen.simulated_steps }
+    Figure { name: "Speed", value, notes, simulated: view.log.simulated_steps }
 }
 
 fn stall(view: &RunView) -> Figure {
-    let totals = &view.seen.totals;
+    let totals = &view.log.totals;
     let share = |ns| percent(totals.share(ns));
     let notes = vec![format!(
         "fetch {}, prep {}, transfer {}",
@@ -157,78 +161,78 @@ fn stall(view: &RunView) -> Figure {
         name: "Waiting for data",
         value: share(totals.stall_ns()),
         notes,
-        simulated: view.seen.simulated_steps,
+        simulated: view.log.simulated_steps,
     }
 }
 
 fn energy(view: &RunView) -> Figure {
-    let (value, mut notes) = match Energy::of(&view.seen.processes) {
+    let (value, mut notes) = match Energy::of(&view.log.processes) {
         Energy::Known { joules: j, added_up_ns: 0 } => (joules(j), Vec::new()),
         Energy::Known { joules: j, .. } => {
-            (joules(j), vec!["from power records: the log has no end".to_owned()])
+            (joules(j), vec!["from power records: the run is unfinished".to_owned()])
         }
         Energy::Absent => ("-".to_owned(), vec!["no power sensor, or no value yet".to_owned()]),
         Energy::Unreadable(reason) => ("x".to_owned(), vec![reason]),
     };
-    if let Some((_, mean, most)) = view.seen.total_w.series.range(0) {
-        notes.push(format!("power: mean {} W, most {} W", number(mean), number(most)));
+    if let Some((_, mean, max)) = view.log.total_w.series.range(0) {
+        notes.push(format!("power: mean {} W, max {} W", number(mean), number(max)));
     }
-    Figure { name: "Energy", value, notes, simulated: view.seen.simulated }
+    Figure { name: "Energy", value, notes, simulated: view.log.simulated }
 }
 
 fn energy_each(view: &RunView) -> Figure {
-    let energy = Energy::of(&view.seen.processes);
-    let items = view.seen.totals.items;
+    let energy = Energy::of(&view.log.processes);
+    let items = view.log.totals.items;
     let (value, notes) = match (&energy, items) {
         (Energy::Unreadable(reason), _) => ("x".to_owned(), vec![reason.clone()]),
         (Energy::Known { joules: j, .. }, 1..) => (
             joules(j / items as f64),
-            vec![format!("{} / {} items; validation is in it", joules(*j), count(items))],
+            vec![format!("{} / {} items, validation included", joules(*j), count(items))],
         ),
         _ => ("-".to_owned(), Vec::new()),
     };
-    Figure { name: "Energy of an image", value, notes, simulated: view.seen.simulated }
+    Figure { name: "Energy per image", value, notes, simulated: view.log.simulated }
 }
 
 /// A simulated board trains nothing: what it does not have is "-", not zero.
 fn unless_simulated(view: &RunView, text: String) -> String {
-    if view.seen.simulated_steps { "-".to_owned() } else { text }
+    if view.log.simulated_steps { "-".to_owned() } else { text }
 }
 
 /// Warnings, samples that were left out, and damage of the log itself.
 fn doubts(view: &RunView) -> String {
-    let seen = &view.seen;
+    let log = &view.log;
     let mut out = String::new();
-    if seen.warnings.kept.is_empty() {
+    if log.warnings.kept.is_empty() {
         out.push_str(&paragraph("No warnings."));
     } else {
-        let items = seen.warnings.kept.iter().map(|(text, times)| match times {
+        let items = log.warnings.kept.iter().map(|(text, times)| match times {
             1 => text.clone(),
             n => format!("{text} ({n} times)"),
         });
-        out.push_str(&list(items, seen.warnings.left_out()));
+        out.push_str(&list(items, log.warnings.left_out()));
     }
     out.push_str(&bad_samples(view));
-    let mut log = Vec::new();
+    let mut damage = Vec::new();
     if view.summary.dropped_records > 0 {
-        log.push(format!(
-            "{} records did not fit the queue to the log and are missing.",
+        damage.push(format!(
+            "{} records are missing: the queue to the log was full.",
             view.summary.dropped_records
         ));
     }
-    if seen.damaged.count > 0 {
-        log.push(format!("{} lines of the log are damaged and were left out:", seen.damaged.count));
+    if log.damaged.count > 0 {
+        damage.push(format!("{} damaged lines of the log were skipped:", log.damaged.count));
     }
-    out.extend(log.iter().map(|text| paragraph(text)));
-    if seen.damaged.count > 0 {
-        let lines = seen.damaged.kept.iter().map(|(line, reason)| format!("line {line}: {reason}"));
-        out.push_str(&list(lines, seen.damaged.left_out()));
+    out.extend(damage.iter().map(|text| paragraph(text)));
+    if log.damaged.count > 0 {
+        let lines = log.damaged.kept.iter().map(|(line, reason)| format!("line {line}: {reason}"));
+        out.push_str(&list(lines, log.damaged.left_out()));
     }
     out
 }
 
 fn bad_samples(view: &RunView) -> String {
-    let bad = &view.seen.bad;
+    let bad = &view.log.bad;
     if bad.count == 0 {
         return match view.summary.bad_samples {
             0 => paragraph("No sample was left out."),
@@ -237,14 +241,14 @@ fn bad_samples(view: &RunView) -> String {
     }
     let share = bad.count as f64 / view.start.train_items.max(1) as f64;
     let mut out = paragraph(&format!(
-        "{} damaged or unreadable samples were left out (training data: {} samples, so {} of it if each was named once).",
+        "{} damaged or unreadable samples were left out: {2} of the {1} training samples, if each is named once.",
         count(bad.count),
         count(view.start.train_items),
         percent(Some(share))
     ));
     let rows: Vec<Vec<Cell>> =
         bad.kept.iter().map(|(name, reason)| vec![Cell::text(name), Cell::text(reason)]).collect();
-    let mut shown = table("Samples that were left out", &["Sample", "what is wrong with it"], &rows);
+    let mut shown = table("Samples that were left out", &["Sample", "reason"], &rows);
     if bad.left_out() > 0 {
         shown.push_str(&paragraph(&format!("{} more are in the log.", count(bad.left_out()))));
     }
@@ -295,8 +299,8 @@ fn settings(view: &RunView) -> String {
     .chain(view.labels.iter().map(|(name, value)| (name.as_str(), value.clone())))
     .map(|(name, value)| vec![Cell::text(name), Cell::text(&value)])
     .collect();
-    let mut out = table("What was run on what", &["What", "value"], &rows);
-    if view.seen.starts.count > 1 {
+    let mut out = table("Model, data and machine", &["Setting", "value"], &rows);
+    if view.log.starts.count > 1 {
         out.push_str(&starts(view));
     }
     let text = if start.settings_toml.is_empty() { "-" } else { &start.settings_toml };
@@ -307,7 +311,7 @@ fn settings(view: &RunView) -> String {
 
 fn starts(view: &RunView) -> String {
     let rows: Vec<Vec<Cell>> = view
-        .seen
+        .log
         .starts
         .kept
         .iter()
@@ -321,6 +325,6 @@ fn starts(view: &RunView) -> String {
             ]
         })
         .collect();
-    let head = ["Begun", "with step", "footplate", "device", "host"];
+    let head = ["Started", "at step", "footplate", "device", "host"];
     table("Processes of this run", &head, &rows)
 }

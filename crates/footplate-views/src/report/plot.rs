@@ -1,19 +1,19 @@
-//! Charts as inline SVG. The drawing is stretched to its box, labels and points are HTML over it: text keeps its size
-//! on a phone, follows the page's colours, and can be reached by a keyboard and read aloud. Nothing here needs a script;
-//! the page's script reads the drawn values back for a cursor.
+//! Charts as inline SVG. The drawing is stretched to its box; labels and points are HTML on top of it, so that text keeps
+//! its size on a phone, follows the page's colours, and works with a keyboard and a screen reader. No script is needed; the
+//! page's script reads the drawn values back for a cursor.
 
 use std::fmt::Write;
 
 use super::figures::number;
 use super::html::escape;
 
-/// The drawing's own units.
+/// The size of the drawing in its own units; the page stretches it.
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 300.0;
-/// Marks with a number next to each other at least this far apart, as a share of the width.
+/// Numbers of marks closer together than this share of the width are left out.
 const MARK_GAP: f64 = 0.035;
 
-/// What runs along an axis.
+/// The quantity along an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Along {
     /// Seconds, shown in the unit that fits.
@@ -22,7 +22,6 @@ pub(crate) enum Along {
     Quantity(&'static str),
 }
 
-/// An axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) name: String,
@@ -32,7 +31,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// An axis that shows all of `values` with a little room; `zero`: it begins at 0.
+    /// An axis that shows all of `values` with 5 % of room; `zero`: 0 is shown too.
     pub(crate) fn over(name: &str, along: Along, values: impl Iterator<Item = f64>, zero: bool) -> Self {
         let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|v| v.is_finite()) {
@@ -43,7 +42,7 @@ impl Axis {
             (from, to) = (0.0, 1.0);
         }
         if zero {
-            from = from.min(0.0);
+            (from, to) = (from.min(0.0), to.max(0.0));
         }
         let room = (to - from) * 0.05;
         let (mut from, mut to) = (if zero && from >= 0.0 { 0.0 } else { from - room }, to + room);
@@ -59,7 +58,7 @@ impl Axis {
         Self { name: name.to_owned(), along, from, to: if to > from { to } else { from + 1.0 } }
     }
 
-    /// What values are multiplied with for their labels, and the unit of those.
+    /// The factor from values to labels, and the unit of the labels.
     fn unit(&self) -> (f64, &'static str) {
         match self.along {
             Along::Quantity(unit) => (1.0, unit),
@@ -69,7 +68,7 @@ impl Axis {
         }
     }
 
-    /// Places and labels of ticks.
+    /// Positions and labels of about `about` ticks at round values.
     fn ticks(&self, about: f64) -> Vec<(f64, String)> {
         let (scale, _) = self.unit();
         let (from, to) = (self.from * scale, self.to * scale);
@@ -101,24 +100,23 @@ pub(crate) enum Stroke {
     #[default]
     Solid,
     Dashed,
-    /// Points without a line.
+    /// Points that no line joins.
     Points,
 }
 
-/// A line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Which of the page's colours.
+    /// Index of one of the page's colours.
     pub(crate) colour: usize,
     pub(crate) stroke: Stroke,
-    /// Stretches that are not joined.
+    /// Points (x, y) that a line joins; between two runs there is a gap.
     pub(crate) runs: Vec<Vec<(f64, f64)>>,
-    /// Smallest and largest value about each place, in the same stretches.
+    /// (x, smallest, largest value) of each point, in the same runs.
     pub(crate) band: Vec<Vec<(f64, f64, f64)>>,
 }
 
-/// A layer of a stack: place, lower and upper end.
+/// A layer of a stack, with points (x, lower, upper).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layer {
     pub(crate) name: String,
@@ -126,42 +124,41 @@ pub(crate) struct Layer {
     pub(crate) points: Vec<(f64, f64, f64)>,
 }
 
-/// A point that can be pointed at.
+/// A point with a label of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Dot {
     pub(crate) x: f64,
     pub(crate) y: f64,
-    /// A class of the page's style: what kind of point it is.
+    /// The kind of point, as a class of the page's style sheet.
     pub(crate) class: &'static str,
-    /// What it is, in full.
+    /// The label, in full.
     pub(crate) label: String,
-    /// Ends of its intervals.
+    /// Ends of the 90 % interval of a prediction, or of the standard deviation.
     pub(crate) x_interval: Option<(f64, f64)>,
     pub(crate) y_interval: Option<(f64, f64)>,
 }
 
-/// A chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
-    /// Unique on the page.
+    /// Identifier, unique on the page.
     pub(crate) id: String,
     pub(crate) title: String,
-    /// What it shows, for those who do not see it.
+    /// What it shows, for readers who cannot see it.
     pub(crate) description: String,
     pub(crate) x: Axis,
     pub(crate) y: Axis,
     pub(crate) layers: Vec<Layer>,
     pub(crate) lines: Vec<Line>,
-    /// Values that should not be passed, with their names.
+    /// Limits on y, with their names.
     pub(crate) limits: Vec<(f64, String)>,
-    /// Limits across.
+    /// Limits on x, with their names.
     pub(crate) walls: Vec<(f64, String)>,
-    /// Moments, numbered.
+    /// Numbered moments on x.
     pub(crate) marks: Vec<(f64, String)>,
-    /// Stretches that are shaded.
+    /// Periods that are shaded: first and last x.
     pub(crate) shades: Vec<(f64, f64)>,
     pub(crate) dots: Vec<Dot>,
-    /// What stands below: a legend with numbers.
+    /// HTML below the chart: a legend with numbers.
     pub(crate) legend: String,
 }
 
@@ -189,11 +186,10 @@ impl Plot {
     }
 
     fn py(&self, y: f64) -> f64 {
-        // Far outside is cut off: browsers draw huge numbers badly.
+        // Clamped far outside of the drawing: browsers draw huge numbers badly.
         (1.0 - self.y.share(y).clamp(-5.0, 5.0)) * HEIGHT
     }
 
-    /// The figure's HTML.
     pub(crate) fn html(&self) -> String {
         let id = escape(&self.id);
         let (x_scale, x_unit) = self.x.unit();
@@ -306,7 +302,7 @@ impl Plot {
         let mut d = String::new();
         for run in &line.runs {
             d.push_str(&self.path(run.iter().copied()));
-            // A single place is drawn as a point.
+            // A single point is drawn as a dot.
             if run.len() == 1 || line.stroke == Stroke::Points {
                 d.push_str("h0");
             }
@@ -394,46 +390,4 @@ impl Plot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plot() -> Plot {
-        let x = Axis::exact("time", Along::Time, 0.0, 10.0);
-        let y = Axis::over("power", Along::Quantity("W"), [2.0, 8.0].into_iter(), true);
-        let mut plot = Plot::new("p", "Power <by rail>", x, y);
-        plot.lines.push(Line {
-            name: "a\"><script>".to_owned(),
-            runs: vec![vec![(0.0, 2.0), (5.0, 8.0)], vec![(9.0, 4.0)]],
-            ..Line::default()
-        });
-        plot
-    }
-
-    #[test]
-    fn a_chart_escapes_names_and_says_what_it_is() {
-        let html = plot().html();
-        assert!(!html.contains("<script"), "{html}");
-        assert!(html.contains("Power &lt;by rail&gt;") && html.contains("role=\"img\""), "{html}");
-        assert!(html.contains("<desc id=\"p-d\">Across: time (s). Upwards: power (W).</desc>"), "{html}");
-    }
-
-    #[test]
-    fn gaps_are_not_joined_and_lone_places_are_points() {
-        let html = plot().html();
-        assert!(html.contains("d=\"M0.0 228.6L500.0 14.3M900.0 157.1h0\""), "{html}");
-    }
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        let axis = Axis::exact("time", Along::Time, 0.0, 36_000.0);
-        let labels: Vec<String> = axis.ticks(6.0).into_iter().map(|t| t.1).collect();
-        assert_eq!(labels, ["0", "2", "4", "6", "8", "10"]);
-        let axis = Axis::over("x", Along::Quantity(""), [0.012, 0.019].into_iter(), false);
-        assert!(axis.ticks(5.0).iter().all(|(v, _)| (axis.from..=axis.to).contains(v)));
-        for (values, zero) in [(vec![], true), (vec![5.0], false), (vec![0.0], true), (vec![f64::NAN], false)]
-        {
-            let axis = Axis::over("x", Along::Time, values.into_iter(), zero);
-            assert!(axis.to > axis.from && (2..=21).contains(&axis.ticks(5.0).len()), "{axis:?}");
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,16 @@
 use footplate_core::record::{MinibatchRecord, RunEnd};
 use footplate_core::{Bytes, Reading};
 
+/// Adds a time to a sum: a damaged clock must not end the report.
+pub(crate) fn add(sum_ns: &mut u64, ns: u64) {
+    *sum_ns = sum_ns.saturating_add(ns);
+}
+
+/// The time of all processes together, from the first record of each to its last, in seconds.
+pub(crate) fn wall_s(processes: &[Process]) -> f64 {
+    processes.iter().fold(0u64, |sum, process| sum.saturating_add(process.wall_ns)) as f64 / 1e9
+}
+
 /// Sums over steps, in nanoseconds unless the name says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Totals {
@@ -14,32 +24,31 @@ pub(crate) struct Totals {
     pub(crate) transfer_ns: u64,
     pub(crate) compute_ns: u64,
     pub(crate) other_ns: u64,
-    /// What the loader's workers spent, beside the loop.
+    /// Time of the loader's workers, which run beside the loop.
     pub(crate) worker_fetch_ns: u64,
     pub(crate) worker_prep_ns: u64,
-    /// What the loop paid to copy state for checkpoints; a part of `other_ns`.
+    /// Time of the loop spent copying state for checkpoints; part of `other_ns`.
     pub(crate) snapshot_ns: u64,
     pub(crate) validation_ns: u64,
 }
 
 impl Totals {
-    /// Adds a step.
     pub(crate) fn step(&mut self, minibatch: &MinibatchRecord) {
         self.steps += 1;
         self.items += u64::from(minibatch.items);
-        self.step_ns += minibatch.step_ns;
-        self.fetch_stall_ns += minibatch.fetch_stall_ns();
-        self.prep_stall_ns += minibatch.prep_stall_ns();
-        self.transfer_ns += minibatch.transfer_ns;
-        self.compute_ns += minibatch.compute_ns;
-        self.other_ns += minibatch.other_ns();
-        self.worker_fetch_ns += minibatch.fetch_ns;
-        self.worker_prep_ns += minibatch.prep_ns;
+        add(&mut self.step_ns, minibatch.step_ns);
+        add(&mut self.fetch_stall_ns, minibatch.fetch_stall_ns());
+        add(&mut self.prep_stall_ns, minibatch.prep_stall_ns());
+        add(&mut self.transfer_ns, minibatch.transfer_ns);
+        add(&mut self.compute_ns, minibatch.compute_ns);
+        add(&mut self.other_ns, minibatch.other_ns());
+        add(&mut self.worker_fetch_ns, minibatch.fetch_ns);
+        add(&mut self.worker_prep_ns, minibatch.prep_ns);
     }
 
-    /// All of the data stall.
+    /// All the time spent waiting for data.
     pub(crate) fn stall_ns(&self) -> u64 {
-        self.fetch_stall_ns + self.prep_stall_ns + self.transfer_ns
+        self.fetch_stall_ns.saturating_add(self.prep_stall_ns).saturating_add(self.transfer_ns)
     }
 
     /// A sum as a share of the training time, 0 to 1.
@@ -69,7 +78,7 @@ pub(crate) struct Throttling {
 
 impl Throttling {
     pub(crate) fn step(&mut self, step_ns: u64) {
-        self.open = (self.open.0 + 1, self.open.1 + step_ns);
+        self.open = (self.open.0 + 1, self.open.1.saturating_add(step_ns));
     }
 
     /// From here on the machine is in another mode: steps before cannot be compared with those after.
@@ -81,10 +90,10 @@ impl Throttling {
     pub(crate) fn window(&mut self, span_ns: u64, throttled: bool) {
         let open = std::mem::take(&mut self.open);
         let side = if throttled { &mut self.slowed } else { &mut self.free };
-        *side = (side.0 + open.0, side.1 + open.1);
-        self.watched_ns += span_ns;
+        *side = (side.0 + open.0, side.1.saturating_add(open.1));
+        add(&mut self.watched_ns, span_ns);
         if throttled {
-            self.slowed_ns += span_ns;
+            add(&mut self.slowed_ns, span_ns);
         }
     }
 
@@ -110,9 +119,9 @@ pub(crate) struct Process {
 impl Process {
     /// Takes the figures of the process after it: what it has is then said of both.
     pub(crate) fn absorb(&mut self, next: &Self) {
-        self.wall_ns += next.wall_ns;
+        add(&mut self.wall_ns, next.wall_ns);
         self.power_j += next.power_j;
-        self.power_ns += next.power_ns;
+        add(&mut self.power_ns, next.power_ns);
         self.end = None;
     }
 
@@ -128,17 +137,16 @@ impl Process {
     }
 }
 
-/// A run's energy.
+/// The energy of a run, from all of its processes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Energy {
     /// It was measured; `added_up_ns`: so much time of it was added up from power records, because the log lacks an end.
     Known {
-        /// How much.
         joules: f64,
         /// Time of which only power records tell.
         added_up_ns: u64,
     },
-    /// No sensor.
+    /// There is no sensor, or no value yet.
     Absent,
     /// A sensor that failed.
     Unreadable(String),
@@ -147,17 +155,18 @@ pub(crate) enum Energy {
 impl Energy {
     /// Of all processes together; one without a figure leaves the whole without.
     pub(crate) fn of(processes: &[Process]) -> Self {
-        let mut sum = (0.0, 0);
+        let mut sum = (0.0, 0u64);
         for process in processes {
             match process.energy() {
-                Self::Known { joules, added_up_ns } => sum = (sum.0 + joules, sum.1 + added_up_ns),
+                Self::Known { joules, added_up_ns } => {
+                    sum = (sum.0 + joules, sum.1.saturating_add(added_up_ns));
+                }
                 other => return other,
             }
         }
         if processes.is_empty() { Self::Absent } else { Self::Known { joules: sum.0, added_up_ns: sum.1 } }
     }
 
-    /// In joules.
     pub(crate) fn joules(&self) -> Option<f64> {
         match self {
             Self::Known { joules, .. } => Some(*joules),
@@ -175,6 +184,8 @@ pub(crate) fn peak_memory(processes: &[Process]) -> Reading<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn process(energy_j: Option<Reading<footplate_core::Joules>>, power: (f64, u64)) -> Process {
@@ -211,5 +222,48 @@ mod tests {
         throttling.window(30, true);
         assert_eq!(throttling.means_s(), Some((2.0, 1.0)));
         assert_eq!((throttling.slowed_ns, throttling.watched_ns), (30, 40));
+    }
+
+    #[test]
+    fn the_peak_of_memory_is_the_largest_of_all_processes() {
+        let with_memory = |peak_memory_bytes: Reading<Bytes>| {
+            let mut process = process(Some(Reading::Absent), (0.0, 0));
+            process.end.iter_mut().for_each(|end| end.peak_memory_bytes = peak_memory_bytes.clone());
+            process
+        };
+        let bytes = |count| Reading::Value(Bytes(count));
+        let peak = |readings: &[Reading<Bytes>]| {
+            peak_memory(&readings.iter().cloned().map(with_memory).collect::<Vec<_>>())
+        };
+        assert_eq!(peak(&[bytes(5), bytes(7), Reading::Absent]), bytes(7));
+        assert_eq!(peak(&[bytes(0), Reading::unreadable("denied")]), bytes(0));
+        assert_eq!(peak(&[Reading::Absent, Reading::unreadable("denied")]), Reading::unreadable("denied"));
+        assert_eq!(peak(&[]), Reading::Absent);
+    }
+
+    #[test]
+    fn two_processes_that_become_one_keep_their_sums_and_lose_their_end() {
+        let mut first = process(Some(Reading::Value(footplate_core::Joules(10.0))), (3.0, 4));
+        first.absorb(&process(None, (5.0, 6)));
+        assert_eq!((first.power_j, first.power_ns, wall_s(&[first.clone()])), (8.0, 10, 2e-9));
+        assert_eq!(first.energy(), Energy::Known { joules: 8.0, added_up_ns: 10 });
+    }
+
+    proptest! {
+        /// The parts of a step never exceed it, whatever the loader says of its workers.
+        #[test]
+        fn the_waits_are_the_stall(steps in prop::collection::vec(prop::array::uniform5(0u64..1_000_000), 1..40)) {
+            let mut totals = Totals::default();
+            let mut stalls = 0;
+            for [fetch_ns, prep_ns, transfer_ns, stall_ns, compute_ns] in steps {
+                let (stall_ns, step_ns) = (stall_ns + transfer_ns, stall_ns + transfer_ns + compute_ns);
+                let minibatch = crate::testing::minibatch(0, step_ns);
+                totals.step(&MinibatchRecord { fetch_ns, prep_ns, transfer_ns, stall_ns, compute_ns, step_ns, ..minibatch });
+                // Without a worker's time on it, a wait is attributed to prep.
+                stalls += stall_ns;
+            }
+            prop_assert_eq!(totals.stall_ns(), stalls);
+            prop_assert_eq!(totals.stall_ns() + totals.compute_ns + totals.other_ns, totals.step_ns);
+        }
     }
 }

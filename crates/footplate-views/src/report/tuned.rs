@@ -2,18 +2,19 @@
 
 use footplate_core::record::{Estimated, ProfilePurpose, ProfiledRecord, TunePoint, TuneRecord};
 
-use super::figures::{difference, joules, number, percent, reading, seconds};
-use super::gather::RunView;
+use super::figures::{difference, joules, number, percent, seconds};
 use super::html::{Cell, details, escape, paragraph, table};
+use super::log_data::RunView;
 use super::plot::{Along, Axis, Dot, Line, Plot, Stroke};
+use crate::text::explained;
 
 /// The section; `None` where nothing was tuned.
 pub(crate) fn tuned(view: &RunView) -> Option<String> {
-    let profiles = &view.seen.profiles;
-    match &view.seen.tune {
+    let profiles = &view.log.profiles;
+    match &view.log.tune {
         Some(tune) => Some(of(tune, view)),
         None if profiles.count > 0 => {
-            let text = "Modes were profiled, and the log holds no result: the tune was interrupted, or the log ends before it.";
+            let text = "Modes were profiled but there is no result: tuning was interrupted, or the log ends before it.";
             Some(paragraph(text) + &profiles_chart(&profiles.kept) + &profiled(view))
         }
         None => None,
@@ -24,18 +25,20 @@ fn of(tune: &TuneRecord, view: &RunView) -> String {
     let mut out = paragraph(&format!("Goal: {}.", tune.goal));
     if tune.simulated {
         out.push_str(
-            "<p><span class=\"tag\">simulated</span> All figures here are those of a simulated board.</p>\n",
+            "<p><span class=\"tag\">simulated</span> All figures here are from a simulated board.</p>\n",
         );
     }
     out.push_str(&verdict(tune));
-    if view.seen.tunes > 1 {
-        out.push_str(&paragraph(&format!("The log holds {} tunes; this is the last one.", view.seen.tunes)));
+    if view.log.tunes > 1 {
+        out.push_str(&paragraph(&format!(
+            "The log holds {} tuning results; this is the last one.",
+            view.log.tunes
+        )));
     }
     out.push_str(&front(tune));
     out.push_str(&against_table(tune));
     out.push_str(&paragraph(&format!(
-        "{} settings in the whole space; {} were measured for the search. Points that were not measured are predictions, \
-         with the interval that holds the truth with a probability of 90 %.",
+        "The space has {} settings; {} were measured for the search. The others are predictions with their 90 % intervals.",
         tune.space, tune.profiles
     )));
     out.push_str(&points_table(tune));
@@ -49,17 +52,17 @@ fn verdict(tune: &TuneRecord) -> String {
         let why = tune.message.clone().unwrap_or_else(|| "no setting holds the limits".to_owned());
         return paragraph(&format!("Nothing was chosen: {why}."));
     };
-    let checked = if tune.verified { "measured once more, and it held" } else { "not measured once more" };
-    let sure = tune.probability.map_or(String::new(), |p| {
-        format!("; it holds the limits with a probability of {}", percent(Some(p)))
-    });
+    let checked = if tune.verified { "measured again and confirmed" } else { "not measured again" };
+    let sure = tune
+        .probability
+        .map_or(String::new(), |p| format!("; the limits hold with a probability of {}", percent(Some(p))));
     let mut out = format!("<p>Choice: <strong>{}</strong> ({checked}{sure}).</p>\n", escape(&name(choice)));
     if let Some(largest) = tune.points.iter().find(|point| point.largest)
         && !std::ptr::eq(largest, choice)
     {
         let kind = |point: &TunePoint| if point.measured { "measured" } else { "predicted" };
         out.push_str(&paragraph(&format!(
-            "Against the mode with every knob at its largest ({}): time of a step {}, power {}, energy of a step {} (choice {}, \
+            "Against the mode with every knob at its largest ({}): time per step {}, power {}, energy per step {} (choice {}, \
              largest {}).",
             largest.mode,
             difference(value(largest.step_s), value(choice.step_s)),
@@ -117,19 +120,18 @@ fn front(tune: &TuneRecord) -> String {
     let with_power = tune.points.iter().any(|point| point.power_w.is_some() && point.step_s.is_some());
     if !with_power {
         return paragraph(
-            "Power: - . The machine told no power, so there is no front to draw; the table has the times.",
+            "Power: - . The machine has no power sensor, so there is no front to draw; the table has the times.",
         );
     }
     let known = |p: &&TunePoint| p.power_w.is_some() && p.step_s.is_some();
     let times = tune.points.iter().filter(known).filter_map(|p| p.step_s.map(|s| s.value * 1e3));
     let powers = tune.points.iter().filter(known).filter_map(|p| value(p.power_w));
     let limits = tune.power_max_w.into_iter();
-    let x = Axis::over("time of a step", Along::Quantity("ms"), times, false);
+    let x = Axis::over("time per step", Along::Quantity("ms"), times, false);
     let y = Axis::over("power", Along::Quantity("W"), powers.chain(limits), false);
-    let mut plot =
-        Plot::new("front", "Time of a step against power: the front, the presets and the choice", x, y);
+    let mut plot = Plot::new("front", "Time per step against power: front, presets and choice", x, y);
     plot.description =
-        "Each point is a setting. Further left is faster, further down draws less power.".to_owned();
+        "Each point is a setting: further left is faster, further down draws less power.".to_owned();
     let mut line: Vec<(f64, f64)> = tune
         .points
         .iter()
@@ -219,7 +221,7 @@ fn point_row(tune: &TuneRecord, index: usize) -> Vec<Cell> {
     ]
 }
 
-const HEAD: [&str; 5] = ["Setting", "what it is", "time of a step", "power", "energy of a step"];
+const HEAD: [&str; 5] = ["Setting", "what it is", "time per step", "power", "energy per step"];
 
 /// The choice, the largest mode and the presets.
 fn against_table(tune: &TuneRecord) -> String {
@@ -239,13 +241,13 @@ fn against_table(tune: &TuneRecord) -> String {
 
 fn points_table(tune: &TuneRecord) -> String {
     let rows: Vec<Vec<Cell>> = (0..tune.points.len()).map(|index| point_row(tune, index)).collect();
-    let shown = table("All settings that the log holds of this tune", &HEAD, &rows);
+    let shown = table("All settings of this tuning result in the log", &HEAD, &rows);
     details(&format!("The front and everything that was measured ({} settings)", tune.points.len()), &shown)
 }
 
 /// Measurements in their order.
 fn profiled(view: &RunView) -> String {
-    let profiles = &view.seen.profiles;
+    let profiles = &view.log.profiles;
     if profiles.kept.is_empty() {
         return String::new();
     }
@@ -264,12 +266,13 @@ fn profiled(view: &RunView) -> String {
             Cell::number(&p.steps.to_string()),
             Cell::number(&format!("{} ± {}", seconds(p.step_s), seconds(p.step_error_s))),
             Cell::number(&percent(p.stall_share)),
-            Cell::number(&reading(&p.power_w, |w| format!("{} W", number(w.0)))),
+            Cell::number(&explained(&p.power_w, |w| format!("{} W", number(w.0)))),
             Cell::text(&doubts),
         ]
     };
     let rows: Vec<Vec<Cell>> = profiles.kept.iter().map(row).collect();
-    let head = ["Mode", "why", "workers", "steps", "step ± standard error", "stall", "power", "throttled"];
+    let head =
+        ["Mode", "purpose", "workers", "steps", "step ± standard error", "stall", "power", "throttled"];
     let left = profiles.left_out();
     let more = if left > 0 { paragraph(&format!("{left} more are not shown.")) } else { String::new() };
     details(
@@ -291,9 +294,9 @@ fn profiles_chart(profiles: &[ProfiledRecord]) -> String {
     if dots.is_empty() {
         return String::new();
     }
-    let x = Axis::over("time of a step", Along::Quantity("ms"), dots.iter().map(|d| d.x), false);
+    let x = Axis::over("time per step", Along::Quantity("ms"), dots.iter().map(|d| d.x), false);
     let y = Axis::over("power", Along::Quantity("W"), dots.iter().map(|d| d.y), false);
-    let mut plot = Plot::new("front", "Time of a step against power: measured modes", x, y);
+    let mut plot = Plot::new("front", "Time per step against power: measured modes", x, y);
     plot.dots = dots;
     plot.html()
 }

@@ -10,19 +10,20 @@ use footplate_core::Reading;
 use footplate_data::measure_rates::{self, Cold, Rate};
 use footplate_device::discover::storage_of_folder;
 use footplate_device::doctor::{self, Finding, Level, Outside, StorageVerdict};
+use footplate_device::host;
 use footplate_device::meter::RealClock;
 use footplate_device::{Device, Source, guard};
 use footplate_train::device::DeviceChoice;
 use footplate_train::feed_path::FeedChoice;
 use footplate_train::measure_step::{Watch, step_rate};
 use footplate_train::{JobRequest, OpenJob, TrainError, device};
-use footplate_views::live::text::{known, short};
+use footplate_views::text::{known, short};
 use serde_json::json;
 
 use crate::failure::{Failure, Kind};
 use crate::machine::MachineArguments;
 use crate::view::{Detail, Progress, percent};
-use crate::{cache_folder, host, output};
+use crate::{cache_folder, machine, output};
 
 /// Each measurement takes so long at most.
 const TIME_WARM: Duration = Duration::from_millis(500);
@@ -134,7 +135,7 @@ fn storage(
     let request =
         JobRequest { model: model.map(str::to_owned), data: Some(data.to_owned()), ..JobRequest::default() };
     progress.stage("opening the data set");
-    let open = match OpenJob::open(&request, &host::of_process(), &mut |_| {}) {
+    let open = match OpenJob::open(&request, &machine::of_process(), &mut |_| {}) {
         Ok(open) => open,
         Err(error @ (TrainError::UnknownModel { .. } | TrainError::Path { .. })) => return Err(error.into()),
         Err(error) => {

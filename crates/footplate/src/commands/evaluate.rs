@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use footplate_core::profile_table::ProfileTable;
+use footplate_run::profile_store;
 use footplate_tune::evaluate::{
     Metric, NoiseFloor, Options, Other, Row, Sampling, evaluate, evaluate_with, noise_floor,
 };
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
-use crate::{output, profile_file};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +75,7 @@ struct Floor {
 }
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
-    let table = profile_file::table(&arguments.file)?;
+    let table = profile_store::table(&arguments.file)?;
     let all = table.workloads();
     let workloads: Vec<&str> = match &arguments.workload {
         Some(name) if all.contains(&name.as_str()) => vec![name],
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         ..Options::default()
     };
     let other = match &arguments.transfer {
-        Some(path) => Some((path, profile_file::table(path)?)),
+        Some(path) => Some((path, profile_store::table(path)?)),
         None => None,
     };
     let mut document = Document {
@@ -101,7 +102,7 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         noise_floors: Vec::new(),
     };
     for workload in workloads {
-        let truths = profile_file::truths(&arguments.file, &table, workload)?;
+        let truths = profile_store::truths(&arguments.file, &table, workload)?;
         output::note(&format!("{workload}: {} settings", truths.len()));
         let floor = noise_floor(&truths);
         document.noise_floors.extend(floor.map(|floor| Floor { workload: workload.to_owned(), floor }));
@@ -112,7 +113,7 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         document.rows.extend(rows);
         if let Some((path, table)) = &other {
             let name = other_workload(arguments, path, table, workload)?;
-            let known = profile_file::truths(path, table, name)?;
+            let known = profile_store::truths(path, table, name)?;
             let label = format!("{}: {name}", path.display());
             let other = Other::of(&label, &known, &truths);
             document.rows.extend(evaluate_with(workload, &truths, Some(other), &options));

@@ -10,12 +10,12 @@ use clap::Args;
 use footplate_core::{Bytes, Share};
 use footplate_data::pack::{self, ImageChange, JobControl, PackError, PackOptions, Packed, Verified};
 use footplate_data::{BadSample, Format};
+use footplate_device::host;
 use serde::Serialize;
 
-use super::train::stop_on_signals;
 use crate::failure::{Failure, Kind};
 use crate::view::{Detail, Progress};
-use crate::{host, output};
+use crate::{output, signals};
 
 /// Large enough that a disk reads it at full speed, small enough to copy and to mix.
 const SHARD_BYTES: u64 = 256 << 20;
@@ -87,7 +87,7 @@ pub(crate) struct PackArguments {
 pub(crate) fn run(arguments: &PackArguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let detail = Detail::of_terminal(arguments.quiet);
-    let stop = stop_on_signals().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let stop = signals::stop_flag()?;
     let packed = match (&arguments.shards, arguments.verify) {
         (Some(shards), _) => Some(packed(arguments, shards, &stop, detail)?),
         (None, true) => None,

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use footplate_core::runlog::{LineError, VERSION};
-use footplate_views::report::{Gather, RunView, compare, page};
-use serde::Serialize;
+use footplate_files::whole;
+use footplate_run::{RunFolder, log_reader};
+use footplate_views::report::{
+    DATA_FOLDER, Gather, NoRun, RunView, compare, json, page, tell_storage_apart, title,
+};
 
 use crate::commands::characterize::{self, Finished};
 use crate::failure::{Failure, Kind};
-use crate::log_file;
 use crate::output;
-use crate::run_store::RunStore;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,9 +51,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
     let (html, default) = match (views.as_mut_slice(), arguments.runs.as_slice()) {
         ([view], [run]) => (page(view), beside(run)),
         (views, _) => {
-            tell_places_apart(views);
-            let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
-            (compare(&title(&names), views, &[]), PathBuf::from("comparison.html"))
+            tell_storage_apart(views);
+            (compare(&title(views), views, &[]), PathBuf::from("comparison.html"))
         }
     };
     write(arguments, &html, default, &views)
@@ -66,17 +65,15 @@ fn write(
     views: &[RunView],
 ) -> Result<ExitCode, Failure> {
     let path = arguments.out.clone().unwrap_or(default);
-    log_file::write_whole(&path, html.as_bytes()).map_err(|f| f.hint("name another file with -o"))?;
-    let text = if arguments.json { json(&path, views)? } else { path.display().to_string() };
+    let failed = |e| Failure::io("write", &path, &e).hint("name another file with -o");
+    whole::write_bytes(&path, html.as_bytes()).map_err(failed)?;
+    let text = if arguments.json {
+        json(&path, views).map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+    } else {
+        path.display().to_string()
+    };
     output::result(&text);
     Ok(ExitCode::SUCCESS)
-}
-
-fn title(names: &[&str]) -> String {
-    match names.len() {
-        0..=3 => format!("Comparison of {}", names.join(", ")),
-        n => format!("Comparison of {n} runs"),
-    }
 }
 
 /// Where a run's page is, unless something else is said.
@@ -86,66 +83,28 @@ fn beside(run: &Path) -> PathBuf {
 
 /// Reads a run's log, line by line.
 pub(crate) fn read(run: &Path) -> Result<RunView, Failure> {
-    let path = log_file::log_of(run)?;
+    let path = log_reader::log_of(run)?;
     let mut gather = Gather::new(&run.display().to_string());
-    let (mut whole, mut newer) = (0u64, None);
-    log_file::read_log(&path, |number, line| match line {
-        Ok(record) => {
-            whole += 1;
-            gather.push(&record);
-        }
-        Err(error) => {
-            if let LineError::Version { found, .. } = error {
-                newer.get_or_insert(found);
-            }
-            gather.damaged(number, &error.to_string());
-        }
+    log_reader::read_log(&path, |number, line| match line {
+        Ok(record) => gather.push(&record),
+        Err(error) => gather.damaged(number, &error),
     })?;
-    if let Some(mut view) = gather.finish() {
-        if let Ok(file) = RunStore::open(run).and_then(|store| store.read_run_file()) {
-            view.labels.insert("data folder".to_owned(), file.data.display().to_string());
-        }
-        return Ok(view);
+    let mut view = gather.finish().map_err(|why| no_run(&path, &why))?;
+    if let Ok(file) = RunFolder::open(run).and_then(|folder| folder.read_run_file::<toml::Table>()) {
+        view.labels.insert(DATA_FOLDER.to_owned(), file.data.display().to_string());
     }
-    let failure = match (whole, newer) {
-        (0, Some(found)) => {
-            let message =
-                format!("{}: run log version {found}; this program reads up to {VERSION}", path.display());
-            Failure::new(Kind::Data, message)
-                .hint("a newer footplate wrote it: use that, or a newer one still")
-        }
-        (0, None) => Failure::new(Kind::Data, format!("{} holds no whole record", path.display()))
-            .hint("a run that has just begun has none yet: try again in a moment"),
-        _ => {
-            Failure::new(Kind::Data, format!("{}: the record of the run's start is missing", path.display()))
-                .hint("without it the log does not tell what was run")
-        }
+    Ok(view)
+}
+
+fn no_run(path: &Path, why: &NoRun) -> Failure {
+    let hint = match why {
+        NoRun::Newer { .. } => "a newer footplate wrote it: use that, or a newer one still",
+        NoRun::Empty => "a run that has just begun has none yet: try again in a moment",
+        NoRun::NoStart => "without it the log does not tell what was run",
     };
-    Err(failure)
-}
-
-/// The same data in several places is a difference of storage, unless a study has named it.
-fn tell_places_apart(views: &mut [RunView]) {
-    let place = |view: &RunView| view.labels.get("data folder").cloned();
-    let differs = |a: &RunView, b: &RunView| a.data() == b.data() && place(a) != place(b);
-    let is_storage = views.iter().any(|a| views.iter().any(|b| differs(a, b)));
-    if !is_storage || views.iter().any(|view| view.labels.contains_key("storage")) {
-        return;
-    }
-    for view in views {
-        if let Some(place) = place(view) {
-            view.labels.insert("storage".to_owned(), place);
-        }
-    }
-}
-
-fn json(path: &Path, views: &[RunView]) -> Result<String, Failure> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        report: &'a Path,
-        runs: Vec<serde_json::Value>,
-    }
-    let runs = views.iter().map(RunView::json).collect();
-    serde_json::to_string_pretty(&Document { report: path, runs })
-        .map_err(|e| Failure::new(Kind::Internal, e.to_string()))
+    let message = match why {
+        NoRun::Empty => format!("{} holds no whole record", path.display()),
+        _ => format!("{}: {why}", path.display()),
+    };
+    Failure::new(Kind::Data, message).hint(hint)
 }

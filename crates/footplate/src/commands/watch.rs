@@ -5,19 +5,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use footplate_core::Record;
 use footplate_core::summary::SummaryBuilder;
-use footplate_views::live::{Phase, state::time_of};
+use footplate_run::RunFolder;
+use footplate_run::log_reader::{Advance, LogFollower};
+use footplate_views::live::{Phase, Replay};
+use footplate_views::summary;
 
 use crate::failure::{Failure, Kind};
 use crate::live::{self, Board, Screen};
-use crate::run_store::{Advance, LogReader, RunStore};
+use crate::output;
 use crate::signals::{self, Intent};
 use crate::view::{Detail, View};
-use crate::{output, summary_text};
 
 /// The log is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -60,20 +62,20 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
-    let store = RunStore::open(&arguments.run)?;
+    let store = RunFolder::open(&arguments.run)?;
     let detail = Detail::of_run(false, arguments.plain);
     let board = Board::new();
     board.preparing("waiting for the run's first record");
-    let stop = signals::watch(|| Intent::Finish);
-    let stop = stop.map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let stop = signals::watch(|| Intent::Finish)?;
     let mut watch = Watch {
-        reader: store.log_reader(),
+        reader: store.follow_log(),
         board: board.clone(),
         lines: None,
         summary: SummaryBuilder::default(),
         screen: None,
         stop,
-        pace: arguments.speed.map(Pace::new),
+        replay: arguments.speed.map(|speed| Replay::new(speed, Duration::ZERO)),
+        origin: Instant::now(),
     };
     match detail {
         Detail::Screen => {
@@ -89,42 +91,20 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
     }
     followed?;
     if let (Some(_), Some(figures)) = (lines, summary.summary()) {
-        output::result(&summary_text::text(&figures, &summary.energy(), store.folder()));
+        output::result(&summary::text(&figures, &summary.energy(), store.path().display()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How fast a log is shown.
-struct Pace {
-    speed: f64,
-    /// When the present process's clock would have shown 0.
-    origin: Instant,
-}
-
-impl Pace {
-    fn new(speed: f64) -> Self {
-        Self { speed, origin: Instant::now() }
-    }
-
-    /// How long to wait before a record is shown.
-    fn wait(&mut self, record: &Record) -> Duration {
-        if matches!(record, Record::RunStart(_)) {
-            self.origin = Instant::now();
-        }
-        let Some(t_ns) = time_of(record) else { return Duration::ZERO };
-        let due = Duration::try_from_secs_f64(t_ns as f64 / 1e9 / self.speed).unwrap_or(Duration::MAX);
-        due.saturating_sub(self.origin.elapsed())
-    }
-}
-
 struct Watch {
-    reader: LogReader,
+    reader: LogFollower,
     board: Arc<Board>,
     lines: Option<View>,
     summary: SummaryBuilder,
     screen: Option<Screen>,
     stop: Arc<AtomicBool>,
-    pace: Option<Pace>,
+    replay: Option<Replay>,
+    origin: Instant,
 }
 
 impl Watch {
@@ -148,13 +128,13 @@ impl Watch {
             if damaged > 0 {
                 self.board.damaged_lines(damaged);
             }
-            if is_first && self.pace.is_none() {
+            if is_first && self.replay.is_none() {
                 self.tell_reading(advance);
             }
             if advance == Advance::End {
-                if is_first && came && self.pace.is_none() {
+                if is_first && came && self.replay.is_none() {
                     // A run that has long been silent is not taken for one that was just written to.
-                    self.board.change(self.reader.age(), |_| {});
+                    self.board.change(self.reader.age(SystemTime::now()), |_| {});
                 }
                 is_first = false;
                 self.board.notice(None);
@@ -175,9 +155,9 @@ impl Watch {
     }
 
     fn show(&mut self, record: &Record) {
-        if let Some(pace) = &mut self.pace {
-            let wait = pace.wait(record);
-            let speed = pace.speed;
+        if let Some(replay) = &mut self.replay {
+            let wait = replay.wait(record, self.origin.elapsed());
+            let speed = replay.speed();
             self.board.notice(Some(format!("shown at {speed} times its speed   q leave")));
             self.nap(wait);
         }
@@ -210,15 +190,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::{minibatch, start};
-
-    #[test]
-    fn a_replay_waits_by_the_runs_own_clock() {
-        let mut pace = Pace::new(10.0);
-        assert_eq!(pace.wait(&Record::RunStart(start())), Duration::ZERO);
-        let wait = pace.wait(&Record::Minibatch(minibatch(9, 1_000_000_000)));
-        assert!(wait <= Duration::from_secs(1) && wait > Duration::from_millis(900), "{wait:?}");
-    }
 
     #[test]
     fn speeds_are_above_0() {

@@ -112,7 +112,7 @@ fn a_simulated_board_makes_a_study_of_its_presets_and_says_so() {
     assert!(made.len() >= 6 && made.len().is_multiple_of(3), "{}", made.len());
     assert!(made.iter().all(|cell| cell["simulated"] == true));
     let html = fs::read_to_string(place.path(report.as_str().unwrap())).unwrap();
-    for shown in ["simulated", "nothing was trained", "energy of an image (J)", "workers 4"] {
+    for shown in ["simulated", "nothing was trained", "energy per image (J)", "workers 4"] {
         assert!(html.contains(shown), "`{shown}` is not on the page");
     }
 }

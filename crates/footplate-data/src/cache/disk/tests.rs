@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const FINGERPRINT: u64 = 0xfeed;
@@ -220,4 +222,84 @@ fn golden_files() {
     let [data, journal] = files(folder.path()).map(|path| fs::read(path).unwrap());
     assert_eq!(data, include_bytes!("golden.fpc"));
     assert_eq!(journal, include_bytes!("golden.fpj"));
+}
+
+/// What happens to a cache from outside.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A worker has read samples from here on, and puts them.
+    Put(usize, usize),
+    /// The process ends and another one begins, with this bound.
+    Reopen(u64),
+    /// The data file is cut by so many bytes while nobody has it open.
+    CutData(u64),
+    /// The list is cut by so many bytes while nobody has it open.
+    CutJournal(u64),
+    /// The data set has changed.
+    Clear,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        4 => (0usize..90, 1usize..12).prop_map(|(first, count)| Event::Put(first, count)),
+        2 => (0u64..9000).prop_map(Event::Reopen),
+        1 => (1u64..700).prop_map(Event::CutData),
+        1 => (1u64..60).prop_map(Event::CutJournal),
+        1 => Just(Event::Clear),
+    ];
+    prop::collection::vec(event, 1..20)
+}
+
+fn cut(path: &Path, bytes: u64) {
+    let length = path.metadata().unwrap().len();
+    File::options().write(true).open(path).unwrap().set_len(length.saturating_sub(bytes)).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens in whatever order: a sample that is given is the right one (`held` compares), the bound holds for
+    /// the files too, and a second process finds what the first one had.
+    #[test]
+    fn a_cache_gives_right_samples_within_its_bound_whatever_happens(events in events()) {
+        let folder = tempfile::tempdir().unwrap();
+        let [data, journal] = files(folder.path());
+        let mut bytes_max = 6000;
+        let (mut cache, mut notices) = opened(folder.path(), bytes_max);
+        for event in events {
+            match event {
+                Event::Put(first, count) => put(&cache, &notices, first..first + count),
+                Event::Clear => cache.clear(&notices),
+                Event::Reopen(bound) => {
+                    let before = held(&cache, &notices);
+                    drop(cache);
+                    let kept_bound = bound >= bytes_max;
+                    bytes_max = bound;
+                    (cache, notices) = opened(folder.path(), bytes_max);
+                    prop_assert!(!kept_bound || held(&cache, &notices) == before);
+                }
+                Event::CutData(bytes) | Event::CutJournal(bytes) => {
+                    drop(cache);
+                    cut(if matches!(event, Event::CutData(_)) { &data } else { &journal }, bytes);
+                    (cache, notices) = opened(folder.path(), bytes_max);
+                }
+            }
+            let there = held(&cache, &notices);
+            let (samples, bytes, _) = cache.size();
+            prop_assert_eq!(samples, there.len() as u64);
+            prop_assert!(bytes <= bytes_max, "{bytes} of {bytes_max}");
+            prop_assert!(size_of_files(folder.path()) <= bytes_max);
+        }
+    }
+}
+
+#[test]
+fn pixels_and_samples_beyond_the_data_set_are_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, notices) = opened(folder.path(), 1 << 20);
+    cache.put(3, Form::Raw { width: 2, height: 1, channels: 1 }, &[1, 2], &notices);
+    cache.put(100, Form::File, &[1, 2], &notices);
+    let mut buffer = Vec::new();
+    assert!(cache.get(3, &mut buffer, &notices).is_none() && cache.get(100, &mut buffer, &notices).is_none());
+    assert!(!cache.holds(3) && !cache.holds(100));
 }

@@ -1,21 +1,21 @@
-//! Bits of entropy-coded data: stuffed bytes are taken out, and nothing is read past a marker or the end.
+//! Reads the bits of entropy-coded data: stuffed bytes are removed, and nothing is read past a marker or the end.
 
-/// A reader of bits, the first in a byte being its highest.
+/// A reader of bits, from the highest of each byte on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bits<'a> {
     data: &'a [u8],
-    /// The next byte that is not in the window.
+    /// Offset of the next byte that is not in the window.
     at: usize,
-    /// The next bits, from the top. Below `count` bits it holds a part of the byte at `at`, or zeros.
+    /// The next bits, from the highest on. After `count` bits it holds part of the byte at `at`, or zeros.
     window: u64,
-    /// Bits in the window that may be used.
+    /// Number of bits in the window that may be used.
     count: u32,
-    /// Zeros among them, at their end, that stand for what lies beyond a marker or the end.
+    /// Number of zeros at their end that replace what is beyond a marker or the end.
     padded: u32,
 }
 
 impl<'a> Bits<'a> {
-    /// From byte `at` of `data` without its first `skip` bits (at most 7).
+    /// A reader from byte `at` of `data` on, without its first `skip` bits (at most 7).
     pub(super) fn new(data: &'a [u8], at: usize, skip: u32) -> Self {
         let mut bits = Self { data, at, window: 0, count: 0, padded: 0 };
         bits.refill();
@@ -23,7 +23,7 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// Makes at least 56 bits ready.
+    /// Fills the window with at least 56 bits.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         if let Some(Some(chunk)) = self.data.get(self.at..).map(|rest| rest.first_chunk::<8>()) {
@@ -63,13 +63,13 @@ impl<'a> Bits<'a> {
         self
     }
 
-    /// The next `n` bits, 1 to 32; they must be ready.
+    /// The next `n` bits, 1 to 32, which must be in the window.
     #[inline(always)]
     pub(super) fn peek(&self, n: u32) -> usize {
         (self.window >> (64 - n)) as usize
     }
 
-    /// Drops `n` bits, less than 64; they must be ready.
+    /// Removes `n` bits, less than 64, which must be in the window.
     #[inline(always)]
     pub(super) fn consume(&mut self, n: u32) {
         self.window <<= n;
@@ -81,7 +81,7 @@ impl<'a> Bits<'a> {
         self.padded > self.count
     }
 
-    /// Steps over a restart marker of the given number, 0 to 7. `None` if it is not here.
+    /// Skips the restart marker of the given number, 0 to 7. `None` if another one, or none, comes next.
     pub(super) fn restart(&mut self, number: u8) -> Option<()> {
         if self.overrun() || self.count - self.padded >= 8 {
             return None;
@@ -96,7 +96,7 @@ impl<'a> Bits<'a> {
         Some(())
     }
 
-    /// Where the next bit is: its byte, and the bits of that byte before it. `None` after an overrun.
+    /// Position of the next bit: the offset of its byte, and the bits of that byte before it. `None` after an overrun.
     pub(super) fn place(&self) -> Option<(usize, u32)> {
         let left = self.count.checked_sub(self.padded)?;
         let bytes = left.div_ceil(8);

@@ -1,9 +1,9 @@
-//! Huffman-coded blocks: decoded, or stepped over.
+//! Decodes or skips Huffman-coded blocks.
 
 use super::bits::Bits;
 use super::huffman::{AC_BITS, Ac, AcSymbol, DC_BITS, Dc, END, extend};
 
-/// The data is not what its header promises.
+/// The data does not keep what the header promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
 
@@ -139,7 +139,7 @@ pub(super) fn decode(
     }
 }
 
-/// Steps over a block.
+/// Skips a block.
 #[inline(always)]
 pub(super) fn skip(bits: &mut Bits<'_>, tables: (&Dc, &Ac), prediction: &mut i32) -> Result<(), Damaged> {
     let (difference, short) = dc_difference(bits, tables.0)?;
@@ -160,7 +160,7 @@ pub(super) fn skip(bits: &mut Bits<'_>, tables: (&Dc, &Ac), prediction: &mut i32
     }
 }
 
-/// Steps over coefficients from number `k` on by `N` looks; `true`: the block is complete.
+/// Skips coefficients from number `k` on by `N` table look-ups; `true` if the block is complete.
 #[inline(always)]
 fn skip_looks<const N: usize>(bits: &mut Bits<'_>, ac: &Ac, k: &mut usize) -> Result<bool, Damaged> {
     for _ in 0..N {

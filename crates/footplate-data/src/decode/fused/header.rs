@@ -1,17 +1,17 @@
-//! What the segments before a JPEG's image data say; only of files that the fused decoder speaks.
+//! Reads the segments before a JPEG's image data, of files that the crop decoder supports.
 
 use crate::decode::{ImageInfo, exif};
 
-/// A file that the fused decoder speaks: baseline, Huffman-coded, 8 bits, one scan.
+/// The header of a supported file: baseline, Huffman-coded, 8 bits, one scan.
 #[derive(Debug)]
 pub(crate) struct Header<'a> {
-    /// In pixels.
+    /// Width in pixels.
     pub(super) width: usize,
-    /// In pixels.
+    /// Height in pixels.
     pub(super) height: usize,
     /// EXIF orientation, 1 to 8.
     orientation: u8,
-    /// The colour's components; the first `count` are there.
+    /// The components, of which the first `count` exist.
     pub(super) components: [Component; 3],
     pub(super) count: usize,
     pub(super) color: Color,
@@ -19,13 +19,13 @@ pub(crate) struct Header<'a> {
     quant: [Option<[u16; 64]>; 4],
     dc: [Option<Code<'a>>; 4],
     ac: [Option<Code<'a>>; 4],
-    /// MCUs between restart markers; 0: there are none.
+    /// MCUs between restart markers; 0 if there are none.
     pub(super) restart: usize,
-    /// Where the entropy-coded data begins.
+    /// Offset of the entropy-coded data in the file.
     pub(super) scan: usize,
 }
 
-/// How components become RGB.
+/// How the components are converted to RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Color {
     Gray,
@@ -55,7 +55,7 @@ pub(super) struct Code<'a> {
     pub(super) symbols: &'a [u8],
 }
 
-/// What only matters while the segments are read.
+/// What was met while the segments are read.
 #[derive(Default)]
 struct Marks {
     frame: bool,
@@ -65,8 +65,8 @@ struct Marks {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the segments up to the image data. `None`: a kind that is not spoken here, or damaged; the library
-    /// decoder tells which.
+    /// Reads the segments up to the image data. `None` if the file is unsupported or damaged; the library decoder tells
+    /// which.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut header = Self {
             width: 0,
@@ -185,7 +185,7 @@ impl<'a> Header<'a> {
         Some(())
     }
 
-    /// All components must be in the one scan, with all coefficients.
+    /// Reads the header of the scan, which must hold all components with all coefficients.
     fn scan(&mut self, segment: &[u8]) -> Option<()> {
         let (count, rest) = segment.split_first()?;
         let (components, spectrum) = rest.split_at_checked(self.count * 2)?;
@@ -201,7 +201,7 @@ impl<'a> Header<'a> {
         Some(())
     }
 
-    /// As libjpeg decides it.
+    /// The colour conversion, by the rules of libjpeg.
     fn colors(&self, marks: &Marks) -> Option<Color> {
         if self.count == 1 {
             return Some(Color::Gray);
@@ -231,22 +231,22 @@ impl<'a> Header<'a> {
         *self.ac.get(self.components[component].ac)?
     }
 
-    /// Where the entropy-coded data begins.
+    /// Offset of the entropy-coded data in the file.
     pub(crate) fn scan_start(&self) -> usize {
         self.scan
     }
 
-    /// Components, 1 or 3.
+    /// Number of components, 1 or 3.
     pub(crate) fn components(&self) -> usize {
         self.count
     }
 
-    /// What every decoder tells of an image.
+    /// Size and orientation of the image.
     pub(crate) fn info(&self) -> ImageInfo {
         ImageInfo { width: self.width as u32, height: self.height as u32, orientation: self.orientation }
     }
 
-    /// MCUs across and down.
+    /// Number of MCUs across and down.
     pub(crate) fn mcus(&self) -> (usize, usize) {
         let luma = &self.components[0];
         (self.width.div_ceil(8 * luma.h), self.height.div_ceil(8 * luma.v))

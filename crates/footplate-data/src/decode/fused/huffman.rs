@@ -1,38 +1,38 @@
-//! Huffman codes as tables: one look gives up to two coefficients with their values.
+//! Huffman codes as look-up tables: one look-up gives up to two coefficients with their values.
 
 use super::header::Code;
 
-/// Bits of a look into a table of AC codes.
+/// Bits that index a table of AC codes.
 pub(super) const AC_BITS: u32 = 11;
-/// Bits of a look into a table of DC codes.
+/// Bits that index a table of DC codes.
 pub(super) const DC_BITS: u32 = 10;
-/// An entry's step: the block is complete. Added to the coefficients before it.
+/// A step: the block is complete. It is added to the number of coefficients before.
 pub(super) const END: u32 = 128;
-/// An entry's step: this look does not suffice. More than any sum with [`END`].
+/// A step: this look-up does not suffice. It is greater than any sum with [`END`].
 const MORE: u32 = 250;
-/// An entry's step: a symbol whose value has more bits than the look.
+/// A step: a symbol whose value has more bits than the look-up.
 const LONG: u32 = 251;
-/// A look when skipping takes no more bits than that, so that four fit into a filled window.
+/// The most bits that a look-up uses when skipping, so that four fit into a filled window.
 const SKIP_BITS_MAX: u32 = 14;
-/// Tables that are kept for the images to come.
+/// Number of tables that are kept for later images.
 const KEPT: usize = 8;
 
-/// What a look at [`AC_BITS`] bits tells. The fields are bytes of their own: each is one load for the reader.
+/// The result of looking up [`AC_BITS`] bits. Each field is a byte of its own, which the reader loads at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub(super) struct Look {
-    /// Bits that the look uses up.
+    /// Number of bits that it uses up.
     pub(super) bits: u8,
-    /// The first value's place after the present one.
+    /// Distance from the present coefficient to that of the first value.
     pub(super) first_place: u8,
-    /// Coefficients that it steps over, its own among them; with [`END`] if the block is then complete. Its last
-    /// value is the one before that.
+    /// Number of coefficients that it advances, its own included; plus [`END`] if the block is then complete. Its last value
+    /// belongs to the coefficient before that.
     pub(super) step: u8,
-    /// The step for a reader that needs no values.
+    /// The step when skipping, where no values are needed.
     pub(super) skip_step: u8,
-    /// The first value.
+    /// The value of the first coefficient.
     pub(super) first: i16,
-    /// The last value: the second one, or the first again. In a [`LONG`] look the number of the value's bits.
+    /// The last value: the second one, or the first again. With [`LONG`], the number of the value's bits.
     pub(super) last: i16,
 }
 
@@ -42,8 +42,8 @@ impl Look {
         Self { bits, first_place, step, skip_step: step, first: first as i16, last: last as i16 }
     }
 
-    /// Whether this look is a symbol with a value of more bits: its run of zeros and the value's number of bits, of
-    /// the [`Look::bits`] at their end.
+    /// For a symbol whose value has more bits than the look-up: its run of zeros, and the number of the value's bits, which
+    /// are the last of [`Look::bits`].
     #[inline(always)]
     pub(super) fn long(self) -> Option<(usize, u32)> {
         let is_long = u32::from(self.step) == LONG;
@@ -51,14 +51,14 @@ impl Look {
     }
 }
 
-/// A code, for any length, by comparison.
+/// A code that is decoded bit length by bit length, for symbols that are longer than a look-up.
 #[derive(Clone, Debug)]
 pub(super) struct Canonical {
     counts: [u8; 16],
     symbols: [u8; 256],
-    /// For each length from 1: the first 16 bits that are beyond its codes.
+    /// For each length from 1 on: the first 16-bit word beyond its codes.
     limits: [u32; 16],
-    /// For each length: what to add to a code to get its symbol's place.
+    /// For each length: the number to add to a code to get its symbol's index.
     offsets: [i32; 16],
 }
 
@@ -96,7 +96,7 @@ impl Canonical {
         Some((*self.symbols.get(usize::try_from(place).ok()?)?, length))
     }
 
-    /// For each look at `bits` bits: length and symbol, or a length of 0 for what is longer or no code.
+    /// For each word of `bits` bits: length and symbol; the length is 0 if the code is longer, or if there is none.
     fn looks(&self, bits: u32, out: &mut [(u8, u8)]) {
         out.fill((0, 0));
         let (mut at, mut place) = (0, 0);
@@ -129,7 +129,7 @@ pub(super) struct Ac {
     pub(super) canonical: Canonical,
 }
 
-/// A symbol of an AC code in words.
+/// The meaning of a symbol of an AC code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct AcSymbol {
     pub(super) run: u32,
@@ -165,7 +165,7 @@ impl Ac {
     }
 
     fn look(i: usize, single: &[(u8, u8); 1 << AC_BITS]) -> Look {
-        /// The symbol's value bits, that begin after `used` bits of the look.
+        /// The bits of the symbol's value, which begin after `used` bits of the word.
         fn value(i: usize, used: u32, size: u32) -> i32 {
             extend((i >> (AC_BITS - used - size)) as u32 & ((1 << size) - 1), size)
         }
@@ -199,7 +199,7 @@ impl Ac {
     }
 }
 
-/// What a look at [`DC_BITS`] bits tells: a difference and the bits it takes, or nothing (0 bits).
+/// The result of looking up [`DC_BITS`] bits: a difference and the number of its bits; 0 bits if it is longer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DcLook {
     pub(super) difference: i16,
@@ -239,7 +239,7 @@ impl Dc {
     }
 }
 
-/// Tables of the last codes seen: many files have the same ones.
+/// Tables of the last codes: many files use the same ones.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     ac: Vec<Ac>,
@@ -249,7 +249,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// The place of a code's table.
+    /// The index of a code's table.
     fn ac(&mut self, code: Code<'_>) -> Option<usize> {
         if let Some(place) = self.ac.iter().position(|table| table.canonical.is_of(&code)) {
             return Some(place);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each look says what the symbols say one by one.
+        /// Each look-up says what the symbols say one by one.
         #[test]
         fn looks_agree_with_symbols(bits in 0usize..1 << 16) {
             let table = Ac::new(Canonical::new(code()).unwrap());

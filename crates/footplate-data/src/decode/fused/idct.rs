@@ -3,7 +3,7 @@
 
 use super::entropy::{Block, natural};
 
-/// Cosines of AAN's scale factors: 1, then `√2 cos(kπ/16)`.
+/// The scale factors of Arai, Agui and Nakajima: 1, then `√2 cos(kπ/16)`.
 const SCALE: [f64; 8] = [
     1.0,
     1.387_039_845_322_147_5,
@@ -15,7 +15,7 @@ const SCALE: [f64; 8] = [
     0.275_899_379_282_943_1,
 ];
 
-/// Coefficients up to here in zigzag order geometry in the upper left 4 × 4.
+/// Coefficients before this one in zigzag order are in the upper left 4 × 4.
 const IN_QUARTER: usize = 10;
 
 /// A quantisation table (in zigzag order) with the transform's scale factors, row by row.
@@ -36,7 +36,7 @@ pub(super) struct Extremes {
     pub(super) greatest: [f32; 8],
 }
 
-/// Added to a small number it leaves no room for a fraction: the sum is rounded to a whole number.
+/// A number so large that its sum with a small one has no fraction: adding it rounds to a whole number.
 pub(super) const WHOLE: f32 = 12_582_912.0;
 
 /// Eight samples from their frequencies.
@@ -50,7 +50,7 @@ fn eight(f: [f32; 8]) -> [f32; 8] {
     odd_part(even, [f[5] + f[3], f[5] - f[3], f[1] + f[7], f[1] - f[7]])
 }
 
-/// The same where the last four frequencies are zero.
+/// Eight samples from their frequencies, of which the last four are zero.
 #[inline(always)]
 fn eight_of_four(f: [f32; 4]) -> [f32; 8] {
     const SQRT_2: f32 = std::f32::consts::SQRT_2;
@@ -83,15 +83,15 @@ fn odd_part(even: [f32; 4], [sum53, difference53, sum17, difference17]: [f32; 4]
     ]
 }
 
-/// A sample as libjpeg stores it: a whole number that 8 bits hold, here 0 at mid-gray.
+/// Rounds a sample as libjpeg stores it: to a whole number of 8 bits, here 0 at mid-gray.
 #[inline(always)]
 fn rounded(sample: f32) -> f32 {
     let sample = (sample + WHOLE) - WHOLE;
     less(greater(sample, -128.0), 127.0)
 }
 
-/// The samples of a block, column by column, of which only the first `count` coefficients in zigzag order are not
-/// zero. Gives the extremes of each row.
+/// Writes the samples of a block, column by column, and returns the extremes of each row. Only the first `count`
+/// coefficients in zigzag order may differ from zero.
 #[inline(always)]
 pub(super) fn samples(block: &Block, table: &[f32; 64], count: usize, out: &mut [[f32; 8]; 8]) -> Extremes {
     if count <= 1 {

@@ -1,4 +1,4 @@
-//! Decoded pixels to a sample: the same arithmetic as for the components of a JPEG file, without decoding.
+//! Resamples decoded pixels to a sample, by the same arithmetic as for the components of a JPEG file.
 
 use super::header::Color;
 use super::resample::{Axis, LANES, Ring, Span, Upsampling};
@@ -8,7 +8,7 @@ use super::{CropSpec, Refused};
 use crate::augment::CropBox;
 use crate::pixel_sink::PixelSink;
 
-/// An image's pixels.
+/// A decoded image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Picture<'p> {
     /// `height * width * channels` bytes, row by row.
@@ -19,19 +19,19 @@ pub(crate) struct Picture<'p> {
     pub(crate) channels: usize,
 }
 
-/// One thread's buffers, used again for each image.
+/// Buffers of one thread, which are used again for each image.
 #[derive(Debug, Default)]
 pub(super) struct Planes {
     across: Axis,
     down: Axis,
-    /// Eight rows of a channel, column by column.
+    /// Eight rows of each channel, column by column.
     strips: [Vec<[f32; 8]>; 3],
     rings: [Ring; 3],
     rows: [Vec<f32>; 3],
 }
 
 impl Planes {
-    /// Writes the part of a picture that `spec` shows to `out`, which must have the right length.
+    /// Writes the part of a picture that `spec` asks for to `out`, which must have the right length.
     pub(super) fn sample(
         &mut self,
         simd: Simd,
@@ -83,11 +83,12 @@ impl Planes {
             self.strips[c].resize(columns, [0.0; 8]);
             self.rings[c].set(stride, self.down.taps + 16);
         }
-        // The writer looks at all three, whatever the number of channels.
+        // The writer accesses all three rows, whatever the number of channels.
         self.rows.iter_mut().for_each(|row| row.resize(stride, 0.0));
     }
 
-    /// Eight rows of the picture as columns, 0 at mid-gray. Rows below the picture have no weight.
+    /// Loads eight rows of the picture as columns, with values that are 0 at mid-gray. Rows below the picture have no
+    /// weight.
     fn load(&mut self, picture: &Picture<'_>, block_row: usize) {
         let Picture { pixels, width, height, channels } = *picture;
         let columns = self.across.first..self.across.end;

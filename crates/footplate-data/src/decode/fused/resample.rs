@@ -1,26 +1,26 @@
-//! Antialiased bilinear resampling along each axis, as Pillow's `resize` with a box does it. A component of lower
-//! resolution is brought to the image's by the same weights: they contain libjpeg's smooth upsampling.
+//! Antialiased bilinear resampling along each axis, as Pillow's `resize` with a box does it. Components of lower resolution
+//! are resampled directly to the sample: their weights contain libjpeg's smooth upsampling.
 
 use std::ops::Range;
 
 use super::idct::transposed;
 
-/// Outputs are computed in groups of so many.
+/// Number of outputs that are computed together.
 pub(super) const LANES: usize = 8;
 
 /// How samples of a component geometry in the image along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Upsampling {
-    /// A sample for each pixel.
+    /// One sample for each pixel.
     None,
-    /// Two pixels for each sample, with 3/4 of the nearer and 1/4 of the next nearer sample.
+    /// Two pixels for each sample; a pixel is 3/4 of its nearest sample and 1/4 of the next nearest.
     Smooth,
-    /// So many pixels of the sample's value.
+    /// So many pixels with the value of each sample.
     Repeat(usize),
 }
 
 impl Upsampling {
-    /// The samples that pixels `from..to` are made of.
+    /// The range of samples that pixels `from..to` depend on.
     fn reach(self, from: usize, to: usize, samples: usize) -> (usize, usize) {
         let (first, last) = match self {
             Self::None => (from, to - 1),
@@ -30,7 +30,7 @@ impl Upsampling {
         (first.min(samples - 1), last.min(samples - 1) + 1)
     }
 
-    /// Each sample's share in a pixel.
+    /// The samples that a pixel depends on, with their weights.
     pub(super) fn shares(self, pixel: usize, samples: usize) -> [(usize, f64); 2] {
         let last = samples - 1;
         match self {
@@ -46,23 +46,23 @@ impl Upsampling {
     }
 }
 
-/// A part of an image along one axis, and what becomes of it.
+/// A part of an image along one axis, and the length that it is resampled to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// Where the part begins, in pixels.
+    /// Beginning of the part, in pixels.
     pub(super) from: f64,
     /// Its length in pixels.
     pub(super) length: f64,
     /// The image's length in pixels.
     pub(super) pixels: usize,
-    /// The wanted length.
+    /// The number of outputs.
     pub(super) size: usize,
-    /// Whether the last comes first.
+    /// Whether the outputs are in reverse order.
     pub(super) reversed: bool,
 }
 
 impl Span {
-    /// The pixels of output `i`: their number range, and the filter's centre.
+    /// The range of pixels that output `i` depends on, and the centre of its filter.
     fn window(&self, i: usize) -> (usize, usize, f64) {
         let scale = self.length / self.size as f64;
         let support = scale.max(1.0);
@@ -74,20 +74,20 @@ impl Span {
     }
 }
 
-/// Weights of samples for each output along one axis.
+/// The weights of samples in each output along one axis.
 #[derive(Debug, Default)]
 pub(super) struct Axis {
-    /// Weights of an output.
+    /// Number of weights of an output.
     pub(super) taps: usize,
     /// The first sample of each output.
     pub(super) starts: Vec<u32>,
     /// After the last sample of each output.
     pub(super) ends: Vec<u32>,
-    /// `taps` for each output; those past its last sample are zero.
+    /// `taps` weights for each output; those after its last sample are zero.
     pub(super) weights: Vec<f32>,
-    /// The first sample of all.
+    /// The first sample of all outputs.
     pub(super) first: usize,
-    /// After the last sample of all.
+    /// After the last sample of all outputs.
     pub(super) end: usize,
     pixels: Vec<f64>,
 }
@@ -116,7 +116,7 @@ impl Axis {
         }
     }
 
-    /// The groups of [`LANES`] outputs that have to do with these samples.
+    /// The groups of [`LANES`] outputs that depend on these samples.
     pub(super) fn groups(&self, samples: &Range<usize>) -> Range<usize> {
         let concerned =
             |start: &u32| (*start as usize) < samples.end && *start as usize + self.taps > samples.start;
@@ -159,7 +159,7 @@ impl Axis {
     }
 }
 
-/// The last rows of a component, resampled across: row `r` is at `r % capacity`.
+/// The last rows of a component, resampled across, in a ring buffer: row `r` is at `r % capacity`.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     data: Vec<f32>,
@@ -169,7 +169,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// For rows of `stride` values, of which at least `rows` are to be held.
+    /// Makes room for at least `rows` rows of `stride` values.
     pub(super) fn set(&mut self, stride: usize, rows: usize) {
         self.stride = stride;
         self.capacity = rows.next_power_of_two().max(LANES);
@@ -185,15 +185,15 @@ impl Ring {
         &self.data[place * self.stride..(place + 1) * self.stride]
     }
 
-    /// The eight rows from `number`, a multiple of eight, on.
+    /// The eight rows from row `number` on, which must be a multiple of eight.
     pub(super) fn eight_rows(&mut self, number: usize) -> &mut [f32] {
         let place = number & (self.capacity - 1);
         &mut self.data[place * self.stride..(place + LANES) * self.stride]
     }
 }
 
-/// Resamples a strip of eight rows across, to eight rows of as many values as the axis has starts, which count from
-/// the strip's first column. Only some groups of [`LANES`] outputs are computed.
+/// Resamples a strip of eight rows across, to eight rows with a value for each start of the axis. Starts are counted from the
+/// strip's first column. Only the given groups of [`LANES`] outputs are computed.
 #[inline(always)]
 pub(super) fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) {
     match axis.taps {
@@ -247,7 +247,7 @@ fn across_any(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [
     }
 }
 
-/// Puts eight columns of eight sums into eight rows.
+/// Stores eight columns of eight sums in eight rows.
 #[inline(always)]
 fn store(sums: &[[f32; 8]; LANES], group: usize, out: &mut [f32], stride: usize) {
     let rows = transposed(sums);
@@ -256,7 +256,7 @@ fn store(sums: &[[f32; 8]; LANES], group: usize, out: &mut [f32], stride: usize)
     }
 }
 
-/// Resamples down: output row `y` from the rows in the ring.
+/// Resamples down: computes output row `y` from the rows in the ring.
 #[inline(always)]
 pub(super) fn down(ring: &Ring, axis: &Axis, y: usize, out: &mut [f32]) {
     match axis.taps {
@@ -298,5 +298,123 @@ fn down_any(ring: &Ring, axis: &Axis, y: usize, out: &mut [f32]) {
         for (sum, value) in out.iter_mut().zip(ring.row(start + k)) {
             *sum += weight * value;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn axis(
+        from: f64,
+        length: f64,
+        pixels: usize,
+        size: usize,
+        reversed: bool,
+        upsampling: Upsampling,
+    ) -> Axis {
+        let samples = match upsampling {
+            Upsampling::None => pixels,
+            Upsampling::Smooth => pixels.div_ceil(2),
+            Upsampling::Repeat(n) => pixels.div_ceil(n),
+        };
+        let mut axis = Axis::default();
+        axis.set(&Span { from, length, pixels, size, reversed }, upsampling, samples);
+        axis
+    }
+
+    /// The weights of an output by sample.
+    fn weights(axis: &Axis, output: usize) -> Vec<(usize, f32)> {
+        let weights = &axis.weights[output * axis.taps..(output + 1) * axis.taps];
+        (axis.starts[output] as usize..)
+            .zip(weights.iter().copied())
+            .filter(|(_, weight)| *weight != 0.0)
+            .collect()
+    }
+
+    fn upsamplings() -> impl Strategy<Value = Upsampling> {
+        prop_oneof![
+            Just(Upsampling::None),
+            Just(Upsampling::Smooth),
+            Just(Upsampling::Repeat(2)),
+            Just(Upsampling::Repeat(4))
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// An image of one value stays one: the weights of each output sum to 1, on samples that are there.
+        #[test]
+        fn weights_sum_to_one(
+            pixels in 1usize..200, at in 0.0f64..1.0, share in 0.02f64..1.0, size in 1usize..60, reversed: bool,
+            upsampling in upsamplings(),
+        ) {
+            let length = pixels as f64 * share;
+            let axis = axis((pixels as f64 - length) * at, length, pixels, size, reversed, upsampling);
+            for output in 0..size {
+                let weights = weights(&axis, output);
+                let sum: f32 = weights.iter().map(|(_, weight)| weight).sum();
+                prop_assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+                let inside = |(sample, weight): &(usize, f32)| {
+                    *weight > 0.0 && *sample < axis.ends[output] as usize && *sample >= axis.first
+                };
+                prop_assert!(weights.iter().all(inside));
+                prop_assert!(axis.ends[output] as usize <= axis.end && axis.end <= pixels);
+            }
+        }
+
+        /// The last output of a reversed axis is the first of one that is not.
+        #[test]
+        fn a_reversed_axis_has_the_same_weights_from_behind(pixels in 1usize..100, size in 1usize..40) {
+            let [plain, reversed] =
+                [false, true].map(|reversed| axis(0.0, pixels as f64, pixels, size, reversed, Upsampling::None));
+            for output in 0..size {
+                prop_assert_eq!(weights(&plain, output), weights(&reversed, size - 1 - output));
+            }
+        }
+
+        /// A row is where it was put until its place in the ring is taken by a later one.
+        #[test]
+        fn a_ring_holds_the_last_rows(rows in 1usize..40, last in 0usize..20) {
+            let mut ring = Ring::default();
+            ring.set(3, rows);
+            prop_assert!(ring.capacity() >= rows && ring.capacity().is_power_of_two());
+            for group in 0..=last {
+                for (i, row) in ring.eight_rows(group * 8).chunks_exact_mut(3).enumerate() {
+                    row.fill((group * 8 + i) as f32);
+                }
+            }
+            let end = (last + 1) * 8;
+            for row in end.saturating_sub(ring.capacity())..end {
+                prop_assert_eq!(ring.row(row), [row as f32; 3]);
+            }
+        }
+    }
+
+    #[test]
+    fn smooth_chroma_is_three_quarters_of_the_nearest_sample() {
+        let shares = |pixel| Upsampling::Smooth.shares(pixel, 4);
+        assert_eq!(shares(0), [(0, 0.75), (0, 0.25)]);
+        assert_eq!(shares(3), [(1, 0.75), (2, 0.25)]);
+        assert_eq!(shares(4), [(2, 0.75), (1, 0.25)]);
+        assert_eq!(shares(7), [(3, 0.75), (3, 0.25)]);
+        assert_eq!(Upsampling::Repeat(4).shares(9, 3)[0], (2, 1.0));
+        // One pixel for each output: each is made of the samples above, and of no other.
+        let axis = axis(0.0, 8.0, 8, 8, false, Upsampling::Smooth);
+        assert_eq!(weights(&axis, 3), [(1, 0.75), (2, 0.25)]);
+        assert_eq!(weights(&axis, 0), [(0, 1.0)]);
+    }
+
+    #[test]
+    fn the_groups_of_outputs_that_depend_on_samples_are_found() {
+        let axis = axis(0.0, 40.0, 40, 40, false, Upsampling::None);
+        assert_eq!(axis.all_groups(), 0..5);
+        assert_eq!(axis.groups(&(0..1)), 0..1);
+        assert_eq!(axis.groups(&(39..40)).end, 5);
+        let middle = axis.groups(&(17..20));
+        assert!(middle.contains(&2) && middle.len() <= 2, "{middle:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! One row of MCUs: the blocks that a crop needs become samples, the others are stepped over.
+//! Decodes one row of MCUs: the blocks that a crop needs become samples, the others are skipped.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use super::header::Header;
 use super::huffman::{Ac, Dc};
 use super::idct::{self, Extremes};
 
-/// A place in the entropy-coded data, at the beginning of an MCU.
+/// A position in the entropy-coded data, at the beginning of an MCU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     /// The byte that holds the next bit.
     pub(crate) at: usize,
-    /// Bits of it that were used, 0 to 7.
+    /// Bits of that byte that were used, 0 to 7.
     pub(crate) skip: u32,
-    /// Each component's last DC value.
+    /// The last DC value of each component.
     pub(crate) predictions: [i32; 3],
 }
 
-/// A block's component, and its place in an MCU.
+/// A block's component, and its position in an MCU.
 #[derive(Clone, Copy, Debug, Default)]
 struct BlockAt {
     component: usize,
@@ -33,17 +33,17 @@ pub(super) struct Scan<'a> {
     bits: Bits<'a>,
     predictions: [i32; 3],
     tables: [(&'a Dc, &'a Ac); 3],
-    /// The MCU's blocks in order; the first `blocks` are there.
+    /// The blocks of an MCU in order, of which the first `blocks` exist.
     layout: [BlockAt; 10],
     blocks: usize,
     /// Blocks of each component in an MCU, across and down.
     samplings: [(usize, usize); 3],
     mcus_across: usize,
-    /// MCUs between restart markers; 0: there are none.
+    /// MCUs between restart markers; 0 if there are none.
     restart: usize,
-    /// MCUs up to the next one.
+    /// MCUs until the next restart marker.
     left: usize,
-    /// Its number.
+    /// Number of the next restart marker, 0 to 7.
     number: u8,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// Goes on at the beginning of a row of MCUs.
+    /// Continues at the beginning of a row of MCUs.
     pub(super) fn jump(&mut self, row: usize, to: &Checkpoint) {
         self.bits = Bits::new(self.data, to.at, to.skip);
         self.predictions = to.predictions;
@@ -84,7 +84,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the restart marker that is due, if one is.
+    /// Reads the restart marker, if one is due.
     #[inline(always)]
     pub(super) fn restart_if_due(&mut self) -> Result<(), Damaged> {
         if self.restart == 0 || self.left > 0 {
@@ -97,55 +97,55 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// The present place. `None` if the data has ended before it.
+    /// The present position. `None` if the data has ended before it.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let (at, skip) = self.bits.place()?;
         Some(Checkpoint { at, skip, predictions: self.predictions })
     }
 }
 
-/// Samples of one component for a row of MCUs: for each row of blocks a strip, column by column.
+/// The samples of one component in a row of MCUs: a strip for each row of blocks, stored column by column.
 #[derive(Debug, Default)]
 pub(super) struct Strips {
-    /// Columns of eight samples; each strip has `stride` of them.
+    /// Columns of eight samples, `stride` in each strip.
     pub(super) columns: Vec<[f32; 8]>,
     pub(super) stride: usize,
-    /// Of each block; each strip has `blocks` of them.
+    /// The extremes of each block, `blocks` in each strip.
     pub(super) extremes: Vec<Extremes>,
     pub(super) blocks: usize,
 }
 
 impl Strips {
-    /// For strips of so many blocks, with so many columns after them.
+    /// Makes room for strips of so many blocks, with so many columns after them.
     pub(super) fn set(&mut self, strips: usize, blocks: usize, more_columns: usize) {
         (self.blocks, self.stride) = (blocks, blocks * 8 + more_columns);
         self.columns.resize(strips * self.stride, [0.0; 8]);
         self.extremes.resize(strips * blocks, Extremes::default());
     }
 
-    /// The strips from above.
+    /// The strips, from top to bottom.
     pub(super) fn rows(&self) -> impl Iterator<Item = &[[f32; 8]]> {
         self.columns.chunks_exact(self.stride.max(1))
     }
 }
 
-/// What is wanted of an image.
+/// The blocks that a crop needs.
 #[derive(Debug, Default)]
 pub(super) struct WantedBlocks {
-    /// Columns of MCUs.
+    /// Columns of MCUs that hold such blocks.
     pub(super) mcus: Range<usize>,
-    /// Each component's columns of blocks.
+    /// Columns of blocks, by component.
     pub(super) across: [Range<usize>; 3],
-    /// Each component's rows of blocks.
+    /// Rows of blocks, by component.
     pub(super) down: [Range<usize>; 3],
 }
 
-/// A row of MCUs to be read.
+/// A row of MCUs that is to be decoded.
 pub(super) struct McuRow<'r, 'a> {
     pub(super) scan: &'r mut Scan<'a>,
-    /// Its number.
+    /// Number of the row, from the top.
     pub(super) number: usize,
-    /// What is wanted of it; `None`: nothing, it is stepped over.
+    /// The blocks that are needed of it; `None` if it is skipped.
     pub(super) want: Option<&'r WantedBlocks>,
     /// Whether the MCUs after the last wanted one must be read too.
     pub(super) to_end: bool,
@@ -153,7 +153,7 @@ pub(super) struct McuRow<'r, 'a> {
     pub(super) strips: &'r mut [Strips; 3],
 }
 
-/// Reads a row of MCUs.
+/// Decodes a row of MCUs.
 #[inline(always)]
 pub(super) fn decode(row: McuRow<'_, '_>) -> Result<(), Damaged> {
     let McuRow { scan, number, want, to_end, tables, strips } = row;

@@ -1,8 +1,8 @@
-//! The one place with `unsafe`: kernels written in plain Rust are compiled a second time for processors with
-//! AVX2, and the faster one is taken where the processor has it.
+//! Selects between two builds of the decoder's kernels. They are written in plain Rust and compiled a second time for
+//! processors with AVX2; that build is used if the processor supports it. Its calls are `unsafe`.
 //!
-//! Both give the same bits: they are the same source, and Rust neither fuses a multiplication with an addition nor
-//! reorders floating-point operations. On aarch64 NEON belongs to the baseline.
+//! Both builds give the same bits: they have the same source, and Rust neither fuses a multiplication with an addition nor
+//! reorders floating-point operations. On aarch64, NEON belongs to the baseline.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "calls of functions with a spec feature, behind a check")
@@ -17,10 +17,10 @@ use super::resample::{self, Axis};
 use super::row::{self, McuRow, Strips};
 use super::write;
 
-/// What the processor can do.
+/// The instruction set that kernels are called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Simd {
-    /// Only ever true where the processor was asked: `unsafe` code relies on it.
+    /// True only if the processor was found to support it: `unsafe` code relies on that.
     avx2: bool,
 }
 
@@ -29,7 +29,7 @@ impl Simd {
     #[cfg(any(test, not(target_arch = "x86_64")))]
     pub(crate) const BASELINE: Self = Self { avx2: false };
 
-    /// The best that this processor has.
+    /// The best instruction set that this processor supports.
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -73,20 +73,20 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// See [`row::decode`].
+    /// Calls [`row::decode`] in the build for this instruction set.
     fn decode_row(row: McuRow<'_, '_>) -> Result<(), Damaged> = row::decode;
-    /// See [`resample::across`].
+    /// Calls [`resample::across`] in the build for this instruction set.
     fn across(strip: &[[f32; 8]], axis: &Axis, groups: Range<usize>, out: &mut [f32]) = resample::across;
-    /// See [`resample::down`].
+    /// Calls [`resample::down`] in the build for this instruction set.
     fn down(ring: &resample::Ring, axis: &Axis, y: usize, out: &mut [f32]) = resample::down;
-    /// See [`write::levels`].
+    /// Calls [`write::levels`] in the build for this instruction set.
     fn levels(rows: &mut [Vec<f32>; 3], color: Color, overflow: Option<&[Vec<f32>; 3]>) = write::levels;
-    /// See [`clipping::mark`].
+    /// Calls [`clipping::mark`] in the build for this instruction set.
     fn mark_overflow(strips: &[Strips; 3], y: usize, geometry: &clipping::ChromaGeometry, marks: &mut Vec<bool>) -> bool = clipping::mark;
-    /// See [`clipping::block`].
+    /// Calls [`clipping::block`] in the build for this instruction set.
     fn overflow_of_block(block: &clipping::BlockContext<'_>, out: &mut [[[f32; 8]; 8]; 3]) -> f32 = clipping::block;
-    /// See [`write::scaled`].
+    /// Calls [`write::scaled`] in the build for this instruction set.
     fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) = write::scaled;
-    /// See [`write::interleaved`].
+    /// Calls [`write::interleaved`] in the build for this instruction set.
     fn interleaved(rows: [&[f32]; 3], to: &mut [u8]) = write::interleaved;
 }

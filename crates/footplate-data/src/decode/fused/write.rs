@@ -1,4 +1,4 @@
-//! From rows of components to a sample's place in a minibatch.
+//! Converts rows of components to RGB, and writes them to a sample's place in a minibatch.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -9,14 +9,14 @@ use super::simd::Simd;
 use crate::augment::Normalize;
 use crate::pixel_sink::PixelSink;
 
-/// Red, green and blue from Y, Cb and Cr (JFIF's conversion). All are 0 at mid-gray.
+/// Red, green and blue from Y, Cb and Cr, by JFIF's conversion. All values are 0 at mid-gray.
 #[inline(always)]
 pub(super) fn rgb_of(luma: f32, blue: f32, red: f32) -> [f32; 3] {
     [luma + 1.402 * red, luma - 0.344_136_3 * blue - 0.714_136_3 * red, luma + 1.772 * blue]
 }
 
-/// Rows of components, whose values are 0 at mid-gray, become rows of whole levels from 0 to 255, in place: red, green
-/// and blue, or gray in the first. `overflow` is what colours have too much of.
+/// Converts rows of components, whose values are 0 at mid-gray, to rows of whole levels from 0 to 255, in place: red, green
+/// and blue, or gray in the first row. `overflow` is subtracted from the colours (see [`super::clipping`]).
 #[inline(always)]
 pub(super) fn levels(rows: &mut [Vec<f32>; 3], color: Color, overflow: Option<&[Vec<f32>; 3]>) {
     let [red, green, blue] = rows;
@@ -47,7 +47,7 @@ pub(super) fn levels(rows: &mut [Vec<f32>; 3], color: Color, overflow: Option<&[
     }
 }
 
-/// A value that is 0 at mid-gray as a whole level from 0 to 255.
+/// Converts a value that is 0 at mid-gray to a whole level from 0 to 255.
 #[inline(always)]
 fn level(value: f32) -> f32 {
     let level = value + 128.0;
@@ -56,7 +56,7 @@ fn level(value: f32) -> f32 {
     (level + WHOLE) - WHOLE
 }
 
-/// `from * scale - shift`.
+/// Computes `from * scale - shift` for each value.
 #[inline(always)]
 pub(super) fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -64,7 +64,7 @@ pub(super) fn scaled(from: &[f32], scale: f32, shift: f32, to: &mut [f32]) {
     }
 }
 
-/// Rows of levels as pixels.
+/// Interleaves rows of levels to pixels of three bytes.
 #[inline(always)]
 pub(super) fn interleaved(rows: [&[f32]; 3], to: &mut [u8]) {
     /// The lowest bits of its sum with a level are the level.
@@ -76,7 +76,7 @@ pub(super) fn interleaved(rows: [&[f32]; 3], to: &mut [u8]) {
     }
 }
 
-/// A sample that is written row by row.
+/// Writes a sample row by row.
 pub(super) struct Writer<'o> {
     out: PixelSink<'o>,
     size: usize,
@@ -89,8 +89,8 @@ impl<'o> Writer<'o> {
         Self { out, size, color, simd }
     }
 
-    /// Writes row `y` from rows of components, whose values change. Each is at least `size` long. `overflow` is what
-    /// their colours have too much of.
+    /// Writes row `y` from rows of components, each at least `size` long, which are changed. `overflow` is subtracted from
+    /// the colours.
     pub(super) fn row(&mut self, y: usize, rows: &mut [Vec<f32>; 3], overflow: Option<&[Vec<f32>; 3]>) {
         self.simd.levels(rows, self.color, overflow);
         let channels = if self.color == Color::Gray { [0, 0, 0] } else { [0, 1, 2] };
@@ -118,7 +118,7 @@ impl<'o> Writer<'o> {
     }
 }
 
-/// Numbers that are converted at a time: a buffer on the stack.
+/// Numbers that are converted at once, in a buffer on the stack.
 const CHUNK: usize = 256;
 
 fn halves(row: &[f32], (channel, normalize): (usize, &Normalize), simd: Simd, out: &mut [f16]) {

@@ -1,40 +1,41 @@
-//! A walk over a tar's headers.
+//! Finds the samples of a tar by its headers.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::DataError;
-use crate::source::is_image_name;
+use crate::source::is_image_ending;
 
-/// An image of more bytes is refused.
+/// Larger images are ignored.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 256 << 20;
-/// A class number has few digits.
+/// Larger `.cls` files are ignored.
 const CLASS_BYTES_MAX: u64 = 32;
-/// More classes are taken for a mistake.
+/// Greater class numbers are taken for a mistake.
 const CLASSES_MAX: u32 = 1_000_000;
 
 /// A sample: an image with its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scanned<'a> {
     pub(crate) key: &'a str,
-    /// Where the image's bytes begin.
+    /// Offset of the image's bytes in the tar.
     pub(crate) offset: u64,
-    /// Its bytes.
+    /// Length of the image in bytes.
     pub(crate) size: u32,
     pub(crate) label: u32,
 }
 
-/// The files of one sample that were found so far.
+/// What was found of one sample so far.
 #[derive(Default)]
 struct Sample {
     key: String,
+    /// Offset and length in bytes.
     image: Option<(u64, u64)>,
     class: Option<u32>,
 }
 
 impl Sample {
-    /// Hands over a complete sample; 1 if it is not one.
+    /// Passes a complete sample to `found`; returns the number of incomplete samples, 0 or 1.
     fn finish(&self, found: &mut dyn FnMut(Scanned<'_>)) -> usize {
         match (self.image, self.class) {
             (Some((offset, size)), Some(label)) => {
@@ -47,8 +48,10 @@ impl Sample {
     }
 }
 
-/// Hands over each sample of an archive in order; returns what the user should know. An archive that cannot
-/// be read from its first header on is an error.
+/// Passes each sample of an archive to `found`, in order; returns warnings about samples that are left out.
+///
+/// # Errors
+/// If the file cannot be read, or its first header is none.
 pub(crate) fn scan(
     path: &Path,
     file: &File,
@@ -85,7 +88,7 @@ pub(crate) fn scan(
             warnings.push(format!("{}: cut off inside {name}", path.display()));
             break;
         }
-        if is_image_name(&name) && length <= MEMBER_BYTES_MAX {
+        if is_image_ending(ending) && length <= MEMBER_BYTES_MAX {
             sample.image = Some((offset, length));
         } else if ending == "cls" && length <= CLASS_BYTES_MAX {
             sample.class = read_class(&mut entry);
@@ -101,7 +104,7 @@ pub(crate) fn scan(
     Ok(warnings)
 }
 
-/// A member's key and the rest after the first dot of its file name.
+/// A member's key, and what follows the first dot of its file name.
 pub(crate) fn split_name(name: &str) -> (&str, &str) {
     let file = name.rfind('/').map_or(0, |i| i + 1);
     match name[file..].find('.') {
@@ -116,7 +119,7 @@ fn read_class(entry: &mut impl Read) -> Option<u32> {
     text.trim().parse().ok().filter(|class| *class < CLASSES_MAX)
 }
 
-/// What a member's own header says: its name and size. The block is the one before its bytes.
+/// A member's name and size, from the header block before its bytes.
 pub(crate) fn header_of(block: &[u8; 512]) -> io::Result<(String, u64)> {
     let header = ::tar::Header::from_byte_slice(block);
     // The checksum is the sum of all bytes, with its own eight taken as spaces.

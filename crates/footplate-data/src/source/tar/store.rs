@@ -14,27 +14,26 @@ use super::scan::{header_of, split_name};
 use crate::shard_index::{self, BLOCK, HEADER_BYTES, IndexHeader, RECORD_BYTES};
 use crate::source::Form;
 
-/// Shards that are open at once, at most; each has up to two files. Systems allow a process 1024 files as a
-/// rule.
+/// The most shards that are open at once, each with up to two files. A process may usually have 1024 files open.
 const OPEN_MAX: usize = 200;
-/// Headers and padding of a sample of two members.
+/// Bytes of headers and padding of a sample with two members.
 const MEMBER_OVERHEAD: u64 = 2048;
-/// Members with less between them are read in one go.
+/// Members with fewer bytes between them are read ahead together.
 const GAP_MAX: u64 = 64 << 10;
-/// Where a record has the checksum of its sample's bytes.
+/// Offset of the sample's checksum in an index record.
 const DATA_CRC_AT: u64 = 16;
-/// Names of that many bytes and more may go on in another header.
+/// Names of at least so many bytes may be continued in another header.
 const LONG_NAME: usize = 99;
 
-/// Where a sample is in its shard.
+/// The location of a sample in its shard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     /// Where its bytes begin, in units of 512 bytes.
     pub(crate) block: u32,
     pub(crate) size: u32,
-    /// Of its key, for the fingerprint.
+    /// CRC-32 of its key.
     pub(crate) name_crc: u32,
-    /// Where its blob begins among the shard's blobs.
+    /// Offset of its blob among the shard's blobs.
     pub(crate) blob: u32,
 }
 
@@ -51,7 +50,7 @@ impl Member {
         header_of(&block)
     }
 
-    /// Whether the header before its bytes is its own.
+    /// Whether the header before its bytes has its name and size.
     fn has_header(&self, tar: &File) -> bool {
         self.header(tar).is_ok_and(|(name, size)| {
             let known =
@@ -61,7 +60,7 @@ impl Member {
     }
 }
 
-/// What tells that a file is still the one that was indexed.
+/// Identifies a file, to notice if it is replaced or written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
     device: u64,
@@ -81,14 +80,14 @@ impl FileStamp {
     }
 }
 
-/// One tar.
+/// A tar with the files that are open for it.
 #[derive(Debug)]
 pub(crate) struct Shard {
     path: PathBuf,
     stamp: FileStamp,
-    /// The number of its first sample.
+    /// Number of its first sample.
     first: u32,
-    /// The head of its side index, if it has one.
+    /// The header of its side index, if it has one.
     index: Option<IndexHeader>,
     open: RwLock<Option<Arc<OpenFiles>>>,
 }
@@ -97,27 +96,27 @@ pub(crate) struct Shard {
 struct OpenFiles {
     tar: File,
     index: Option<File>,
-    /// Its first sample is not where the index has it: the two do not belong together.
+    /// The first sample is not where the index says: tar and index do not belong together.
     mismatch: bool,
 }
 
 impl Shard {
-    /// A shard whose samples come next. `tar` is closed: it is opened when it is first read from.
+    /// A shard whose first sample has the number `first`. It is opened when it is first read from.
     pub(crate) fn new(path: PathBuf, tar: &Metadata, first: u32, index: Option<IndexHeader>) -> Self {
         Self { path, stamp: FileStamp::of(tar), first, index, open: RwLock::new(None) }
     }
 }
 
-/// Members of archives.
+/// The samples of all shards.
 #[derive(Debug)]
 pub(crate) struct TarStore {
     shards: Vec<Shard>,
     members: Vec<Member>,
-    /// Shards that are open, the longest first.
+    /// Open shards, in the order in which they were opened.
     open: Mutex<VecDeque<u32>>,
 }
 
-/// Members that follow each other, with their blobs.
+/// The range of adjacent members in a tar, and of their blobs in the index.
 #[derive(Clone, Copy)]
 struct AdjacentMembers {
     shard: usize,
@@ -127,7 +126,7 @@ struct AdjacentMembers {
     blob_end: u32,
 }
 
-/// A sample with its shard.
+/// A sample and its shard.
 struct SampleLocation<'a> {
     shard: &'a Shard,
     member: &'a Member,
@@ -159,7 +158,7 @@ impl TarStore {
         (number, SampleLocation { shard, member, nth, blob_bytes: blobs_end - member.blob })
     }
 
-    /// Reads a sample's bytes, and its decoder's checkpoints after them where the shard has some.
+    /// Reads a sample's bytes, followed by its checkpoints if the shard has them.
     pub(crate) fn read(&self, index: usize, buffer: &mut Vec<u8>) -> io::Result<Form> {
         let (number, location) = self.location(index);
         let files = self.files(number)?;
@@ -167,7 +166,7 @@ impl TarStore {
         let blob = if files.index.is_some() { location.blob_bytes as usize } else { 0 };
         buffer.resize(size + blob, 0);
         files.tar.read_exact_at(&mut buffer[..size], location.member.offset())?;
-        // Asked after the read: a change before or during it shows.
+        // After the read, so that a change before or during it is noticed.
         if files.mismatch || FileStamp::of(&files.tar.metadata()?) != location.shard.stamp {
             location.check(&files, &buffer[..size])?;
         }
@@ -178,7 +177,7 @@ impl TarStore {
         Ok(Form::File)
     }
 
-    /// Gives the archive that a sample is in, and where its bytes begin and how many they are.
+    /// Calls `with` with the tar that holds a sample, and the offset and length of its bytes.
     pub(crate) fn with_range<T>(
         &self,
         index: usize,
@@ -188,13 +187,13 @@ impl TarStore {
         with(&self.files(number)?.tar, location.member.offset(), location.member.size.into())
     }
 
-    /// The mean size of a member with its share of headers and padding, in bytes.
+    /// The mean size of a sample with headers and padding, in bytes.
     pub(crate) fn mean_bytes(&self) -> u64 {
         let total: u64 = self.members.iter().map(|member| u64::from(member.size) + MEMBER_OVERHEAD).sum();
         total / (self.members.len() as u64).max(1)
     }
 
-    /// Has the members read to the page cache; those that follow each other in one go.
+    /// Asks the system to read samples to the page cache; adjacent ones in one request.
     pub(crate) fn advise(&self, samples: &[u32]) {
         let mut run: Option<AdjacentMembers> = None;
         for index in samples {
@@ -217,7 +216,7 @@ impl TarStore {
 
     fn advise_run(&self, run: Option<AdjacentMembers>) {
         let Some(run) = run else { return };
-        // What cannot be opened shows when it is read.
+        // A shard that cannot be opened is reported when it is read.
         let Ok(files) = self.files(run.shard) else { return };
         let _ = fadvise(&files.tar, run.begin, NonZeroU64::new(run.end - run.begin), Advice::WillNeed);
         let blobs = NonZeroU64::new(u64::from(run.blob_end.saturating_sub(run.blob)));
@@ -226,7 +225,7 @@ impl TarStore {
         }
     }
 
-    /// The shard's files, opened if they are not.
+    /// The open files of a shard.
     fn files(&self, number: usize) -> io::Result<Arc<OpenFiles>> {
         let shard = &self.shards[number];
         if let Some(files) = &*shard.open.read().unwrap_or_else(PoisonError::into_inner) {
@@ -244,13 +243,13 @@ impl TarStore {
         let oldest = if open.len() > OPEN_MAX { open.pop_front() } else { None };
         drop(open);
         if let Some(oldest) = oldest {
-            // Whoever reads from it still has its own handle.
+            // A thread that is reading from it still holds its files.
             *self.shards[oldest as usize].open.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(files)
     }
 
-    /// A member's name for people, from its header.
+    /// A sample's name from its header, for messages.
     pub(crate) fn name(&self, index: usize) -> String {
         let (number, location) = self.location(index);
         let path = location.shard.path.display();
@@ -261,7 +260,7 @@ impl TarStore {
         }
     }
 
-    /// The last part of a member's key.
+    /// The last component of a sample's key.
     pub(crate) fn stem(&self, index: usize) -> Option<String> {
         let (number, location) = self.location(index);
         let (name, _) = self.files(number).and_then(|files| location.member.header(&files.tar)).ok()?;
@@ -274,7 +273,7 @@ impl TarStore {
         member.name_crc ^ member.size
     }
 
-    /// A sample's bytes without its checkpoints.
+    /// Size of a sample in bytes, without its checkpoints.
     pub(crate) fn size(&self, index: usize) -> u64 {
         self.members[index].size.into()
     }
@@ -284,7 +283,7 @@ impl Shard {
     /// `first` is its first member.
     fn open_files(&self, first: Option<&Member>) -> io::Result<OpenFiles> {
         let tar = File::open(&self.path)?;
-        // An index that is not there any more, or another one, only costs its checkpoints.
+        // Without its index, or with another one, the shard is read without checkpoints.
         let index = self.index.and_then(|header| {
             let (file, found) = shard_index::open_beside(&self.path, header.tar_size).ok()?;
             (found == header).then_some(file)
@@ -296,14 +295,14 @@ impl Shard {
 }
 
 impl SampleLocation<'_> {
-    /// Reads the sample's blob, if that can be done. What it holds is checked by the decoder.
+    /// Reads the sample's blob, and tells whether that worked. The decoder checks its content.
     fn read_blob(&self, files: &OpenFiles, out: &mut [u8]) -> bool {
         let (Some(file), Some(header)) = (&files.index, &self.shard.index) else { return false };
         file.read_exact_at(out, header.blobs_at() + u64::from(self.member.blob)).is_ok()
     }
 
-    /// In a tar that is not as it was when it was opened (it may have been written to, or replaced), whether
-    /// the sample still is: by its checksum, or where there is none, by the header before it.
+    /// Checks a sample of a tar that has changed since it was opened: by its checksum, or without an index by the header
+    /// before it.
     fn check(&self, files: &OpenFiles, bytes: &[u8]) -> io::Result<()> {
         let same = match &files.index {
             Some(index) => {

@@ -3,7 +3,8 @@ use footplate_core::{Celsius, Reading};
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::testing;
+use crate::live::notices::NOTICES;
+use crate::testing;
 
 fn start(first_step: u64) -> Record {
     Record::RunStart(RunStart {

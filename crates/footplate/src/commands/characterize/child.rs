@@ -8,14 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use footplate_data::page_cache::{self, Treated};
+use footplate_run::study::cells::Cell;
+use footplate_run::study::file::PageCache;
+use footplate_run::study::folder::CellFolder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::failure::{Failure, Kind};
-use crate::log_file::write_whole;
-
-use super::cells::Cell;
-use super::store;
-use super::study::PageCache;
 
 /// How often the child and signals are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,7 +29,7 @@ pub(super) enum Ended {
 pub(super) fn run(
     cell: &Cell,
     data: Option<&Path>,
-    folder: &Path,
+    folder: &CellFolder,
     stop: &AtomicBool,
 ) -> Result<Ended, Failure> {
     let mut notes = Vec::new();
@@ -41,13 +39,11 @@ pub(super) fn run(
     if stop.load(Ordering::Relaxed) {
         return Ok(Ended::Interrupted);
     }
-    let settings = folder.join(store::SETTINGS);
-    write_whole(&settings, cell.train_file(data).as_bytes())?;
-    let said = folder.join(store::SAID);
+    let settings = folder.write_settings(&cell.train_file(data))?;
     let mut child = command(cell, &settings, folder)?
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(store::create(&said)?)
+        .stderr(folder.create_stderr()?)
         // A group of its own: a terminal's Ctrl-C reaches us alone, and we pass it on once.
         .process_group(0)
         .spawn()
@@ -64,12 +60,12 @@ pub(super) fn run(
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     };
-    let why = store::last_words(&said).map_or(String::new(), |words| format!(": {words}"));
+    let why = folder.last_words().map_or(String::new(), |words| format!(": {words}"));
     Ok(Ended::Failed { error: format!("{how}{why}"), notes })
 }
 
 /// `footplate train …`, under `footplate mode set … --` where a mode is asked for.
-fn command(cell: &Cell, settings: &Path, folder: &Path) -> Result<Command, Failure> {
+fn command(cell: &Cell, settings: &Path, folder: &CellFolder) -> Result<Command, Failure> {
     let program = std::env::current_exe()
         .map_err(|e| Failure::new(Kind::Machine, format!("cannot find the program itself: {e}")))?;
     let mut command = Command::new(&program);
@@ -77,7 +73,7 @@ fn command(cell: &Cell, settings: &Path, folder: &Path) -> Result<Command, Failu
         command.args(["mode", "set"]).args(mode).arg("--").arg(&program);
     }
     command.args(["train", &cell.model, "--quiet", "--config"]).arg(settings);
-    command.arg("--run-dir").arg(folder.join(store::RUN));
+    command.arg("--run-dir").arg(folder.run());
     Ok(command)
 }
 

@@ -1,10 +1,6 @@
 //! `footplate characterize`: runs a grid of settings, one run each in a process of its own, and compares them.
 
-mod cells;
 mod child;
-mod simulated;
-mod store;
-mod study;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,22 +10,24 @@ use std::time::Instant;
 
 use clap::Args;
 use footplate_device::preset::Presets;
-use footplate_device::sim::{SimBoard, SimOptions};
 use footplate_device::{Device, Root};
+use footplate_files::whole;
+use footplate_run::run_machine::simulated_board;
+use footplate_run::study::cells::{self, Cell, CellFile, CellState};
+use footplate_run::study::file::{Known, Modes, Study, StudyError};
+use footplate_run::study::folder::{self, CellFolder, StudyFolder};
+use footplate_run::study::simulated;
+use footplate_train::model;
 use footplate_train::prepare::embedded_data;
-use footplate_views::live::text::clock;
 use footplate_views::report::{RunView, compare};
+use footplate_views::text::clock;
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::report;
 use crate::failure::{Failure, Kind};
+use crate::options::{self, TrainOptions};
 use crate::view::{Detail, Progress};
-use crate::{cache_folder, log_file, output};
-
-use self::cells::{Cell, CellFile, State};
-pub(crate) use self::store::Finished;
-use self::store::StudyStore;
-use self::study::{Modes, Study};
+use crate::{cache_folder, output, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +70,7 @@ pub(crate) struct CharacterizeArguments {
 struct Session {
     title: String,
     cells: Vec<Cell>,
-    store: StudyStore,
+    store: StudyFolder,
     /// The simulated board's name.
     sim: Option<String>,
     /// Set by each signal.
@@ -89,18 +87,16 @@ enum Came {
 }
 
 pub(crate) fn run(arguments: &CharacterizeArguments) -> Result<ExitCode, Failure> {
-    let text = store::read_study(&arguments.study)?;
-    let study = Study::parse(&text)
-        .map_err(|e| Failure::new(Kind::Usage, format!("{}: {}", arguments.study.display(), e.trim_end())))?;
+    let (text, study) = read(&arguments.study)?;
     let sim = arguments.sim.clone().or_else(|| study.sim.as_ref().map(|sim| sim.get_ref().clone()));
     if let Some(name) = &sim {
         simulated_board(name, 0)?;
     }
     let presets = presets(&study, sim.as_deref())?;
-    let folder = arguments.study.parent().unwrap_or(Path::new(""));
-    let cells = cells::cells(&study, folder, &presets, sim.as_deref());
+    let beside = arguments.study.parent().unwrap_or(Path::new(""));
+    let cells = cells::cells(&study, beside, &presets, sim.as_deref());
     if sim.is_none() {
-        store::check_places(&cells)?;
+        folder::check_data(&cells)?;
     }
     let out = arguments.out.clone().unwrap_or_else(|| default_out(&arguments.study, sim.as_deref()));
     let name = arguments.study.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -108,15 +104,27 @@ pub(crate) fn run(arguments: &CharacterizeArguments) -> Result<ExitCode, Failure
     if arguments.dry_run {
         return dry_run(&cells, &out, arguments.json);
     }
-    let store = StudyStore::open(&out, &text, &title)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, stop.clone())
-            .map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
-    }
+    let store = StudyFolder::open(&out, &text, &title)?;
+    let stop = signals::flag_each()?;
     let mut session = Session { title, cells, store, sim, stop, taken: Vec::new() };
     let interrupted = session.run_all()?;
     session.finish(interrupted, arguments.json)
+}
+
+/// The study's text, and what it says.
+fn read(path: &Path) -> Result<(String, Study), Failure> {
+    let text = options::read(path).map_err(|e| {
+        Failure::new(Kind::Usage, format!("cannot read the study {}: {e}", path.display()))
+            .hint("examples/ holds studies; docs/characterize.md describes their form")
+    })?;
+    let models: Vec<&str> = model::models().iter().map(|model| model.name).collect();
+    let check_train = |table: &toml::Table| {
+        let options: Result<TrainOptions, _> = table.clone().try_into();
+        options.map(|_| ()).map_err(|e| e.to_string().trim().to_owned())
+    };
+    let study = Study::parse(&text, Known { models: &models, check_train: &check_train });
+    let wrong = |e: StudyError| format!("{}: {}", path.display(), e.to_string().trim_end());
+    Ok((text, study.map_err(|e| Failure::new(Kind::Usage, wrong(e)))?))
 }
 
 fn default_out(study: &Path, sim: Option<&str>) -> PathBuf {
@@ -144,22 +152,12 @@ fn presets(study: &Study, sim: Option<&str>) -> Result<Vec<String>, Failure> {
     Ok(presets.modes.into_iter().map(|mode| mode.name).collect())
 }
 
-fn simulated_board(name: &str, seed: u64) -> Result<SimBoard, Failure> {
-    let options = SimOptions { seed, power_noise: 0.01, time_noise: 0.01, ..SimOptions::default() };
-    SimBoard::new(name, options).map_err(|error| {
-        let names = SimBoard::names().join(", ");
-        Failure::new(Kind::Usage, error.to_string()).hint(format!("the simulated boards are {names}"))
-    })
-}
-
 fn dry_run(cells: &[Cell], out: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let done = |cell: &Cell| {
-        store::known(&out.join(store::CELLS).join(cell.folder()), cell)
-            .is_some_and(|f| f.state == State::Done)
-    };
+    let done = |cell: &Cell| CellFolder::of(out, cell).is_done(cell);
     if json {
-        let list =
-            cells.iter().map(|cell| CellDocument::new(cell, done(cell).then_some(State::Done), None, out));
+        let list = cells
+            .iter()
+            .map(|cell| CellDocument::new(cell, done(cell).then_some(CellState::Done), None, out));
         let document = Document { out, report: None, cells: list.collect() };
         output::result(&document.text()?);
         return Ok(ExitCode::SUCCESS);
@@ -185,7 +183,7 @@ impl Session {
         let cells = std::mem::take(&mut self.cells);
         let mut interrupted = false;
         for (index, cell) in cells.iter().enumerate() {
-            let left = cells[index..].iter().filter(|cell| !self.store.is_done(cell)).count();
+            let left = cells[index..].iter().filter(|cell| !self.store.cell(cell).is_done(cell)).count();
             match self.one(cell, embedded.as_deref())? {
                 Came::Skipped => {}
                 Came::Ran(file) => {
@@ -217,7 +215,7 @@ impl Session {
     }
 
     fn one(&self, cell: &Cell, embedded: Option<&Path>) -> Result<Came, Failure> {
-        if self.store.is_done(cell) {
+        if self.store.cell(cell).is_done(cell) {
             return Ok(Came::Skipped);
         }
         if self.stop.load(Ordering::Relaxed) {
@@ -226,27 +224,21 @@ impl Session {
         let folder = self.store.begin(cell)?;
         let begun = Instant::now();
         let result = match &self.sim {
-            Some(board) => simulated::run(cell, board, &folder),
+            Some(board) => {
+                let (now, version) = (jiff::Timestamp::now().to_string(), env!("CARGO_PKG_VERSION"));
+                let made = simulated::run(cell, board, &folder, &now, version);
+                made.map(|()| child::Ended::Done { notes: Vec::new() }).map_err(Failure::from)
+            }
             None => child::run(cell, cell.path.as_deref().or(embedded), &folder, &self.stop),
         };
-        let (state, error, notes) = match result {
-            Ok(child::Ended::Done { notes }) => (State::Done, None, notes),
-            Ok(child::Ended::Failed { error, notes }) => (State::Failed, Some(error), notes),
+        let (error, notes) = match result {
+            Ok(child::Ended::Done { notes }) => (None, notes),
+            Ok(child::Ended::Failed { error, notes }) => (Some(error), notes),
             Ok(child::Ended::Interrupted) => return Ok(Came::Interrupted),
-            Err(failure) => (State::Failed, Some(failure.message), Vec::new()),
+            Err(failure) => (Some(failure.message), Vec::new()),
         };
-        let settings = cell.settings();
-        let file = CellFile {
-            version: cells::VERSION,
-            hash: cells::hash(&settings),
-            state,
-            seconds: begun.elapsed().as_secs_f64(),
-            error,
-            notes,
-            settings,
-            labels: cell.labels(),
-        };
-        self.store.end(cell, &file)?;
+        let file = CellFile::new(cell, begun.elapsed().as_secs_f64(), error, notes);
+        folder.end(&file)?;
         Ok(Came::Ran(file))
     }
 
@@ -263,22 +255,23 @@ impl Session {
 
     /// The page, and what it came to.
     fn finish(&self, interrupted: bool, json: bool) -> Result<ExitCode, Failure> {
-        let report = self.store.folder().join("report.html");
-        let files: Vec<Option<CellFile>> = self.cells.iter().map(|cell| self.store.known(cell)).collect();
-        let count = |state: State| files.iter().flatten().filter(|file| file.state == state).count();
-        let (done, failed) = (count(State::Done), count(State::Failed));
+        let report = self.store.path().join("report.html");
+        let files: Vec<Option<CellFile>> =
+            self.cells.iter().map(|cell| self.store.cell(cell).known(cell)).collect();
+        let count = |state: CellState| files.iter().flatten().filter(|file| file.state == state).count();
+        let (done, failed) = (count(CellState::Done), count(CellState::Failed));
         let views = self.views(&files)?;
         let written = if views.is_empty() { None } else { Some(report.as_path()) };
         if let Some(path) = written {
             let html = compare(&self.title, &views, &self.notes(&files, interrupted));
-            log_file::write_whole(path, html.as_bytes())?;
+            whole::write_bytes(path, html.as_bytes()).map_err(|e| Failure::io("write", path, &e))?;
         }
         if json {
             let cell = |(cell, file): (&Cell, &Option<CellFile>)| {
-                CellDocument::new(cell, file.as_ref().map(|f| f.state), file.as_ref(), self.store.folder())
+                CellDocument::new(cell, file.as_ref().map(|f| f.state), file.as_ref(), self.store.path())
             };
             let cells = self.cells.iter().zip(&files).map(cell).collect();
-            let document = Document { out: self.store.folder(), report: written, cells };
+            let document = Document { out: self.store.path(), report: written, cells };
             output::result(&document.text()?);
         } else if let Some(path) = written {
             output::result(&path.display().to_string());
@@ -293,8 +286,8 @@ impl Session {
 
     fn views(&self, files: &[Option<CellFile>]) -> Result<Vec<RunView>, Failure> {
         let done = self.cells.iter().zip(files).filter_map(|(cell, file)| Some((cell, file.as_ref()?)));
-        done.filter(|(_, file)| file.state == State::Done)
-            .map(|(cell, file)| store::view(&self.store.cell_folder(cell), file))
+        done.filter(|(_, file)| file.state == CellState::Done)
+            .map(|(cell, file)| view(&self.store.cell(cell), file))
             .collect()
     }
 
@@ -342,17 +335,17 @@ impl Document<'_> {
 struct CellDocument {
     name: String,
     folder: PathBuf,
-    state: Option<State>,
+    state: Option<CellState>,
     seconds: Option<f64>,
     error: Option<String>,
     simulated: bool,
 }
 
 impl CellDocument {
-    fn new(cell: &Cell, state: Option<State>, file: Option<&CellFile>, out: &Path) -> Self {
+    fn new(cell: &Cell, state: Option<CellState>, file: Option<&CellFile>, out: &Path) -> Self {
         Self {
             name: cell.words(),
-            folder: out.join(store::CELLS).join(cell.folder()),
+            folder: CellFolder::of(out, cell).path().to_owned(),
             state,
             seconds: file.map(|file| file.seconds),
             error: file.and_then(|file| file.error.clone()),
@@ -361,7 +354,29 @@ impl CellDocument {
     }
 }
 
+/// A cell's run, with the study's names.
+fn view(folder: &CellFolder, file: &CellFile) -> Result<RunView, Failure> {
+    let mut view = report::read(&folder.run())?;
+    view.name = folder.name();
+    view.labels.extend(file.labels.clone());
+    Ok(view)
+}
+
+/// A study that was run, for `footplate report`: its title, the runs that are done, and what is to be known of the others.
+pub(crate) struct Finished {
+    pub(crate) title: String,
+    pub(crate) views: Vec<RunView>,
+    pub(crate) notes: Vec<String>,
+}
+
 /// The page of a study that was run: for `footplate report`. `None`: the folder holds no study.
 pub(crate) fn finished(folder: &Path) -> Result<Option<Finished>, Failure> {
-    store::finished(folder)
+    let Some(study) = folder::finished(folder)? else { return Ok(None) };
+    let views: Vec<RunView> =
+        study.done.iter().map(|(folder, file)| view(folder, file)).collect::<Result<_, _>>()?;
+    if views.is_empty() {
+        let message = format!("{}: no run of this study is done", folder.display());
+        return Err(Failure::new(Kind::Data, message).hint("footplate characterize goes on with it"));
+    }
+    Ok(Some(Finished { title: study.title, views, notes: study.notes }))
 }

@@ -4,14 +4,9 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
-use std::thread;
-
-use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Kind};
-use crate::output;
+use crate::{output, signals};
 
 /// What a shell says of a command that is not there, or that cannot be run.
 const NOT_FOUND: u8 = 127;
@@ -24,38 +19,21 @@ pub(super) fn run(command: &[OsString], quiet_stdout: bool) -> Result<u8, Failur
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::new(Kind::Usage, "no command"));
     };
-    // From here on signals do not end us: the command decides, and its figures are told.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
-    let handle = signals.handle();
     let mut process = Command::new(program);
     process.args(arguments);
     if quiet_stdout {
         process.stdout(output::stderr_for_child());
     }
-    let mut child = match process.spawn() {
-        Ok(child) => child,
-        Err(error) => return not_started(program, &error),
-    };
-    let pid = Pid::from_child(&child);
-    let forward = thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in &mut signals {
-            // A terminal sends Ctrl-C to the command too; other signals come to us alone.
-            let signal = match signal {
-                SIGTERM => Signal::TERM,
-                SIGHUP => Signal::HUP,
-                _ => continue,
-            };
-            let _ = kill_process(pid, signal);
-        }
-    });
-    let status = child.wait();
-    handle.close();
-    if let Ok(thread) = forward {
-        let _ = thread.join();
-    }
-    let status = status.map_err(|e| Failure::new(Kind::Internal, format!("waiting for the command: {e}")))?;
-    Ok(code_of(status))
+    // Signals do not end us: the command decides, and its figures are told.
+    signals::forward(
+        || process.spawn().map_err(|error| Ok(not_started(program, &error))),
+        |child| {
+            let status = child.wait();
+            status
+                .map(code_of)
+                .map_err(|e| Failure::new(Kind::Internal, format!("waiting for the command: {e}")))
+        },
+    )?
 }
 
 fn code_of(status: ExitStatus) -> u8 {
@@ -63,9 +41,9 @@ fn code_of(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-fn not_started(program: &OsString, error: &io::Error) -> Result<u8, Failure> {
+fn not_started(program: &OsString, error: &io::Error) -> u8 {
     output::note(&format!("error: cannot run {}: {error}", program.display()));
-    Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE })
+    if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `footplate measure`: time, energy, heat and throttling of any command.
 
 mod child;
-mod figures;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,14 +13,14 @@ use clap::Args;
 use footplate_core::Seconds;
 use footplate_core::ports::{Clock, PowerMeter};
 use footplate_core::quantity::QuantityError;
+use footplate_device::host;
 use footplate_device::meter::{INTERVAL_NS, Meter, RealClock};
 use footplate_device::sim::{Activity, SimBoard, SimOptions};
-use footplate_device::{Device, Root};
+use footplate_device::{Device, Root, Source};
+use footplate_views::measured::{Figures, Run};
 
 use crate::failure::{Failure, Kind};
-use crate::{host, output};
-
-use self::figures::{Figures, Run};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,13 +103,28 @@ pub(crate) fn run(arguments: &MeasureArguments) -> Result<ExitCode, Failure> {
         warnings.push(format!("the command failed: {} of {asked} runs were made", runs.len()));
     }
     let code = runs.last().map_or(0, |run| run.exit_code);
-    let figures = Figures::new(&device, &arguments.command, runs, warnings);
+    let figures = figures(&device, &arguments.command, runs, warnings);
     if arguments.json {
         output::result(&figures.json());
     } else {
         output::note(&figures.text());
     }
     Ok(ExitCode::from(code))
+}
+
+fn figures(device: &Device, command: &[OsString], runs: Vec<Run>, warnings: Vec<String>) -> Figures {
+    let machine = match device.root.source() {
+        Source::Simulated(board) => format!("{board} (simulated)"),
+        _ => device.facts.name.to_owned(),
+    };
+    Figures {
+        machine,
+        simulated: device.root.is_simulated(),
+        total_note: device.total.as_ref().map(|total| total.note.clone()),
+        command: command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
+        runs,
+        warnings,
+    }
 }
 
 fn simulated(name: &str, origin: Instant) -> Result<SimBoard, Failure> {

@@ -1,47 +1,19 @@
 //! Holding a mode: for a time, while a command runs, or until the user ends it.
 
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::failure::{Failure, Kind};
+use crate::signals::Held;
 
 /// How often signals, the time and the command are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// Shells give a program that a signal ended this plus the signal's number.
 const SIGNALLED: i32 = 128;
-
-/// Flags that signals set. From here on they end nothing by themselves: what was set comes back first.
-pub(crate) struct Stops {
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
-}
-
-impl Stops {
-    pub(crate) fn register() -> io::Result<Self> {
-        let stops = Self { interrupt: Arc::default(), terminate: Arc::default() };
-        signal_hook::flag::register(SIGINT, stops.interrupt.clone())?;
-        for signal in [SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, stops.terminate.clone())?;
-        }
-        Ok(stops)
-    }
-
-    fn interrupted(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed)
-    }
-
-    fn terminated(&self) -> bool {
-        self.terminate.load(Ordering::Relaxed)
-    }
-}
 
 /// Why a mode is held no longer.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,20 +29,20 @@ pub(crate) enum End {
 }
 
 /// Holds on until the time is over, the command has ended or a signal comes.
-pub(crate) fn until(stops: &Stops, seconds: Option<f64>, command: &[String]) -> Result<End, Failure> {
+pub(crate) fn until(held: &Held, seconds: Option<f64>, command: &[String]) -> Result<End, Failure> {
     if let Some((program, arguments)) = command.split_first() {
         let child = Command::new(program).args(arguments).spawn().map_err(|error| {
             Failure::new(Kind::Usage, format!("cannot run {program}: {error}"))
                 .hint("the command stands after `--`, as in `footplate mode set MAXN -- make`")
         })?;
-        return run_out(stops, child);
+        return run_out(held, child);
     }
     let begin = Instant::now();
     loop {
-        if stops.terminated() || (stops.interrupted() && seconds.is_some()) {
+        if held.terminated() || (held.interrupted() && seconds.is_some()) {
             return Ok(End::Interrupted);
         }
-        if stops.interrupted() {
+        if held.interrupted() {
             return Ok(End::Asked);
         }
         match seconds {
@@ -81,11 +53,11 @@ pub(crate) fn until(stops: &Stops, seconds: Option<f64>, command: &[String]) -> 
 }
 
 /// Waits for a command. Ctrl-C reaches it from the terminal; the other signals are passed on to it.
-fn run_out(stops: &Stops, mut child: Child) -> Result<End, Failure> {
+fn run_out(held: &Held, mut child: Child) -> Result<End, Failure> {
     let mut is_told = false;
     loop {
         match child.try_wait() {
-            Ok(Some(status)) if stops.terminated() => {
+            Ok(Some(status)) if held.terminated() => {
                 let _ = status;
                 return Ok(End::Interrupted);
             }
@@ -98,7 +70,7 @@ fn run_out(stops: &Stops, mut child: Child) -> Result<End, Failure> {
                 return Err(Failure::new(Kind::Machine, format!("waiting for the command: {error}")));
             }
         }
-        if stops.terminated() && !is_told {
+        if held.terminated() && !is_told {
             is_told = true;
             if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);

@@ -16,8 +16,9 @@ use crate::failure::{Failure, Kind};
 use crate::machine::MachineArguments;
 use crate::output;
 
-use super::hold::{End, Stops, until};
+use super::hold::{End, until};
 use super::wanted::WantedMode;
+use crate::signals::Held;
 
 #[derive(Args, Debug)]
 pub(crate) struct SetArguments {
@@ -70,7 +71,7 @@ pub(super) fn run(arguments: &SetArguments) -> Result<ExitCode, Failure> {
     if let Some(refusal) = first_refusal(&device, &writes) {
         return Err(refusal.into());
     }
-    let stops = Stops::register().map_err(|e| Failure::new(Kind::Machine, format!("signals: {e}")))?;
+    let held = Held::register()?;
     if arguments.machine.look_for_stale(&device)? {
         let message =
             "a dead process's settings were not put back: setting more would lose what was before it";
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: &SetArguments) -> Result<ExitCode, Failure> {
         control.keep()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let end = until(&stops, arguments.duration.map(|time| time.0), &arguments.command);
+    let end = until(&held, arguments.duration.map(|time| time.0), &arguments.command);
     // What was set before comes back whatever the end was; a failure of that is told before any other.
     control.restore()?;
     match end? {

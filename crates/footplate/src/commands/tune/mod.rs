@@ -2,246 +2,156 @@
 //! board, or on a table of measurements.
 
 mod arguments;
-mod keeper;
-mod log;
-mod machine;
-mod rehearsal;
 mod report;
-pub(crate) mod run;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use footplate_core::Record;
 use footplate_core::ports::Workload;
-use footplate_core::power_mode::Preset;
-use footplate_core::quantity::{Limit, Per};
-use footplate_tune::Setting;
-use footplate_tune::drive::drive_to_choice;
-use footplate_tune::goal::{Goal, Limits, Objective};
-use footplate_tune::plan::SearchOptions;
-use footplate_tune::tuner::{TuneError, TuneOptions, Tuned, Tuner};
+use footplate_device::{Device, Root};
+use footplate_run::mode_request::{JobSize, MachineRequest, ModeRequest};
+use footplate_run::run_machine::{JobOnBoard, RunMachine, SIMULATED_BATCH, SIMULATED_MODEL, simulated_board};
+use footplate_run::tuned_run::{self, AfterTune, TuneReport, Tuning};
+use footplate_run::{Listener, SharedClock};
+use footplate_tune::profiler::ProfileRecord;
+use footplate_tune::tuner::Purpose;
 
 use crate::failure::{Failure, Kind};
-use crate::output;
+use crate::machine::MachineArguments;
+use crate::options::BatchSize;
+use crate::{output, signals};
 
-use self::arguments::Minimise;
-pub(crate) use self::arguments::{BoardArguments, GoalArguments, TuneArguments, Wish};
-use self::keeper::Keeper;
-use self::machine::Machine;
-
-/// What a job's limits are counted in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct JobSize {
-    steps_per_epoch: u64,
-    /// Of the whole job.
-    steps: u64,
-}
-
-impl JobSize {
-    /// A limit for one step.
-    fn per_step(&self, limit: Limit) -> f64 {
-        let steps = match limit.per {
-            Per::Step => 1,
-            Per::Epoch => self.steps_per_epoch,
-            Per::Job => self.steps,
-        };
-        limit.value / steps.max(1) as f64
-    }
-}
+pub(crate) use self::arguments::TuneArguments;
 
 pub(crate) fn run(arguments: &TuneArguments) -> Result<ExitCode, Failure> {
-    match (&arguments.machine.sim, &arguments.surface) {
-        (Some(board), Some(_)) => {
-            let (machine, workload) = Machine::on_table(arguments, board)?;
-            simulated(arguments, machine, workload)
+    let Some(board) = &arguments.machine.sim else { return super::train::tune_here(arguments) };
+    let batch_size = match arguments.options.batch_size {
+        Some(BatchSize::Fixed(size)) => u32::try_from(size).unwrap_or(u32::MAX),
+        Some(BatchSize::Auto) | None => SIMULATED_BATCH,
+    };
+    let seed = arguments.options.seed.unwrap_or(0);
+    let job = JobOnBoard { model: arguments.model.as_deref().unwrap_or(SIMULATED_MODEL), batch_size, seed };
+    match &arguments.surface {
+        Some(path) => {
+            let (machine, workload) = RunMachine::table(path, arguments.workload.as_deref(), board, job)?;
+            simulated(arguments, machine, workload, seed)
         }
-        (Some(board), None) => {
-            let model = arguments.model.as_deref().unwrap_or("resnet18");
-            let (machine, workload) =
-                Machine::on_board(board, arguments.seed(), model, arguments.simulated_batch())?;
-            simulated(arguments, machine, Box::new(workload))
+        None => {
+            let (machine, workload) = RunMachine::simulation(board, job)?;
+            simulated(arguments, machine, Box::new(workload), seed)
         }
-        (None, _) => super::train::tune_here(arguments),
     }
 }
 
 /// A tune of a job that is simulated as its machine is.
 fn simulated(
     arguments: &TuneArguments,
-    mut machine: Machine,
-    mut workload: Box<dyn Workload>,
+    mut machine: RunMachine,
+    mut steps: Box<dyn Workload>,
+    seed: u64,
 ) -> Result<ExitCode, Failure> {
+    let lines = std::sync::Arc::new(Lines { quiet: arguments.quiet });
+    let request = ModeRequest::from(arguments);
     let epochs = u64::from(arguments.options.epochs.unwrap_or(1));
-    let steps_per_epoch = workload.steps_per_epoch();
+    let steps_per_epoch = steps.steps_per_epoch();
     let size = JobSize { steps_per_epoch, steps: steps_per_epoch.saturating_mul(epochs) };
-    if arguments.goal.tune_workers {
-        machine.with_workers(workload.worker_choices());
-    }
-    let goal = goal(&arguments.goal, &size, &machine)?;
-    let lines = beginning(&machine, &goal);
-    if !arguments.quiet {
-        lines.iter().for_each(|line| output::note(line));
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    if super::train::stop_on(&stop).is_err() {
+    tuned_run::add_workers(&request.goal, &mut machine, steps.as_ref(), lines.as_ref());
+    let goal = tuned_run::goal_on(&request.goal, &size, &machine)?;
+    tuned_run::beginning(&machine, &goal).iter().for_each(|line| lines.note(line));
+    let stop = signals::stop_flag().unwrap_or_else(|_| {
         output::warning("signals cannot be caught: Ctrl-C will not end the tune in order");
-    }
-    let (name, goal_text) = (workload.name().to_owned(), report::goal_text(&goal));
-    let records = arguments.goal.records.as_deref();
-    let mut keeper = Keeper::open(records, &machine, &name, &goal_text, stop)?.quiet(arguments.quiet);
-    let result =
-        search(&mut machine, workload.as_mut(), &goal, &arguments.goal, arguments.seed(), &mut keeper);
-    let tuned = match result {
-        Ok(tuned) => tuned,
-        Err(error) => {
-            machine.restore()?;
-            return Err(failure(&error, &arguments.goal));
-        }
-    };
-    let chosen = tuned.chosen();
-    match chosen.filter(|_| arguments.keep) {
-        Some(setting) => machine.keep(&setting)?,
-        None => machine.restore()?,
-    }
-    print(arguments, &machine, &size, &goal, &tuned, &keeper, None)?;
-    Ok(exit(&tuned))
+        Default::default()
+    });
+    let after = AfterTune::Stop { keep: arguments.keep };
+    let tuning = Tuning { request, size, seed, earlier: None, after };
+    let report = tuned_run::tune(steps.as_mut(), machine, &tuning, stop, lines)?;
+    tell(arguments, &report, None)?;
+    let is_chosen = report.tuned.chosen().is_some();
+    Ok(if is_chosen { ExitCode::SUCCESS } else { Kind::Infeasible.exit_code() })
 }
 
-/// Tells what a tune on this machine came to.
-pub(crate) fn tell(arguments: &TuneArguments, told: &run::Told, run_dir: &Path) -> Result<(), Failure> {
-    let run::Told { machine, size, goal, tuned, keeper } = told;
-    print(arguments, machine, size, goal, tuned, keeper, Some(run_dir))
-}
-
-fn exit(tuned: &Tuned) -> ExitCode {
-    if tuned.chosen().is_some() { ExitCode::SUCCESS } else { Kind::Infeasible.exit_code() }
-}
-
-/// Prints what a tune came to.
-fn print(
+/// Prints the result of a tune. `run_dir`: the run whose steps were measured.
+pub(crate) fn tell(
     arguments: &TuneArguments,
-    machine: &Machine,
-    size: &JobSize,
-    goal: &Goal,
-    tuned: &Tuned,
-    keeper: &Keeper,
+    report: &TuneReport,
     run_dir: Option<&Path>,
 ) -> Result<(), Failure> {
-    let chosen = tuned.chosen();
+    let chosen = report.tuned.chosen();
     let block = match (&arguments.nvpmodel, chosen) {
-        (Some(name), Some(setting)) => Some(machine.nvpmodel(name, &setting.mode)?),
+        (Some(name), Some(setting)) => {
+            let block = report.machine.machine().nvpmodel(name, &setting.mode);
+            Some(block.map_err(|e| Failure::new(Kind::Usage, e.to_string()))?)
+        }
         _ => None,
     };
-    let view = report::View {
-        machine,
-        size: *size,
-        goal,
-        tuned,
-        records: &keeper.records,
-        kept: arguments.keep && chosen.is_some(),
-        nvpmodel: block.as_deref(),
-        run_dir,
-    };
+    let kept = arguments.keep && chosen.is_some();
+    let view = report::View { report, kept, nvpmodel: block.as_deref(), run_dir };
     output::result(&if arguments.json { report::json(&view)? } else { report::text(&view) });
     Ok(())
 }
 
-/// What is said before the first measurement.
-fn beginning(machine: &Machine, goal: &Goal) -> Vec<String> {
-    let mut lines = machine.notes.clone();
-    lines.push(format!(
-        "{}: {} settings of {}; {}",
-        machine.name,
-        machine.space.len(),
-        report::knobs_text(&machine.space),
-        report::goal_text(goal)
-    ));
-    lines
+/// Tells of a tune that has no run log, a line for each measurement.
+struct Lines {
+    quiet: bool,
 }
 
-/// Searches, measures and verifies.
-fn search(
-    machine: &mut Machine,
-    workload: &mut dyn Workload,
-    goal: &Goal,
-    wanted: &GoalArguments,
-    seed: u64,
-    keeper: &mut Keeper,
-) -> Result<Tuned, TuneError> {
-    let space = machine.space.clone();
-    let earlier = std::mem::take(&mut keeper.earlier);
-    let goal_text = report::goal_text(goal);
-    let sources = keeper.sources(&space);
-    let mut tuner = Tuner::new(space, *goal, options(wanted, seed));
-    sources.into_iter().for_each(|source| tuner.learn_from(source));
-    for kept in earlier {
-        let counts = kept.goal == goal_text && !kept.verifies;
-        tuner.resume(kept.profile, counts);
+impl Listener for Lines {
+    fn record(&self, _record: &Record) {}
+
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            output::note(text);
+        }
     }
-    drive_to_choice(&mut tuner, &mut machine.ports(workload), keeper)
-}
 
-fn options(wanted: &GoalArguments, seed: u64) -> TuneOptions {
-    TuneOptions {
-        search: SearchOptions { profiles: wanted.profiles(), seed, ..SearchOptions::default() },
-        profile_time_ns: wanted.profile_time.map(|limit| (limit.value * 1e9) as u64),
-        ..TuneOptions::default()
+    fn warn(&self, text: &str) {
+        output::warning(text);
+    }
+
+    fn profiled(&self, number: usize, record: &ProfileRecord, purpose: Purpose) {
+        self.note(&report::progress(number, record, purpose));
     }
 }
 
-fn goal(wanted: &GoalArguments, size: &JobSize, machine: &Machine) -> Result<Goal, Failure> {
-    let objective = match (wanted.zeus_eta, wanted.minimise()) {
-        (Some(eta), _) => Objective::Zeus { eta, largest_power_w: machine.largest_power_w() },
-        (None, Minimise::Time) => Objective::Time,
-        (None, Minimise::Energy) => Objective::Energy,
-        (None, Minimise::Power) => Objective::Power,
+/// Refuses what cannot be, before anything is made: a board or a model that is not simulated, a goal that needs power on
+/// a machine that tells none. `model`: the job's, where it is known.
+pub(crate) fn check(request: &ModeRequest, model: Option<&str>) -> Result<(), Failure> {
+    match &request.machine.sim {
+        Some(board) => RunMachine::check_simulated(board, model)?,
+        None if request.goal.needs_power() => RunMachine::check_power(&Device::discover(Root::system()))?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// The machine that a run's mode is chosen on.
+pub(crate) fn machine(
+    request: &ModeRequest,
+    job: JobOnBoard<'_>,
+    clock: SharedClock,
+) -> Result<RunMachine, Failure> {
+    check(request, Some(job.model))?;
+    let wanted = &request.machine;
+    if let Some(board) = &wanted.sim {
+        let board = simulated_board(board, job.seed)?;
+        return Ok(RunMachine::stand_in(&board, &wanted.sim_change, job)?);
+    }
+    let (device, journal) = here(wanted)?;
+    Ok(RunMachine::here(device, journal.as_deref(), clock)?)
+}
+
+/// The running machine, and the folder of its journal.
+fn here(wanted: &MachineRequest) -> Result<(Device, Option<PathBuf>), Failure> {
+    let device = Device::discover(Root::system());
+    let device = if wanted.allow_gpu_settings { device.allow_gpu_settings() } else { device };
+    let machine = MachineArguments {
+        root: None,
+        sim: None,
+        state_dir: wanted.state_dir.clone(),
+        restore_stale: wanted.restore_stale,
     };
-    let limits = Limits {
-        power_w: wanted.power_max.map(|watts| watts.0),
-        time_s: wanted.time_max.map(|limit| size.per_step(limit)),
-        energy_j: wanted.energy_max.map(|limit| size.per_step(limit)),
-        slowdown: wanted.max_slowdown.map(|share| share.0),
-        temperature_c: wanted.temperature_max.map(|celsius| celsius.0),
-    };
-    let goal = Goal { objective, limits, confidence: wanted.confidence() };
-    goal.checked().map_err(|e| Failure::new(Kind::Usage, e.to_string()))
+    machine.look_for_stale(&device)?;
+    let journal = machine.state_folder(&device.root);
+    Ok((device, journal))
 }
-
-fn failure(error: &TuneError, wanted: &GoalArguments) -> Failure {
-    let message = error.to_string();
-    match error {
-        TuneError::NoPower { .. } => Failure::new(Kind::Machine, message).hint(
-            "without a power sensor only the time can be tuned: --minimise time, with --time-max or --max-slowdown at most",
-        ),
-        TuneError::NothingToSet { .. } => Failure::new(Kind::Machine, message)
-            .hint("setting modes needs root on most boards: try again with sudo, or with --sim BOARD"),
-        TuneError::Profile(_) | TuneError::NotKept(_) | TuneError::Answer(_) => {
-            Failure::new(Kind::Machine, message)
-        }
-        TuneError::ChoiceNotSet(source) => {
-            let failure = Failure::new(Kind::Machine, message);
-            if source.permission { failure.hint("sudo") } else { failure }
-        }
-        TuneError::Infeasible => Failure::new(Kind::Infeasible, message),
-        TuneError::Interrupted { .. } => {
-            let failure = Failure::new(Kind::Interrupted, message);
-            match &wanted.records {
-                Some(folder) => failure.hint(format!(
-                    "what was measured is in {}: the same command goes on from there",
-                    folder.display()
-                )),
-                None => failure.hint("with --records DIR an interrupted tune can go on"),
-            }
-        }
-    }
-}
-
-/// Presets that lie in a space, and those that do not.
-fn presets_in<'a>(presets: &'a [Preset], space: &[Setting]) -> Vec<(&'a Preset, bool)> {
-    presets.iter().map(|p| (p, space.iter().any(|s| s.mode == p.mode))).collect()
-}
-
-#[cfg(test)]
-mod tests;

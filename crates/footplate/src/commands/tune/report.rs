@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use footplate_core::Reading;
+use footplate_core::power_mode::Preset;
+use footplate_run::tune_record;
+use footplate_run::tuned_run::TuneReport;
+use footplate_tune::Setting;
 use footplate_tune::choose::{Candidate, duration_text as duration};
-use footplate_tune::goal::{Goal, Objective};
 use footplate_tune::predict::Estimate;
 use footplate_tune::profiler::ProfileRecord;
 use footplate_tune::tuner::{Outcome, Purpose, Tuned, cost_of};
-use footplate_tune::{Knobs, Setting};
 use serde_json::{Value, json};
 
-use super::machine::Machine;
-use super::{JobSize, presets_in};
 use crate::failure::{Failure, Kind};
 
 /// Rows of the front that the text shows.
@@ -20,43 +20,11 @@ const FRONT_ROWS: usize = 16;
 
 /// What is reported of.
 pub(crate) struct View<'a> {
-    pub(crate) machine: &'a Machine,
-    pub(crate) size: JobSize,
-    pub(crate) goal: &'a Goal,
-    pub(crate) tuned: &'a Tuned,
-    pub(crate) records: &'a [(ProfileRecord, Purpose)],
+    pub(crate) report: &'a TuneReport,
     pub(crate) kept: bool,
     pub(crate) nvpmodel: Option<&'a str>,
     /// The run whose steps were measured.
     pub(crate) run_dir: Option<&'a Path>,
-}
-
-/// A goal in words.
-pub(crate) fn goal_text(goal: &Goal) -> String {
-    let objective = match goal.objective {
-        Objective::Time => "least time".to_owned(),
-        Objective::Energy => "least energy".to_owned(),
-        Objective::Power => "least power".to_owned(),
-        Objective::Zeus { eta, .. } => format!("least {eta} × energy + {} × power × time", 1.0 - eta),
-    };
-    let limits = &goal.limits;
-    let mut parts = Vec::new();
-    parts.extend(limits.power_w.map(|w| format!("at most {w} W")));
-    parts.extend(limits.time_s.map(|s| format!("at most {} a step", duration(s))));
-    parts.extend(limits.energy_j.map(|j| format!("at most {j:.4} J a step")));
-    parts.extend(limits.slowdown.map(|s| format!("at most {:.0} % slower than the fastest", 100.0 * s)));
-    parts.extend(limits.temperature_c.map(|c| format!("at most {c} °C")));
-    if parts.is_empty() {
-        objective
-    } else {
-        format!("{objective} with {} ({:.0} % sure)", parts.join(", "), 100.0 * goal.confidence)
-    }
-}
-
-/// The knobs of a space in words.
-pub(crate) fn knobs_text(space: &[Setting]) -> String {
-    let names: Vec<&str> = Knobs::of(space).varying().map(footplate_tune::Knob::name).collect();
-    if names.is_empty() { "no knob".to_owned() } else { names.join(", ") }
 }
 
 /// One measurement in a line.
@@ -96,19 +64,19 @@ fn row(name: &str, candidate: &Candidate) -> String {
 
 /// The report for people.
 pub(crate) fn text(view: &View) -> String {
-    let tuned = view.tuned;
+    let tuned = &view.report.tuned;
     let candidates = &tuned.outlook.candidates;
     let mut lines = Vec::new();
-    if view.machine.simulated {
-        lines.push(format!("{}: all figures are simulated or from a table", view.machine.name));
+    if view.report.machine.is_simulated() {
+        lines.push(format!("{}: all figures are simulated or from a table", view.report.machine.name()));
     }
     lines.push(format!("front of time and power ({} settings; figures for one step)", tuned.front.len()));
     let every = tuned.front.len().div_ceil(FRONT_ROWS).max(1);
     let shown = tuned.front.iter().enumerate().filter(|(i, _)| i % every == 0 || i + 1 == tuned.front.len());
     lines.extend(shown.map(|(_, index)| row("", &candidates[*index])));
     lines.push(String::new());
-    let presets = view.machine.presets();
-    if let Some(largest) = largest(candidates) {
+    let presets = view.report.machine.machine().presets();
+    if let Some(largest) = tune_record::largest(candidates).map(|index| &candidates[index]) {
         // Where the vendor names this mode, its preset's line is enough.
         if !presets.iter().any(|preset| preset.mode == largest.setting.mode) {
             lines.push(row("largest", largest));
@@ -130,7 +98,7 @@ pub(crate) fn text(view: &View) -> String {
 }
 
 fn outcome_lines(view: &View) -> Vec<String> {
-    let tuned = view.tuned;
+    let tuned = &view.report.tuned;
     let candidates = &tuned.outlook.candidates;
     let mut lines = Vec::new();
     match &tuned.outcome {
@@ -150,7 +118,7 @@ fn outcome_lines(view: &View) -> Vec<String> {
                 tuned.profiles
             ));
             if let Some(time) = chosen.prediction.time_s {
-                let (epoch, all) = (view.size.steps_per_epoch, view.size.steps);
+                let (epoch, all) = (view.report.size.steps_per_epoch, view.report.size.steps);
                 lines.push(format!(
                     "an epoch of {epoch} steps takes {}, all {all} steps {}",
                     duration(time.value * epoch as f64),
@@ -174,7 +142,7 @@ fn outcome_lines(view: &View) -> Vec<String> {
             }
         }
     }
-    if let Some(regret) = regret(view) {
+    if let Some(regret) = view.report.regret_pct() {
         lines.push(format!("the table's true best is {regret:.2} % better"));
     }
     lines
@@ -190,33 +158,13 @@ fn helped(tuned: &Tuned) -> Option<String> {
     (!parts.is_empty()).then(|| format!("predicted: {}", parts.join(", ")))
 }
 
-/// By how much the choice exceeds the table's best under the same limits; `None` without a table.
-fn regret(view: &View) -> Option<f64> {
-    let Outcome::Chosen { choice, .. } = &view.tuned.outcome else { return None };
-    let goal = &view.tuned.outlook.goal;
-    let score = |time_s: f64, power_w: Option<f64>| {
-        let exact = |value: f64| Estimate { value, log_sd: 0.0 };
-        let prediction = footplate_tune::predict::Prediction {
-            time_s: Some(exact(time_s)),
-            power_w: power_w.map(exact),
-            energy_j: power_w.map(|p| exact(p * time_s)),
-        };
-        let holds = goal.excess(&prediction) <= 1.0;
-        goal.objective_of(&prediction).filter(|_| holds).map(|e| e.value)
-    };
-    let best = view.machine.true_best(score)?;
-    Some(100.0 * (choice.objective.value / best - 1.0))
-}
-
 fn settings(candidates: &[Candidate]) -> Vec<Setting> {
     candidates.iter().map(|c| c.setting).collect()
 }
 
-/// The setting with every knob at its largest.
-fn largest(candidates: &[Candidate]) -> Option<&Candidate> {
-    let knobs = Knobs::of(&settings(candidates));
-    let sum = |c: &Candidate| knobs.position(&knobs.point(&c.setting)).iter().sum::<f64>();
-    candidates.iter().max_by(|a, b| sum(a).total_cmp(&sum(b)))
+/// Presets that lie in a space, and those that do not.
+fn presets_in<'a>(presets: &'a [Preset], space: &[Setting]) -> Vec<(&'a Preset, bool)> {
+    presets.iter().map(|p| (p, space.iter().any(|s| s.mode == p.mode))).collect()
 }
 
 fn estimate(estimate: Option<Estimate>) -> Value {
@@ -239,24 +187,15 @@ fn candidate(c: &Candidate) -> Value {
     })
 }
 
-/// The report for programs.
-pub(crate) fn json(view: &View) -> Result<String, Failure> {
-    let tuned = view.tuned;
-    let candidates = &tuned.outlook.candidates;
-    let presets: Vec<Value> = presets_in(view.machine.presets(), &settings(candidates))
-        .into_iter()
-        .map(|(preset, _)| {
-            let cost = cost_of(&tuned.outlook, &preset.mode).as_ref().map(candidate);
-            json!({"name": preset.name, "mode": preset.mode, "cost": cost})
-        })
-        .collect();
-    let outcome = match &tuned.outcome {
+fn outcome(report: &TuneReport) -> Value {
+    let candidates = &report.tuned.outlook.candidates;
+    match &report.tuned.outcome {
         Outcome::Chosen { choice, verified } => json!({
             "feasible": true,
             "verified": verified,
             "probability": choice.probability,
             "choice": candidate(&candidates[choice.index]),
-            "regret_pct": regret(view),
+            "regret_pct": report.regret_pct(),
         }),
         Outcome::Infeasible(refusal) => json!({
             "feasible": false,
@@ -264,27 +203,44 @@ pub(crate) fn json(view: &View) -> Result<String, Failure> {
             "closest": refusal.closest.map(|index| candidate(&candidates[index])),
             "would_do": refusal.would_do,
         }),
-    };
-    let records: Vec<Value> =
-        view.records.iter().map(|(record, purpose)| json!({"purpose": purpose, "profile": record})).collect();
+    }
+}
+
+/// The report for programs.
+pub(crate) fn json(view: &View) -> Result<String, Failure> {
+    let tuned = &view.report.tuned;
+    let candidates = &tuned.outlook.candidates;
+    let presets: Vec<Value> = presets_in(view.report.machine.machine().presets(), &settings(candidates))
+        .into_iter()
+        .map(|(preset, _)| {
+            let cost = cost_of(&tuned.outlook, &preset.mode).as_ref().map(candidate);
+            json!({"name": preset.name, "mode": preset.mode, "cost": cost})
+        })
+        .collect();
+    let records: Vec<Value> = view
+        .report
+        .records
+        .iter()
+        .map(|(record, purpose)| json!({"purpose": purpose, "profile": record}))
+        .collect();
     let document = json!({
-        "machine": view.machine.name,
-        "simulated": view.machine.simulated,
-        "notes": view.machine.notes,
-        "goal": view.goal,
+        "machine": view.report.machine.name(),
+        "simulated": view.report.machine.is_simulated(),
+        "notes": view.report.machine.notes(),
+        "goal": view.report.goal,
         "settings": candidates.len(),
         "profiles": tuned.profiles,
-        "outcome": outcome,
+        "outcome": outcome(view.report),
         "stall_share": tuned.stall_share,
         "helped_by": {
             "time": tuned.outlook.predictor.helped_by()[0],
             "power": tuned.outlook.predictor.helped_by()[1],
         },
         "front": tuned.front.iter().map(|i| candidate(&candidates[*i])).collect::<Vec<_>>(),
-        "maxn": largest(candidates).map(candidate),
+        "maxn": tune_record::largest(candidates).map(|index| candidate(&candidates[index])),
         "presets": presets,
-        "steps_per_epoch": view.size.steps_per_epoch,
-        "steps": view.size.steps,
+        "steps_per_epoch": view.report.size.steps_per_epoch,
+        "steps": view.report.size.steps,
         "run_dir": view.run_dir,
         "kept": view.kept,
         "nvpmodel": view.nvpmodel,
