@@ -31,7 +31,7 @@ mod memory_planner;
 pub mod model;
 pub mod network;
 mod optimizer;
-pub mod params;
+mod params;
 pub mod prepare;
 mod prepared_run;
 pub mod request;

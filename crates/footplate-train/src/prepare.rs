@@ -23,6 +23,7 @@ use crate::model::{self, ModelEntry, Task};
 use crate::prepared_run::PreparedRun;
 use crate::request::{BatchSize, CacheChoice, JobRequest};
 use crate::settings::TrainSettings;
+use crate::weights::LoadReport;
 use crate::{auto_cache, defaults};
 
 /// The data set that the program makes itself, where none is named.
@@ -266,7 +267,7 @@ impl JobPlan {
         let dataset = self.open.dataset;
         let mut warnings = dataset.warnings().to_vec();
         let (job, report) = Job::new(self.settings, dataset, self.device)?;
-        warnings.extend(report.iter().flat_map(crate::weights::LoadReport::warnings));
+        warnings.extend(report.iter().flat_map(LoadReport::warnings));
         PreparedRun::new(job, self.memory, warnings, self.cores)
     }
 }

@@ -9,7 +9,7 @@ use footplate_core::steps::Ending;
 use super::*;
 use crate::prepare::prepare;
 use crate::request::JobRequest;
-use crate::settings::OptimizerKind;
+use crate::settings::{OptimizerKind, ScheduleKind};
 use crate::testing::{StillHeap, context, host, seeded, small_request};
 
 /// A small run, changed before it is prepared. Its data is in memory once it is open.
@@ -23,7 +23,7 @@ fn run(change: impl FnOnce(&mut JobRequest)) -> PreparedRun {
 /// A run's surroundings in a folder, or without one.
 fn around(folder: Option<&std::path::Path>) -> (StepContext, std::sync::mpsc::Receiver<Record>) {
     let (RunContext { sink, clock, stop, .. }, records) = context(None);
-    (StepContext { checkpoints: folder.map(std::path::Path::to_owned), sink, clock, stop }, records)
+    (StepContext { checkpoints: folder.map(ToOwned::to_owned), sink, clock, stop }, records)
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn an_error_in_a_step_comes_out_whole_at_the_end() {
     let _turn = seeded(0);
     let (context, _records) = around(None);
     let mut steps = Box::new(run(|request| {
-        request.optimizer = Some(OptimizerKind::Sgd);
-        (request.learning_rate, request.clip_norm) = (Some(1e30), Some(f64::MAX));
+        (request.optimizer, request.schedule) = (Some(OptimizerKind::Sgd), Some(ScheduleKind::Constant));
+        (request.learning_rate, request.clip_norm) = (Some(1e38), Some(f64::MAX));
     }))
     .start(context)
     .unwrap();
