@@ -124,7 +124,7 @@ pub enum RunError {
     /// A tune has no result.
     #[error("{error}")]
     Tune {
-        /// Why it ended without a choice.
+        /// What ended it: no sensor, nothing to set, an interrupt.
         error: TuneError,
         /// Where its measurements are kept, if the user named a folder.
         records: Option<PathBuf>,

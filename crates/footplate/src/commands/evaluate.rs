@@ -101,23 +101,9 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         rows: Vec::new(),
         noise_floors: Vec::new(),
     };
+    let other = other.as_ref().map(|(path, table)| (path.as_path(), table));
     for workload in workloads {
-        let truths = profile_store::truths(&arguments.file, &table, workload)?;
-        output::note(&format!("{workload}: {} settings", truths.len()));
-        let floor = noise_floor(&truths);
-        document.noise_floors.extend(floor.map(|floor| Floor { workload: workload.to_owned(), floor }));
-        let rows = evaluate(workload, &truths, &options);
-        if rows.is_empty() {
-            output::warning(&format!("{workload}: too few settings, or nothing that can be predicted"));
-        }
-        document.rows.extend(rows);
-        if let Some((path, table)) = &other {
-            let name = other_workload(arguments, path, table, workload)?;
-            let known = profile_store::truths(path, table, name)?;
-            let label = format!("{}: {name}", path.display());
-            let other = Other::of(&label, &known, &truths);
-            document.rows.extend(evaluate_with(workload, &truths, Some(other), &options));
-        }
+        evaluate_one(arguments, workload, &table, other, &options, &mut document)?;
     }
     if document.rows.is_empty() {
         let failure = Failure::new(Kind::Data, "the table leaves nothing to evaluate");
@@ -131,6 +117,34 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
         print(&document);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds the figures of one workload of a table.
+fn evaluate_one(
+    arguments: &EvaluateArguments,
+    workload: &str,
+    table: &ProfileTable,
+    other: Option<(&Path, &ProfileTable)>,
+    options: &Options,
+    document: &mut Document,
+) -> Result<(), Failure> {
+    let truths = profile_store::truths(&arguments.file, table, workload)?;
+    output::note(&format!("{workload}: {} settings", truths.len()));
+    let floor = noise_floor(&truths);
+    document.noise_floors.extend(floor.map(|floor| Floor { workload: workload.to_owned(), floor }));
+    let rows = evaluate(workload, &truths, options);
+    if rows.is_empty() {
+        output::warning(&format!("{workload}: too few settings, or nothing that can be predicted"));
+    }
+    document.rows.extend(rows);
+    if let Some((path, table)) = other {
+        let name = other_workload(arguments, path, table, workload)?;
+        let known = profile_store::truths(path, table, name)?;
+        let label = format!("{}: {name}", path.display());
+        let other = Other::of(&label, &known, &truths);
+        document.rows.extend(evaluate_with(workload, &truths, Some(other), options));
+    }
+    Ok(())
 }
 
 /// The workload of the other table that is known beforehand.

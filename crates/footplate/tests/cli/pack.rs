@@ -95,5 +95,9 @@ fn mistakes_have_their_codes() {
         Some("not a JPEG or PNG image")
     );
     assert_ok(&place.footplate(&["pack", "data", "shards", "--max-bad-fraction", "0.5"]).output().unwrap());
-    fails(&["data", "shards", "--seed", "7"], 2, &["other data, or shards that were made with other options", "pack.toml"]);
+    fails(
+        &["data", "shards", "--seed", "7"],
+        2,
+        &["shards of other data, or shards that were made with other options", "pack.toml"],
+    );
 }
