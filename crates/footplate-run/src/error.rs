@@ -42,13 +42,13 @@ pub enum RunError {
     /// The folder for a new run holds one already.
     #[error("{} already holds a run", folder.display())]
     HoldsARun {
-        /// The folder.
+        /// The folder that was named.
         folder: PathBuf,
     },
     /// The folder is there and no run is in it.
     #[error("{} is not a run: it holds no {missing}", folder.display())]
     NotARun {
-        /// The folder.
+        /// The folder that was named.
         folder: PathBuf,
         /// The file that makes it one.
         missing: &'static str,
@@ -56,13 +56,13 @@ pub enum RunError {
     /// The folder is not there.
     #[error("there is no run {}", folder.display())]
     NoRun {
-        /// The folder.
+        /// The folder that was named.
         folder: PathBuf,
     },
     /// A file's content is not what it should be.
     #[error("{}: {problem}", path.display())]
     Content {
-        /// The file.
+        /// The file that was read.
         path: PathBuf,
         /// What is wrong, with the line where there is one.
         problem: String,
@@ -70,9 +70,9 @@ pub enum RunError {
     /// A newer program wrote the run log.
     #[error("{}, line {line}: {problem}", path.display())]
     NewerLog {
-        /// The log.
+        /// The run log that was read.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line's number, from 1.
         line: usize,
         /// Which version it is, and which can be read.
         problem: String,
@@ -80,15 +80,15 @@ pub enum RunError {
     /// A table of measured modes cannot be used.
     #[error("{}: {problem}", path.display())]
     Table {
-        /// The table.
+        /// The table that was read.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it, with its line.
         problem: String,
     },
     /// Another process runs the study.
     #[error("another process runs a study in {}", folder.display())]
     StudyHeld {
-        /// The study's folder.
+        /// The folder of the study, which another process holds.
         folder: PathBuf,
     },
     /// A study names data that is not there.
@@ -115,7 +115,7 @@ pub enum RunError {
     /// No simulated board has a job for this model.
     #[error("there is no model `{model}` on a simulated board")]
     NoSimulatedJob {
-        /// The model's name.
+        /// The name that simulated boards do not know.
         model: String,
     },
     /// A goal whose numbers make no sense.
@@ -124,7 +124,7 @@ pub enum RunError {
     /// A tune has no result.
     #[error("{error}")]
     Tune {
-        /// What ended it: no sensor, nothing to set, an interrupt.
+        /// Why it ended without a choice.
         error: TuneError,
         /// Where its measurements are kept, if the user named a folder.
         records: Option<PathBuf>,
@@ -144,7 +144,7 @@ pub enum RunError {
     /// The recorder's thread panicked.
     #[error("the thread that keeps the run log panicked")]
     RecorderPanicked,
-    /// The machine refused.
+    /// The machine's controls, sensors or journal refused.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A mode could not be set.

@@ -32,7 +32,7 @@ pub enum ChangeError {
     /// It has not the form of one.
     #[error("`{text}` is no change; write power=1.3@20s, time=1.5@20s or supply=9W@20s")]
     Form {
-        /// What was given.
+        /// The text that was given.
         text: String,
     },
     /// The supply's power or the moment cannot be read.

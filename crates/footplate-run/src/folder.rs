@@ -18,7 +18,7 @@ use crate::mode_request::ModeRequest;
 
 const RUN_FILE: &str = "run.toml";
 const CHECKPOINTS: &str = "checkpoints";
-/// Of `run.toml`'s format.
+/// Version of `run.toml`'s format; files of newer ones are refused.
 const VERSION: u32 = 1;
 
 /// What `run.toml` holds. `S` are the settings of whatever makes the steps; they are written as they are.
@@ -59,7 +59,7 @@ impl<S> RunFile<S> {
     }
 }
 
-/// A run's folder.
+/// A run's folder, which may be new or that of an earlier process.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -88,7 +88,7 @@ impl RunFolder {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Where it is.
+    /// The folder's path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -19,7 +19,7 @@ pub trait Listener: Send + Sync {
     }
 }
 
-/// Hears nothing.
+/// A listener for whoever does not want to hear anything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoListener;
 

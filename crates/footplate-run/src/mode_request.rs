@@ -28,7 +28,7 @@ pub enum Minimise {
     Time,
     /// The energy of a step.
     Energy,
-    /// The mean power.
+    /// The mean power of the whole board.
     Power,
 }
 
@@ -42,7 +42,7 @@ pub struct GoalRequest {
     /// Minimise η × energy + (1 − η) × largest power × time instead, η from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zeus_eta: Option<f64>,
-    /// Most mean power.
+    /// The most that the board may draw on average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_max: Option<Watts>,
     /// Most time, in seconds of what the limit says.

@@ -24,7 +24,7 @@ use crate::profile_store::ProfileStore;
 pub struct Subject {
     /// The machine: its board and release.
     pub machine: String,
-    /// The job.
+    /// The job, as its records are filed under.
     pub workload: String,
     /// The goal of the tune, in words.
     pub goal: String,

@@ -42,7 +42,7 @@ pub struct ProfileStore {
 /// What a folder of profiles held when it was opened.
 #[derive(Debug)]
 pub struct OpenedProfiles {
-    /// To append to.
+    /// The store, open for appending.
     pub store: ProfileStore,
     /// All whole profiles, in the order in which they were measured.
     pub profiles: Vec<KeptProfile>,

@@ -25,7 +25,7 @@ impl Recorder {
         Self { log, listener, summary: SummaryBuilder::default() }
     }
 
-    /// Records one thing.
+    /// Appends a record to the log and gives it to the summary and the listener.
     pub fn record(&mut self, record: &Record) {
         self.log.write(record);
         self.summary.push(record);

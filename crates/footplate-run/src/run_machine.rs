@@ -57,7 +57,7 @@ struct Simulated {
 /// A job whose times a simulated machine tells.
 #[derive(Clone, Copy, Debug)]
 pub struct JobOnBoard<'a> {
-    /// The model's name.
+    /// The network's name in the registry.
     pub model: &'a str,
     /// Samples in a step.
     pub batch_size: u32,
@@ -128,7 +128,7 @@ impl RunMachine {
         }
     }
 
-    /// The machine itself.
+    /// The machine whose modes are set and whose power is measured.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }

@@ -292,7 +292,7 @@ struct RunLogObserver<'a> {
     goal: Goal,
     sink: RecordSink,
     clock: SharedClock,
-    /// The last result.
+    /// What the last search came to, once there was one.
     tuned: &'a mut Option<Tuned>,
 }
 

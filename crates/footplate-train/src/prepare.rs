@@ -155,11 +155,15 @@ fn open(
     Ok(Arc::new(footplate_data::open(path, &options)?))
 }
 
-/// Opens the device that is asked for.
+/// Opens the device that is asked for, or the cpu if none is.
 pub fn open_device(request: &JobRequest, host: &Host) -> Result<ChosenDevice, TrainError> {
     let kernels = cache_folder(request, host).map(|folder| folder.join("kernels"));
     let choice = request.device.unwrap_or(DeviceChoice::Cpu);
-    device::open(choice, request.feed.unwrap_or_default(), kernels.as_deref())
+    let mut device = device::open(choice, request.feed.unwrap_or_default(), kernels.as_deref())?;
+    if request.device.is_none() {
+        "default; --device auto looks for a GPU".clone_into(&mut device.reason);
+    }
+    Ok(device)
 }
 
 /// A job of which everything is decided, and nothing built yet.

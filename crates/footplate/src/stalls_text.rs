@@ -226,11 +226,11 @@ fn answer(diagnosis: &Diagnosis) -> Vec<String> {
         let stall = split.stall_fraction().map_or("-".to_owned(), percent);
         let slowed = match split.slowed_s / split.total_s() {
             share if share >= 0.01 => {
-                format!("; {} more goes to cores that are shared with the loader", percent(share))
+                format!("; steps are {} slower because loader threads use the same cores", percent(share))
             }
             _ => String::new(),
         };
-        lines.push(format!("data stall  {stall} of the time{slowed}"));
+        lines.push(format!("waiting     {stall} of the time for data{slowed}"));
     }
     if let Some(first) = diagnosis.first_epoch_per_s {
         lines.push(format!(

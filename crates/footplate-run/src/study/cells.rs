@@ -14,7 +14,7 @@ pub const AS_IS: &str = "as-is";
 /// One run of a study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// The model's name.
+    /// The network's name in the registry.
     pub model: String,
     /// The data set's name in the study.
     pub data: String,
@@ -50,7 +50,7 @@ pub struct CellFile {
     pub state: CellState,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// Why it failed.
+    /// Why it failed, in the words of its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What a reader should know of the run.

@@ -29,9 +29,9 @@ pub enum StudyError {
     /// The form is right, and it makes no sense.
     #[error("line {line}: {problem}")]
     Sense {
-        /// Counted from 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with it.
         problem: String,
     },
 }
@@ -89,17 +89,17 @@ pub struct Data {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged, expecting = "expected a number of workers or \"auto\"")]
 pub enum Workers {
-    /// This many.
+    /// Exactly so many threads; 0 is the training thread itself.
     Fixed(u32),
     /// As many as the loader chooses.
     Auto(Auto),
 }
 
-/// The word "auto".
+/// The word "auto", which leaves the number to the pipeline.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auto {
-    /// "auto".
+    /// Written `"auto"`.
     Auto,
 }
 
@@ -112,7 +112,7 @@ pub enum Auto {
 pub enum Modes {
     /// The word "presets": all of the machine's.
     All(String),
-    /// These.
+    /// The modes that are listed, by name or by knobs.
     List(Vec<Mode>),
 }
 
@@ -137,9 +137,9 @@ pub struct Knobs {
     pub name: String,
     /// CPU cores that are on.
     pub cpu_cores: Option<u32>,
-    /// Such as "1190.4MHz".
+    /// Upper limit of the CPU clock with its unit, such as "1190.4MHz".
     pub cpu_clock: Option<String>,
-    /// Such as "612MHz".
+    /// Upper limit of the GPU clock with its unit, such as "612MHz".
     pub gpu_clock: Option<String>,
     /// The memory controller's, such as "1600MHz".
     pub emc_clock: Option<String>,
@@ -149,7 +149,7 @@ pub struct Knobs {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum PageCache {
-    /// Nothing.
+    /// Nothing is done about it.
     #[default]
     AsIs,
     /// The data's files are taken out of it.

@@ -52,7 +52,7 @@ impl StudyFolder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -87,7 +87,7 @@ impl CellFolder {
         Self { path: study.join(CELLS).join(cell.folder_name()) }
     }
 
-    /// Where it is.
+    /// The cell's own folder, below `cells/`.
     pub fn path(&self) -> &Path {
         &self.path
     }

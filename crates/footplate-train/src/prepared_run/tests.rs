@@ -31,7 +31,10 @@ fn the_facts_are_those_of_the_job() {
     let _turn = seeded(0);
     let run = run(|request| request.accumulate = Some(2));
     let facts = run.facts();
-    assert_eq!((facts.model.as_str(), facts.device.as_str()), ("lstm", "cpu (asked for)"));
+    assert_eq!(
+        (facts.model.as_str(), facts.device.as_str()),
+        ("lstm", "cpu (default; --device auto looks for a GPU)")
+    );
     assert_eq!((facts.batch_size, facts.step_items, facts.epochs, facts.seed), (4, 8, 2, 7));
     // 45 windows are 12 minibatches of 4, and 6 steps of two.
     assert_eq!((facts.train_items, facts.steps_per_epoch, facts.steps_total), (45, 6, 12));

@@ -90,7 +90,7 @@ fn the_report_begins_with_the_answer() {
     assert_ok(&output);
     let said = text(&output.stdout);
     assert!(said.starts_with("limited by  "), "{said}");
-    for part in ["data stall", "change", "items/s     each stage by itself", "real run"] {
+    for part in ["of the time for data", "change", "items/s     each stage by itself", "real run"] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
     assert!(text(&output.stderr).contains("measuring: the real run"));
