@@ -1,5 +1,4 @@
 //! What people see while a run goes on: one live line on a terminal, plain lines at a sane rate elsewhere.
-#![expect(clippy::disallowed_methods, reason = "whether stderr is a terminal decides how much is told")]
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,6 +47,7 @@ impl Detail {
     }
 
     /// Live on a terminal, plain elsewhere, unless silence was asked for.
+    #[expect(clippy::disallowed_methods, reason = "whether stderr is a terminal decides how much is told")]
     pub(crate) fn of_terminal(quiet: bool) -> Self {
         match (quiet, stderr().is_terminal()) {
             (true, _) => Self::Quiet,
