@@ -279,7 +279,7 @@ mod tests {
                     total: reading.clone(),
                     rails: vec![
                         ("VDD_IN".into(), reading),
-                        ("VDD_SOC".into(), Reading::Unreadable { reason: "permission denied".into() }),
+                        ("VDD_SOC".into(), Reading::unreadable("permission denied")),
                     ],
                     temperature_c: Reading::Value(Celsius(45.5)),
                     throttled: vec!["cooling device cpu-balanced is active".into()],

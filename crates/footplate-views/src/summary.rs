@@ -230,7 +230,7 @@ run folder  runs/x";
 
     #[test]
     fn energy_that_is_zero_unreadable_or_absent_looks_different() {
-        let unreadable = Reading::Unreadable { reason: "permission denied".to_owned() };
+        let unreadable = Reading::unreadable("permission denied");
         let lines = [Reading::Value(Joules(0.0)), unreadable, Reading::Absent].map(|energy| {
             let figures = figures(begun().into_iter().chain([end(RunStatus::Completed, energy)]));
             let text = text(&figures.summary().unwrap(), &figures.energy(), "x");

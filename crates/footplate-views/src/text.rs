@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn absent_unreadable_and_zero_look_different() {
-        let unreadable = Reading::Unreadable { reason: "denied".to_owned() };
+        let unreadable = Reading::unreadable("denied");
         let readings = [Reading::Value(0.0), Reading::Absent, unreadable];
         assert_eq!(readings.each_ref().map(|r| shown(r, |v| joules(*v))), ["0 J", "-", "x"]);
         assert_eq!(readings.each_ref().map(|r| explained(r, |v| joules(*v))), ["0 J", "-", "x (denied)"]);

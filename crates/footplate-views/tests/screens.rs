@@ -255,11 +255,11 @@ fn before_the_run_begins() {
 fn absent_unreadable_and_zero_are_different() {
     let mut records = vec![Record::RunStart(start())];
     records.extend((0..30).map(minibatch));
-    let denied = || Reading::Unreadable { reason: "permission denied".into() };
+    let denied = || Reading::unreadable("permission denied");
     records.push(Record::Power(PowerRecord {
         t_ns: 2 * S,
         span_ns: S,
-        total_w: Reading::Unreadable { reason: "VDD_IN: permission denied".into() },
+        total_w: Reading::unreadable("VDD_IN: permission denied"),
         rails: vec![
             ("VDD_IN".into(), denied()),
             ("VDD_SOC".into(), Reading::Absent),
@@ -286,7 +286,7 @@ fn absent_unreadable_and_zero_are_different() {
 }
 
 fn denied_hz() -> Reading<Hertz> {
-    Reading::Unreadable { reason: "permission denied".into() }
+    Reading::unreadable("permission denied")
 }
 
 fn end(status: RunStatus) -> Record {

@@ -42,7 +42,7 @@ fn step() -> Record {
 
 fn machine() -> Vec<Record> {
     fn denied<T>() -> Reading<T> {
-        Reading::Unreadable { reason: "permission denied".into() }
+        Reading::unreadable("permission denied")
     }
     vec![
         Record::Power(PowerRecord {

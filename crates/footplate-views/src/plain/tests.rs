@@ -85,7 +85,7 @@ fn profiled(power_w: Reading<Watts>) -> Record {
 
 #[test]
 fn a_profiles_power_that_is_zero_unreadable_or_absent_looks_different() {
-    let unreadable = Reading::Unreadable { reason: "denied".to_owned() };
+    let unreadable = Reading::unreadable("denied");
     let shown = [Reading::Value(Watts(0.0)), unreadable, Reading::Absent].map(|power| {
         let told = last(&[profiled(power)]);
         let [Message::Line(text)] = told.as_slice() else { panic!("{told:?}") };

@@ -72,7 +72,7 @@ impl Metric {
 
     pub(crate) fn of(self, view: &RunView) -> Option<f64> {
         let totals = &view.log.totals;
-        let energy = || Energy::of(&view.log.processes).joules();
+        let energy = || Energy::of(&view.log.processes).into_value().map(|energy| energy.joules);
         match self {
             Self::ItemsPerS => view.summary.images_per_s,
             Self::StepMs => view.summary.step_ms_mean,
@@ -115,7 +115,7 @@ impl Group<'_> {
 
     /// "x" where a figure could not be read in some run, "-" where none has it.
     pub(crate) fn missing(&self, metric: Metric) -> &'static str {
-        let failed = |run: &&RunView| matches!(Energy::of(&run.log.processes), Energy::Unreadable(_));
+        let failed = |run: &&RunView| Energy::of(&run.log.processes).reason().is_some();
         let is_energy = matches!(metric, Metric::EnergyJ | Metric::EnergyEachJ);
         if is_energy && self.runs.iter().any(failed) { "x" } else { "-" }
     }

@@ -80,16 +80,16 @@ pub(crate) fn power(view: &RunView) -> String {
 /// The energy of the run and what it is made of.
 fn energies(view: &RunView) -> String {
     let text = match Energy::of(&view.log.processes) {
-        Energy::Known { joules: j, added_up_ns: 0 } => {
+        Reading::Value(Energy { joules: j, added_up_ns: 0 }) => {
             format!("Energy of the run: {}, added up from the sensors' samples.", joules(j))
         }
-        Energy::Known { joules: j, added_up_ns } => format!(
+        Reading::Value(Energy { joules: j, added_up_ns }) => format!(
             "Energy of the run: {}; {} of it are added up from power records, because the run is unfinished.",
             joules(j),
             seconds(added_up_ns as f64 / 1e9)
         ),
-        Energy::Absent => "Energy of the run: - .".to_owned(),
-        Energy::Unreadable(reason) => format!("Energy of the run: x ({reason})."),
+        Reading::Absent => "Energy of the run: - .".to_owned(),
+        Reading::Unreadable { reason } => format!("Energy of the run: x ({reason})."),
     };
     paragraph(&text)
 }

@@ -94,6 +94,6 @@ mod tests {
             document(&[log.clone().push(end).view()])["runs"][0]["energy_j"].clone()
         };
         assert_eq!(energy(Reading::Value(Joules(0.0))), 0.0);
-        assert!(energy(Reading::Unreadable { reason: "denied".into() }).is_null());
+        assert!(energy(Reading::unreadable("denied")).is_null());
     }
 }

@@ -1,5 +1,7 @@
 //! The page of one run.
 
+use footplate_core::Reading;
+
 use super::advice::advice;
 use super::figures::{count, joules, number, percent, seconds};
 use super::html::{Cell, details, document, escape, glued, paragraph, table};
@@ -167,12 +169,12 @@ fn stall(view: &RunView) -> Figure {
 
 fn energy(view: &RunView) -> Figure {
     let (value, mut notes) = match Energy::of(&view.log.processes) {
-        Energy::Known { joules: j, added_up_ns: 0 } => (joules(j), Vec::new()),
-        Energy::Known { joules: j, .. } => {
+        Reading::Value(Energy { joules: j, added_up_ns: 0 }) => (joules(j), Vec::new()),
+        Reading::Value(Energy { joules: j, .. }) => {
             (joules(j), vec!["from power records: the run is unfinished".to_owned()])
         }
-        Energy::Absent => ("-".to_owned(), vec!["no power sensor, or no value yet".to_owned()]),
-        Energy::Unreadable(reason) => ("x".to_owned(), vec![reason]),
+        Reading::Absent => ("-".to_owned(), vec!["no power sensor, or no value yet".to_owned()]),
+        Reading::Unreadable { reason } => ("x".to_owned(), vec![reason]),
     };
     if let Some((_, mean, max)) = view.log.total_w.series.range(0) {
         notes.push(format!("power: mean {} W, max {} W", number(mean), number(max)));
@@ -184,8 +186,8 @@ fn energy_each(view: &RunView) -> Figure {
     let energy = Energy::of(&view.log.processes);
     let items = view.log.totals.items;
     let (value, notes) = match (&energy, items) {
-        (Energy::Unreadable(reason), _) => ("x".to_owned(), vec![reason.clone()]),
-        (Energy::Known { joules: j, .. }, 1..) => (
+        (Reading::Unreadable { reason }, _) => ("x".to_owned(), vec![reason.clone()]),
+        (Reading::Value(Energy { joules: j, .. }), 1..) => (
             joules(j / items as f64),
             vec![format!("{} / {} items, validation included", joules(*j), count(items))],
         ),

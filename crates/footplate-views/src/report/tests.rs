@@ -92,7 +92,7 @@ fn full() -> RunLog {
         .push(Record::Tune(tune()))
         .steps(60, |step| minibatch(step, 100_000_000))
         .push(power(1, Reading::Value(Watts(18.0)), &[]))
-        .push(power(2, Reading::Unreadable { reason: HOSTILE.to_owned() }, &["over-current events (oc3)"]))
+        .push(power(2, Reading::unreadable(HOSTILE), &["over-current events (oc3)"]))
         .push(power(3, Reading::Value(Watts(19.0)), &["over-current events (oc3)"]))
         .push(Record::Machine(MachineRecord {
             t_ns: 3_000_000_000,
@@ -183,7 +183,7 @@ fn absent_and_unreadable_are_told_apart_and_are_not_zero() {
     let html = page(&log.view());
     assert!(html.contains("Energy of the run: - ."), "absent energy is a dash");
     assert!(!html.contains("0 J"), "a missing energy is no zero");
-    let log = log.push(power(1, Reading::Unreadable { reason: "permission denied".into() }, &[]));
+    let log = log.push(power(1, Reading::unreadable("permission denied"), &[]));
     assert!(page(&log.view()).contains("Power: x (permission denied)."));
 }
 

@@ -1,7 +1,7 @@
 //! Sums over a log.
 
 use footplate_core::record::{MinibatchRecord, RunEnd};
-use footplate_core::{Bytes, Reading};
+use footplate_core::{Bytes, Joules, Reading};
 
 /// Adds a time to a sum: a damaged clock must not end the report.
 pub(crate) fn add(sum_ns: &mut u64, ns: u64) {
@@ -125,53 +125,39 @@ impl Process {
         self.end = None;
     }
 
-    fn energy(&self) -> Energy {
+    fn energy(&self) -> Reading<Energy> {
         match self.end.as_ref().map(|end| &end.energy_j) {
-            Some(Reading::Value(joules)) => Energy::Known { joules: joules.0, added_up_ns: 0 },
-            Some(Reading::Unreadable { reason }) => Energy::Unreadable(reason.clone()),
-            Some(Reading::Absent) if self.power_ns == 0 => Energy::Absent,
-            None if self.power_ns == 0 => Energy::Absent,
-            // The log has no end: its power records are what is there.
-            _ => Energy::Known { joules: self.power_j, added_up_ns: self.power_ns },
+            Some(Reading::Value(Joules(joules))) => {
+                Reading::Value(Energy { joules: *joules, added_up_ns: 0 })
+            }
+            Some(Reading::Unreadable { reason }) => Reading::unreadable(reason),
+            Some(Reading::Absent) | None if self.power_ns == 0 => Reading::Absent,
+            // The process has no end, or its end has no energy: there are only its power records.
+            _ => Reading::Value(Energy { joules: self.power_j, added_up_ns: self.power_ns }),
         }
     }
 }
 
 /// The energy of a run, from all of its processes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Energy {
-    /// It was measured; `added_up_ns`: so much time of it was added up from power records, because the log lacks an end.
-    Known {
-        joules: f64,
-        /// Time of which only power records tell.
-        added_up_ns: u64,
-    },
-    /// There is no sensor, or no value yet.
-    Absent,
-    /// A sensor that failed.
-    Unreadable(String),
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Energy {
+    pub(crate) joules: f64,
+    /// Time whose energy was added up from power records, because the log lacks a measured one.
+    pub(crate) added_up_ns: u64,
 }
 
 impl Energy {
     /// Of all processes together; one without a figure leaves the whole without.
-    pub(crate) fn of(processes: &[Process]) -> Self {
-        let mut sum = (0.0, 0u64);
-        for process in processes {
-            match process.energy() {
-                Self::Known { joules, added_up_ns } => {
-                    sum = (sum.0 + joules, sum.1.saturating_add(added_up_ns));
-                }
-                other => return other,
-            }
-        }
-        if processes.is_empty() { Self::Absent } else { Self::Known { joules: sum.0, added_up_ns: sum.1 } }
-    }
-
-    pub(crate) fn joules(&self) -> Option<f64> {
-        match self {
-            Self::Known { joules, .. } => Some(*joules),
-            Self::Absent | Self::Unreadable(_) => None,
-        }
+    pub(crate) fn of(processes: &[Process]) -> Reading<Self> {
+        let none = if processes.is_empty() { Reading::Absent } else { Reading::Value(Self::default()) };
+        processes.iter().fold(none, |sum, process| {
+            sum.and_then(|sum| {
+                process.energy().map(|energy| Self {
+                    joules: sum.joules + energy.joules,
+                    added_up_ns: sum.added_up_ns.saturating_add(energy.added_up_ns),
+                })
+            })
+        })
     }
 }
 
@@ -188,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    fn process(energy_j: Option<Reading<footplate_core::Joules>>, power: (f64, u64)) -> Process {
+    fn process(energy_j: Option<Reading<Joules>>, power: (f64, u64)) -> Process {
         let end = energy_j.map(|energy_j| RunEnd {
             t_ns: 1,
             status: footplate_core::record::RunStatus::Completed,
@@ -203,13 +189,16 @@ mod tests {
 
     #[test]
     fn energies_of_processes_add_up_and_a_missing_one_is_not_zero() {
-        let known = process(Some(Reading::Value(footplate_core::Joules(10.0))), (9.0, 5));
+        let known = process(Some(Reading::Value(Joules(10.0))), (9.0, 5));
         let torn = process(None, (4.0, 7));
-        assert_eq!(Energy::of(&[known.clone(), torn]), Energy::Known { joules: 14.0, added_up_ns: 7 });
-        assert_eq!(Energy::of(&[known.clone(), process(Some(Reading::Absent), (0.0, 0))]), Energy::Absent);
-        let failed = process(Some(Reading::Unreadable { reason: "denied".into() }), (0.0, 0));
-        assert_eq!(Energy::of(&[known, failed]), Energy::Unreadable("denied".into()));
-        assert_eq!(Energy::of(&[]), Energy::Absent);
+        assert_eq!(
+            Energy::of(&[known.clone(), torn]),
+            Reading::Value(Energy { joules: 14.0, added_up_ns: 7 })
+        );
+        assert_eq!(Energy::of(&[known.clone(), process(Some(Reading::Absent), (0.0, 0))]), Reading::Absent);
+        let failed = process(Some(Reading::unreadable("denied")), (0.0, 0));
+        assert_eq!(Energy::of(&[known, failed]), Reading::unreadable("denied"));
+        assert_eq!(Energy::of(&[]), Reading::Absent);
     }
 
     #[test]
@@ -243,10 +232,10 @@ mod tests {
 
     #[test]
     fn two_processes_that_become_one_keep_their_sums_and_lose_their_end() {
-        let mut first = process(Some(Reading::Value(footplate_core::Joules(10.0))), (3.0, 4));
+        let mut first = process(Some(Reading::Value(Joules(10.0))), (3.0, 4));
         first.absorb(&process(None, (5.0, 6)));
         assert_eq!((first.power_j, first.power_ns, wall_s(&[first.clone()])), (8.0, 10, 2e-9));
-        assert_eq!(first.energy(), Energy::Known { joules: 8.0, added_up_ns: 10 });
+        assert_eq!(first.energy(), Reading::Value(Energy { joules: 8.0, added_up_ns: 10 }));
     }
 
     proptest! {
