@@ -69,7 +69,7 @@ pub struct Summary {
     pub fetch_ms: Option<f64>,
     /// Milliseconds of a step that waited for decode, augmentation and collation.
     pub prep_ms: Option<f64>,
-    /// Milliseconds of a step that waited for the way to the device.
+    /// Milliseconds of a step that waited for the transfer to the device.
     pub transfer_ms: Option<f64>,
     /// Milliseconds of a step in forward, backward and update.
     pub compute_ms: Option<f64>,
