@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 
 use footplate_data::pack::{ImageChange, JobControl, PackOptions, pack};
 use footplate_data::transform::{Transform, TransformMode};
@@ -138,8 +139,8 @@ fn numbered() -> Vec<u8> {
     tar(&members)
 }
 
-/// Source images as a folder, packed into one shard with an index.
-fn packed() -> tempfile::TempDir {
+/// The files of one shard with an index, packed once from a folder of images.
+static PACKED: LazyLock<Vec<(OsString, Vec<u8>)>> = LazyLock::new(|| {
     let (source, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for n in 0..6u8 {
         let folder = source.path().join(["even", "odd"][usize::from(n % 2)]);
@@ -157,7 +158,16 @@ fn packed() -> tempfile::TempDir {
     let go_on = AtomicBool::new(false);
     let control = JobControl { stop: &go_on, progress: &|_, _| {} };
     assert_eq!(pack(source.path(), to.path(), &options, control).unwrap().shards, 1);
-    to
+    let entries = fs::read_dir(to.path()).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
+});
+
+fn packed() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, bytes) in PACKED.iter() {
+        fs::write(root.path().join(name), bytes).unwrap();
+    }
+    root
 }
 
 fn with_ending(folder: &Path, ending: &str) -> PathBuf {

@@ -200,7 +200,8 @@ impl DiskCache {
     /// Finds the records of the files; returns the ends of the intact parts of data and journal.
     fn load(&self, journal: &File, notices: &Notices) -> io::Result<(u64, u64)> {
         let length = self.data.metadata()?.len();
-        if length == 0 {
+        // A bound that does not even hold the header leaves an empty file.
+        if length == 0 || self.bytes_max < UNIT {
             return Ok((0, 0));
         }
         let mut found = [0; UNIT as usize];

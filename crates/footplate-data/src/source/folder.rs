@@ -106,6 +106,9 @@ pub(crate) fn open(root: &Path) -> Result<SourceContents, DataError> {
     match train {
         Some((_, train)) => {
             builder.add(train, None)?;
+            if builder.labels.is_empty() {
+                return builder.finish(searched);
+            }
             let from = builder.store.files.len();
             if let Some((_, validation)) = validation {
                 let classes = builder.classes.clone();
