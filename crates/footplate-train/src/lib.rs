@@ -1,6 +1,6 @@
 //! Training on Burn: the only crate that names it.
 //!
-//! [`prepare`] turns a [`JobRequest`] into a [`JobPlan`], in which everything is decided; [`JobPlan::build`] into a
+//! [`prepare()`] turns a [`JobRequest`] into a [`JobPlan`], in which everything is decided; [`JobPlan::build`] into a
 //! [`PreparedRun`], which makes steps for whoever keeps the run. What happens is told through records, never printed;
 //! where things are stored is decided by the caller, and what the machine has is an argument ([`Host`]).
 

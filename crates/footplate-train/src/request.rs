@@ -1,5 +1,5 @@
 //! What may be said of a training job: every setting is optional, and gets its default where the model and the data
-//! are known ([`crate::defaults`]).
+//! are known.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,7 +1,8 @@
 //! Prepares a sample for a shard: it is read, checked, and changed if the options say so.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use jpeg_encoder::{ColorType, Encoder};
 
 use crate::decode::{self, DecodeError, ImageInfo};
@@ -139,13 +140,14 @@ impl Preparer {
 
     fn shrink(&mut self, info: ImageInfo, width: u32, height: u32) -> Result<(), String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot be resized: {e}");
-        let from =
-            ImageRef::new(info.width, info.height, &self.rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
+        // Typed: the call that takes any type of pixels compiles the kernels of all of them.
+        let from = TypedImageRef::<U8x3>::from_buffer(info.width, info.height, &self.rgb);
+        let from = from.map_err(|e| failed(&e))?;
         self.small.resize(width as usize * height as usize * 3, 0);
-        let mut to =
-            Image::from_slice_u8(width, height, &mut self.small, PixelType::U8x3).map_err(|e| failed(&e))?;
+        let to = TypedImage::<U8x3>::from_buffer(width, height, &mut self.small);
+        let mut to = to.map_err(|e| failed(&e))?;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-        self.resizer.resize(&from, &mut to, &options).map_err(|e| failed(&e))
+        self.resizer.resize_typed(&from, &mut to, &options).map_err(|e| failed(&e))
     }
 }
 
