@@ -225,12 +225,12 @@ impl DiskCache {
             end = next;
             journal_end += ENTRY as u64;
         }
-        self.walk(&mut end, length.min(self.bytes_max.saturating_sub(journal_end)));
+        self.walk(&mut end, length, self.bytes_max.saturating_sub(journal_end));
         Ok((end, journal_end))
     }
 
-    /// Finds intact records that the journal lacks.
-    fn walk(&self, end: &mut u64, length: u64) {
+    /// Finds intact records that the journal lacks, in a data file of this length, and up to this bound.
+    fn walk(&self, end: &mut u64, length: u64, bound: u64) {
         let mut bytes = Vec::new();
         while *end + (RECORD_HEAD as u64) < length {
             let mut found = [0; RECORD_HEAD];
@@ -238,7 +238,8 @@ impl DiskCache {
                 return;
             }
             let Some(record) = Record::decode(&found) else { return };
-            if *end + RECORD_HEAD as u64 + u64::from(record.length) > length {
+            let whole = *end + RECORD_HEAD as u64 + u64::from(record.length) <= length;
+            if !whole || *end + Record::bytes(record.length) > bound {
                 return;
             }
             bytes.resize(record.length as usize, 0);
