@@ -1,5 +1,5 @@
-//! Any bytes as an image file: no crash, no hang, bounded memory; and neither its index nor what is checkpoints of
-//! it changes a pixel.
+//! Any bytes as an image file: no crash, no hang, bounded memory; and neither its index nor
+//! its checkpoints change a pixel.
 #![no_main]
 
 use footplate_data::Normalize;
@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         let out = PixelSink::U8Nhwc(&mut again);
         let third = transform.apply_cached(Encoded::File(data), key, memory, &mut scratch, out);
         assert_eq!(result.is_ok(), third.is_ok());
-        assert!(result.is_err() || bytes == again, "what is checkpoints changes pixels");
+        assert!(result.is_err() || bytes == again, "the checkpoints change pixels");
         let mut floats = vec![0.0; VALUES];
         let out = PixelSink::F32Nchw { out: &mut floats, normalize };
         assert_eq!(transform.apply(Encoded::File(data), key, &mut scratch, out).is_ok(), result.is_ok());
